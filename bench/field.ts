@@ -1,0 +1,76 @@
+// The state of the field: the conformance suite over the popular stores as they are published, written to docs/field.md.
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { cases, runConformance, sections } from '@coatcheck/conformance'
+import { bySection, firstLine } from '../tests-conformance/src/report.ts'
+import { postgres, redis } from '../testing/services.ts'
+import type { Places } from '../testing/subjects.ts'
+import { peerSubject } from './peer-subject.ts'
+import { peers, versionOf } from './peers.ts'
+
+if (!redis.launch || !postgres.launch) throw new Error(`${redis.how}; ${postgres.how}`)
+const servers = { redis: await redis.launch(), postgres: await postgres.launch() }
+const places: Places = {
+  folder: mkdtempSync(join(tmpdir(), 'coatcheck-field-')),
+  redis: servers.redis.url,
+  postgres: servers.postgres.url,
+}
+// What a store of the field throws outside of any call must not end the run; the case that it belongs to fails by itself.
+process.on('uncaughtException', () => {})
+process.on('unhandledRejection', () => {})
+
+const rows: string[] = []
+const failures: string[] = []
+try {
+  for (const [name, peer] of Object.entries(peers)) {
+    const subject = await peerSubject(name, places)
+    const report = await runConformance(subject)
+    subject.dispose()
+    const inexpressible = report.results.filter(
+      ({ counterpart }) => counterpart?.trait === 'nonAtomic',
+    )
+    console.log(`${name}: ${report.passed} of ${cases.length}`)
+    const cells = bySection(report).map(({ section, passed, failed }) => {
+      const marked = inexpressible.filter((result) => result.case.section === section).length
+      return `${failed ? `**${failed} failed**, ` : ''}${passed - marked}${marked ? `, ${marked} n/e` : ''}`
+    })
+    const version = versionOf(peer.package)
+    rows.push(`| ${name} ${version} | ${cells.join(' | ')} | ${report.failed} |`)
+    const failed = report.results.filter(({ error }) => error !== undefined)
+    failures.push(`### ${name} ${version}`, '')
+    if (failed.length === 0) failures.push('Nothing failed.')
+    for (const { case: one, error } of failed) {
+      failures.push(
+        `- \`${one.id}\`: ${one.title}. _${firstLine(error)
+          .replaceAll(/[*_`|]/g, '')
+          .slice(0, 160)}_`,
+      )
+    }
+    failures.push('')
+  }
+} finally {
+  for (const server of Object.values(servers)) await server[Symbol.asyncDispose]()
+  rmSync(places.folder, { recursive: true, force: true })
+}
+writeFileSync(
+  'docs/field.md',
+  `# The state of the field
+
+The conformance suite, ${cases.length} cases, over popular stores of express-session as they are published, each set up as its README
+says. Measured on ${new Date().toISOString().slice(0, 10)}; written by \`pnpm field\`.
+
+Each store runs under [\`fromExpressStore\`](../packages/express-session), which keeps expiry to the millisecond and makes up for what
+the interface lacks with a lock within the process. So this table is kind: what fails here fails in spite of that. What
+express-session's interface cannot express, compare-and-swap between processes, is marked "n/e" and is not counted as a failure;
+what it costs an application is in [the README's table](../README.md#what-it-does-that-others-do-not).
+
+| Store | ${sections.join(' | ')} | failed |
+| --- |${sections.map(() => ' --- |').join('')} --- |
+${rows.join('\n')}
+
+## What failed
+
+${failures.join('\n')}`,
+)
+process.exit(0)

@@ -1,0 +1,74 @@
+// Measures contenders in turn, several rounds, so that a noisy machine is noisy to all of them alike.
+import { performance } from 'node:perf_hooks'
+
+/** One way to do an operation. */
+export interface Contender {
+  readonly name: string
+  /** What it is measured as: the limit, ours, or somebody else's. */
+  readonly role: 'raw' | 'ours' | 'peer'
+  /** Does it once, for the n-th time. */
+  run(n: number): unknown
+}
+
+/** How a contender did: operations per second, the median of the rounds and the whole range. */
+export interface Result {
+  readonly name: string
+  readonly role: Contender['role']
+  readonly median: number
+  readonly low: number
+  readonly high: number
+}
+
+const ROUNDS = 7
+
+/** How long one contender runs in one round, in ms. */
+const SLICE = 250
+
+/** Measures contenders for one operation; `atOnce` of them are under way at the same time. */
+export async function measure(contenders: readonly Contender[], atOnce = 1): Promise<Result[]> {
+  const seen = contenders.map((): number[] => [])
+  const counters = contenders.map(() => 0)
+  for (let round = 0; round <= ROUNDS; round++) {
+    for (const [at, { run }] of contenders.entries()) {
+      const start = performance.now()
+      const end = start + SLICE
+      let done = 0
+      const lane = async () => {
+        for (;;) {
+          const answer = run(counters[at]!++)
+          if (answer instanceof Promise) await answer
+          done++
+          // Looking at the clock is not free: every 16th time is often enough.
+          if (done % 16 === 0 && performance.now() >= end) return
+        }
+      }
+      await Promise.all(Array.from({ length: atOnce }, lane))
+      // The first round only warms up.
+      if (round > 0) seen[at]!.push((done / (performance.now() - start)) * 1000)
+    }
+  }
+  return contenders.map(({ name, role }, at) => {
+    const sorted = seen[at]!.toSorted((a, b) => a - b)
+    return { name, role, median: sorted[ROUNDS >> 1]!, low: sorted[0]!, high: sorted.at(-1)! }
+  })
+}
+
+const count = (value: number) => Math.round(value).toLocaleString('en')
+
+/** A table row for each contender: its speed, its range, and what it is of the raw driver's. */
+export function toMarkdown(title: string, results: readonly Result[]): string {
+  const raw = results.find(({ role }) => role === 'raw')?.median
+  const rows = results.map(({ name, role, median, low, high }) => {
+    const ratio = raw && role !== 'raw' ? (median / raw).toFixed(2) : ''
+    const label = role === 'ours' ? `**${name}**` : name
+    return `| ${label} | ${count(median)} | ${count(low)}–${count(high)} | ${ratio} |`
+  })
+  return [
+    `### ${title}`,
+    '',
+    '| | operations/s | range | of raw |',
+    '| --- | --: | --: | --: |',
+    ...rows,
+    '',
+  ].join('\n')
+}

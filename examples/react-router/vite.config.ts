@@ -1,0 +1,5 @@
+// The build is React Router's own.
+import { reactRouter } from '@react-router/dev/vite'
+import { defineConfig } from 'vite'
+
+export default defineConfig({ plugins: [reactRouter()] })

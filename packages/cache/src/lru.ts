@@ -1,0 +1,145 @@
+// The in-memory engine: one process's sessions, bounded by number and by bytes, the least recently used one goes first.
+import { createRequire } from 'node:module'
+import { Buffer } from 'node:buffer'
+import { setImmediate } from 'node:timers/promises'
+import {
+  isSessionKey,
+  KeyExistsError,
+  SessionConflictError,
+  SessionGoneError,
+  SessionTooLargeError,
+  SessionUsageError,
+  type SessionRecord,
+  type SessionStore,
+} from '@coatcheck/core'
+
+/** Options of {@link lruStore}. */
+export interface LruStoreOptions {
+  /** How many sessions are kept at the most. Default 100,000. */
+  readonly max?: number
+  /** How many bytes of data are kept at the most, in UTF-8. Default 100 MiB. */
+  readonly maxBytes?: number
+  /** lru-cache's `LRUCache`, where the engine cannot load it by itself: in a bundle, or on workerd. */
+  readonly LRUCache?: LruCacheConstructor
+  /** The clock, in ms since the Unix epoch. Default `Date.now`. */
+  readonly now?: () => number
+}
+
+/** As much of an lru-cache `LRUCache` as the engine uses. */
+export interface LruCache {
+  get(key: string): SessionRecord | undefined
+  set(key: string, record: SessionRecord): unknown
+  delete(key: string): boolean
+  keys(): Iterable<string>
+  peek(key: string): SessionRecord | undefined
+}
+
+/** lru-cache's class, as far as the engine uses it. */
+export type LruCacheConstructor = new (options: {
+  max: number
+  maxSize: number
+  sizeCalculation: (record: SessionRecord) => number
+}) => LruCache
+
+/** Records that one batch of `clearExpired` looks at: well under a millisecond. */
+const BATCH_SIZE = 1000
+
+/**
+ * Keeps sessions in this process's memory, by lru-cache. They are gone when it ends, and other processes do not see them;
+ * when it is full, the session that was not used for longest is forgotten.
+ * @throws SessionUsageError if lru-cache is not installed, or for a bad option.
+ */
+export function lruStore(options: LruStoreOptions = {}): SessionStore {
+  const { max = 100_000, maxBytes = 104_857_600, now = Date.now } = options
+  for (const [name, value] of Object.entries({ max, maxBytes })) {
+    if (Number.isSafeInteger(value) && value > 0) continue
+    throw new SessionUsageError(
+      `lruStore: \`${name}\` must be a whole number from 1 on, and is ${String(value)}.`,
+      'ERR_SESSION_OPTIONS',
+    )
+  }
+  const LRUCache = options.LRUCache ?? loadDriver()
+  const cache = new LRUCache({
+    max,
+    maxSize: maxBytes,
+    // lru-cache wants a size of at least 1, and an empty record takes memory too.
+    sizeCalculation: ({ data }) => Buffer.byteLength(data) + 1,
+  })
+
+  const load = (key: string): SessionRecord | undefined => {
+    const record = cache.get(key)
+    return record && record.expiresAt > now() ? record : undefined
+  }
+  const live = (key: string): SessionRecord => {
+    const record = load(key)
+    if (!record) throw new SessionGoneError()
+    return record
+  }
+  const put = (key: string, data: string, expiresAt: number): string => {
+    // lru-cache forgets the old value and keeps no new one that is larger than everything: that would be a loss.
+    if (data.length * 3 >= maxBytes && Buffer.byteLength(data) >= maxBytes) {
+      const advice = 'Keep less in the session, or raise maxBytes.'
+      throw new SessionTooLargeError(
+        "The session's data",
+        Buffer.byteLength(data),
+        maxBytes - 1,
+        advice,
+      )
+    }
+    cache.set(key, Object.freeze({ data, expiresAt }))
+    return key
+  }
+
+  return {
+    traits: { sync: true, evicts: true, ephemeral: true, unshared: true },
+
+    load,
+
+    create(key, { data, expiresAt }) {
+      if (!isSessionKey(key)) throw new SessionUsageError('create() was given a malformed key.')
+      if (load(key)) throw new KeyExistsError()
+      return put(key, data, expiresAt)
+    },
+
+    save(key, { data, expiresAt }, expected) {
+      const stored = live(key)
+      if (expected !== undefined && stored.data !== expected) throw new SessionConflictError()
+      return put(key, data, expiresAt)
+    },
+
+    touch: (key, expiresAt) => put(key, live(key).data, expiresAt),
+
+    delete: (key) => void cache.delete(key),
+
+    async clearExpired({ batchSize = BATCH_SIZE, signal } = {}) {
+      const time = now()
+      let removed = 0
+      let looked = 0
+      for (const key of Array.from(cache.keys())) {
+        if (looked % batchSize === 0) {
+          if (looked > 0) await setImmediate()
+          if (signal?.aborted) return removed
+        }
+        looked++
+        const record = cache.peek(key)
+        if (record && record.expiresAt <= time && cache.delete(key)) removed++
+      }
+      return removed
+    },
+  }
+}
+
+function loadDriver(): LruCacheConstructor {
+  try {
+    return (createRequire(import.meta.url)('lru-cache') as { LRUCache: LruCacheConstructor })
+      .LRUCache
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException
+    // A bundle has no place of its own to load from.
+    if (code !== 'MODULE_NOT_FOUND' && code !== 'ERR_INVALID_ARG_VALUE') throw error
+    throw new SessionUsageError(
+      'lruStore needs the package lru-cache, which is not installed, or is not found from a bundle. Run: npm install lru-cache — and in a bundle pass it: lruStore({ LRUCache })',
+      'ERR_SESSION_DRIVER_MISSING',
+    )
+  }
+}

@@ -1,0 +1,114 @@
+// Redis, as a real server of its own and as a cluster of three masters.
+import { randomUUID } from 'node:crypto'
+import { Redis } from 'ioredis'
+import { afterAll, expect } from 'vitest'
+import { testWith } from '../../../testing/needs.ts'
+import { proveEngines } from '../../../testing/prove.ts'
+import { redisSentinel } from '../../../testing/services.ts'
+import { redisStore } from './redis.ts'
+
+const { url, test } = (
+  await proveEngines(
+    'redis',
+    'redis on a client of its own, with keyPrefix and auto-pipelining',
+    'redis cluster',
+  )
+)['redis']!
+
+let client: Redis | undefined
+const own = () => (client ??= new Redis(url!))
+afterAll(() => client?.disconnect())
+
+const KEY = 'k'.repeat(32)
+const later = () => Date.now() + 60_000
+
+test('each call is one round trip: one command for the server', async () => {
+  const plain = new Redis(url!)
+  const prefix = `${randomUUID()}:`
+  const store = redisStore(plain, { prefix })
+  // The first call of each script sends its text; from then on its hash is enough.
+  await store.create(KEY, { data: '1', expiresAt: later() })
+  await store.save(KEY, { data: '2', expiresAt: later() })
+  await store.touch(KEY, later())
+  await store.delete(KEY)
+  const monitor = await new Redis(url!).monitor()
+  const commands: string[] = []
+  monitor.on('monitor', (_time: string, args: string[], source: string) => {
+    if (source !== 'lua' && args.some((arg) => arg.startsWith(prefix))) commands.push(args[0]!)
+  })
+  await store.create(KEY, { data: '1', expiresAt: later() })
+  await store.load(KEY)
+  await store.save(KEY, { data: '2', expiresAt: later() }, '1')
+  await store.touch(KEY, later())
+  await store.delete(KEY)
+  await expect.poll(() => commands).toEqual(['evalsha', 'get', 'evalsha', 'evalsha', 'del'])
+  monitor.disconnect()
+  plain.disconnect()
+})
+
+test('Redis itself reclaims an ended session, a minute later', async () => {
+  const plain = new Redis(url!)
+  const store = redisStore(plain, { prefix: 'ttl:' })
+  await store.create(KEY, { data: '1', expiresAt: Date.now() + 1000 })
+  const ttl = await plain.pttl(`ttl:${KEY}`)
+  expect(ttl).toBeGreaterThan(59_000)
+  expect(ttl).toBeLessThanOrEqual(61_000)
+  await store.save(KEY, { data: '2', expiresAt: 0 })
+  expect(await plain.exists(`ttl:${KEY}`)).toBe(0)
+  plain.disconnect()
+})
+
+test('scripts that the server has forgotten are sent again', async () => {
+  const plain = new Redis(url!)
+  const store = redisStore(plain, { prefix: `${randomUUID()}:` })
+  await store.create(KEY, { data: '1', expiresAt: later() })
+  await plain.script('FLUSH')
+  await store.touch(KEY, later())
+  expect(await store.load(KEY)).toMatchObject({ data: '1' })
+  plain.disconnect()
+})
+
+test("the application's own client stays open", async () => {
+  await redisStore(own()).close?.()
+  expect(await own().ping()).toBe('PONG')
+})
+
+test('a server that is not there is a SessionStoreError within seconds', async () => {
+  const store = redisStore('redis://127.0.0.1:1')
+  await expect(async () => store.load(KEY)).rejects.toMatchObject({ code: 'ERR_SESSION_STORE' })
+  await store.close?.()
+})
+
+{
+  const sentinel = await testWith(redisSentinel)
+  afterAll(() => sentinel.service?.[Symbol.asyncDispose]())
+
+  sentinel.test(
+    'Sentinel: when the master is killed its replica takes over, and the same store goes on with the sessions',
+    async () => {
+      const { hostname: host, port } = new URL(sentinel.url!)
+      const redis = new Redis({
+        sentinels: [{ host, port: Number(port) }],
+        name: 'sessions',
+        maxRetriesPerRequest: 0,
+      }).on('error', () => {})
+      const store = redisStore(redis)
+      await store.create(KEY, { data: '1', expiresAt: later() })
+      await store.save(KEY, { data: '2', expiresAt: later() }, '1')
+      // Redis replicates after it has answered.
+      await redis.wait(1, 5000)
+      await sentinel.service!.stop('SIGKILL')
+      const saved = async () => {
+        try {
+          return await store.save(KEY, { data: '3', expiresAt: later() }, '2')
+        } catch (error) {
+          expect(error).toMatchObject({ code: 'ERR_SESSION_STORE' })
+          return undefined
+        }
+      }
+      await expect.poll(saved, { timeout: 20_000 }).toBe(KEY)
+      expect(await store.load(KEY)).toMatchObject({ data: '3' })
+      redis.disconnect()
+    },
+  )
+}

@@ -1,0 +1,181 @@
+// Plain and signed cookies, as in Django's guide: what the request brought, and what the response sets.
+import { Buffer } from 'node:buffer'
+import {
+  assertCookieRules,
+  assertSecrets,
+  createSigner,
+  MAX_COOKIE_BYTES,
+  SessionTooLargeError,
+  SessionUsageError,
+  type Signer,
+} from '@coatcheck/core'
+import { parseCookie, parseSetCookie, stringifySetCookie } from 'cookie'
+import {
+  readCookieHeader,
+  setCookieLines,
+  type RequestLike,
+  type ResponseLike,
+} from './carriers.ts'
+
+export type { RequestLike, ResponseLike } from './carriers.ts'
+
+/** A cookie's attributes. Unset ones are not sent, but for `path`. */
+export interface CookieAttributes {
+  /** Seconds until the browser forgets it. Default: with the browser. */
+  readonly maxAge?: number
+  /** When the browser forgets it; browsers take `maxAge` first. */
+  readonly expires?: Date
+  /** Default: the host that set it, and no other. */
+  readonly domain?: string
+  /** Default `/`. */
+  readonly path?: string
+  /** Only over HTTPS. Default false, as Django's. */
+  readonly secure?: boolean
+  /** Hidden from scripts in the page. Default false, as Django's. */
+  readonly httpOnly?: boolean
+  /** When other sites' requests carry it. Default: as the browser decides. */
+  readonly sameSite?: 'strict' | 'lax' | 'none'
+  /** Kept apart for each top-level site (CHIPS); needs `secure`. */
+  readonly partitioned?: boolean
+  /** Which cookies a browser gives up first when it has too many. */
+  readonly priority?: 'low' | 'medium' | 'high'
+}
+
+/** What a signed cookie takes besides. */
+export interface Signing {
+  /** Keeps cookies of one name and different meaning apart. Default empty. */
+  readonly salt?: string
+}
+
+/** What {@link createCookies} takes. */
+export interface CookiesOptions {
+  /** For signed cookies: the current secret first, old ones after it. At least 32 characters each. */
+  readonly secrets?: readonly string[]
+  /** Attributes of every cookie that says nothing else. */
+  readonly defaults?: CookieAttributes
+  /** The clock, in ms since the Unix epoch. Default `Date.now`. */
+  readonly now?: () => number
+}
+
+/** The cookies of one request and its response. */
+export interface Cookies {
+  /** The value that the browser sent under `name`; `fallback` (default undefined) if there is none. */
+  get(name: string): string | undefined
+  get(name: string, fallback: string): string
+  /** The names of all that the browser sent. */
+  names(): string[]
+  /**
+   * Sets a cookie, in place of one of the same name, domain and path that this response set before.
+   * @throws SessionUsageError for a name, value or attribute that cannot be sent or that browsers drop;
+   * SessionTooLargeError if the whole line is larger than 4096 bytes. Nothing is sent then.
+   */
+  set(name: string, value: string, attributes?: CookieAttributes): void
+  /** Has the browser forget a cookie. Name the `domain` and `path` that it was set with. */
+  delete(name: string, attributes?: CookieAttributes): void
+  /**
+   * The value of a signed cookie; `fallback` (default undefined) if there is none, it was changed, is older than `maxAge`
+   * seconds, or was signed with another salt or secret.
+   */
+  getSigned(name: string, options?: Signing & { readonly maxAge?: number }): string | undefined
+  getSigned(
+    name: string,
+    options: Signing & { readonly maxAge?: number; readonly fallback: string },
+  ): string
+  /**
+   * Sets a cookie with a signature and the time beside its value. Anybody can read it, and nobody can change it.
+   * @throws what `set` throws, and SessionUsageError if there are no secrets.
+   */
+  setSigned(name: string, value: string, options?: CookieAttributes & Signing): void
+}
+
+/**
+ * Makes the function that gives access to the cookies of a request and its response: Node's, Express', Fastify's, Koa's
+ * (`ctx, ctx`), Hono's (`c, c`), or a `Request` and the `Headers` or `Response` to send.
+ *
+ * Signed cookies have the format of Django's `set_signed_cookie`.
+ * @throws SessionUsageError for defaults that browsers would refuse, or secrets that are too short.
+ * @see https://docs.djangoproject.com/en/stable/ref/request-response/#django.http.HttpResponse.set_signed_cookie
+ */
+export function createCookies(
+  options: CookiesOptions = {},
+): (request: RequestLike, response: ResponseLike) => Cookies {
+  const { secrets, defaults = {}, now = Date.now } = options
+  // Django keeps these apart from all else that it signs.
+  const keys = secrets?.map((secret) => `django.http.cookies${secret}`)
+  if (secrets) assertSecrets(secrets)
+  line('name', '', defaults)
+
+  function signer(name: string, { salt = '' }: Signing): Signer {
+    if (!keys) {
+      throw new SessionUsageError(
+        'Signed cookies need a secret: createCookies({ secrets: [secret] }).',
+        'ERR_SESSION_OPTIONS',
+      )
+    }
+    return createSigner({ secrets: keys, salt: name + salt, now })
+  }
+
+  return (request, response) => {
+    let parsed: Record<string, string | undefined> | undefined
+    const received = () => (parsed ??= parseCookie(readCookieHeader(request) ?? ''))
+    const get = (name: string) => received()[name]
+
+    const send = (name: string, value: string, attributes: CookieAttributes) => {
+      const text = line(name, value, { ...defaults, ...attributes })
+      setCookieLines(response, (lines) => [...lines.filter((other) => !isSame(other, text)), text])
+    }
+
+    return {
+      get: (name: string, fallback?: string) => get(name) ?? (fallback as string),
+      names: () => Object.keys(received()),
+      set: (name, value, attributes = {}) => send(name, value, attributes),
+      delete: (name, attributes = {}) =>
+        send(name, '', { ...attributes, maxAge: 0, expires: new Date(0) }),
+      getSigned(
+        name: string,
+        { salt = '', maxAge, fallback }: Signing & { maxAge?: number; fallback?: string } = {},
+      ) {
+        const signed = get(name)
+        const value =
+          signed === undefined ? undefined : signer(name, { salt }).unsign(signed, maxAge)
+        return value ?? (fallback as string)
+      },
+      setSigned: (name, value, { salt = '', ...attributes } = {}) =>
+        send(name, signer(name, { salt }).sign(value), attributes),
+    }
+  }
+}
+
+/** The Set-Cookie line. @throws SessionUsageError, SessionTooLargeError. */
+function line(
+  name: string,
+  value: string,
+  { path = '/', ...attributes }: CookieAttributes,
+): string {
+  const refuse = (reason: string): never => {
+    throw new SessionUsageError(`The cookie '${String(name)}' ${reason}.`, 'ERR_COOKIE')
+  }
+  if (typeof value !== 'string') refuse(`needs a string as its value, and got ${typeof value}`)
+  if (typeof name !== 'string' || !/^[!#$%&'*+.^_`|~\w-]+$/.test(name)) {
+    refuse("has a name that cannot be sent: letters, digits and any of !#$%&'*+-.^_`|~")
+  }
+  assertCookieRules({ name, path, ...attributes }, refuse)
+  let text = ''
+  try {
+    text = stringifySetCookie({ name, value, path, ...attributes })
+  } catch (error) {
+    refuse(`cannot be written: ${(error as Error).message}`)
+  }
+  const bytes = Buffer.byteLength(text)
+  if (bytes > MAX_COOKIE_BYTES) {
+    const advice = 'Browsers drop what is larger. Keep less in it, or keep it in the session.'
+    throw new SessionTooLargeError(`The cookie '${name}'`, bytes, MAX_COOKIE_BYTES, advice)
+  }
+  return text
+}
+
+/** Whether a browser would take two Set-Cookie lines for the same cookie. */
+function isSame(one: string, other: string): boolean {
+  const [a, b] = [parseSetCookie(one), parseSetCookie(other)]
+  return a.name === b.name && a.domain === b.domain && (a.path ?? '/') === (b.path ?? '/')
+}

@@ -1,0 +1,26 @@
+// Synchronous stores are never made to wait for a promise: these continue at once where the value is there.
+
+/** A value, or a promise of it: a store answers in whichever way is natural for its backend. */
+export type Awaitable<T> = T | Promise<T>
+
+export function isPromise<T>(value: Awaitable<T>): value is Promise<T> {
+  return typeof (value as Promise<T> | undefined)?.then === 'function'
+}
+
+/** `next(value)`, now or when the value arrives. */
+export function after<T, R>(value: Awaitable<T>, next: (value: T) => Awaitable<R>): Awaitable<R> {
+  return isPromise(value) ? Promise.resolve(value).then(next) : next(value)
+}
+
+/** The result of `task`; if it fails, now or later, that of `recover`. */
+export function attempt<T>(
+  task: () => Awaitable<T>,
+  recover: (error: unknown) => Awaitable<T>,
+): Awaitable<T> {
+  try {
+    const result = task()
+    return isPromise(result) ? Promise.resolve(result).catch(recover) : result
+  } catch (error) {
+    return recover(error)
+  }
+}

@@ -1,0 +1,104 @@
+// Every error the library throws: one base class, a stable code each, and the HTTP status it stands for.
+
+/** What {@link SessionError} takes besides its message. */
+export interface SessionErrorOptions {
+  /** A stable, greppable name such as `ERR_SESSION_GONE`. */
+  code: string
+  /** The HTTP status an adapter answers with; 500 unless said otherwise. */
+  status?: number
+  /** What the backend failed with. */
+  cause?: unknown
+}
+
+/**
+ * The base class of every error that Coatcheck throws. `code` is stable across releases; `status` follows
+ * the convention of http-errors, so Express, Koa and Fastify answer with it by themselves.
+ */
+export class SessionError extends Error {
+  readonly code: string
+  readonly status: number
+
+  /** @param message What happened, to what, and what to do. It never holds a key, a secret or session data. */
+  constructor(message: string, options: SessionErrorOptions) {
+    super(message, 'cause' in options ? { cause: options.cause } : undefined)
+    this.name = new.target.name
+    this.code = options.code
+    this.status = options.status ?? 500
+  }
+}
+
+/** The session was deleted or expired while a request was using it; it is never brought back. Status 400. */
+export class SessionGoneError extends SessionError {
+  constructor(
+    message = 'The session ended while this request was using it (logged out or expired elsewhere), so its changes were not saved. Repeat the request with the current cookie.',
+  ) {
+    super(message, { code: 'ERR_SESSION_GONE', status: 400 })
+  }
+}
+
+/** Another request changed the session first, and the change could not be merged. Status 409. */
+export class SessionConflictError extends SessionError {
+  constructor(
+    message = "Another request changed the session first, so this request's changes were not saved. Repeat the request.",
+  ) {
+    super(message, { code: 'ERR_SESSION_CONFLICT', status: 409 })
+  }
+}
+
+/** `create` was given a key that a live record already has. */
+export class KeyExistsError extends SessionError {
+  constructor(message = 'A live session already has this key. Create it under a new one.') {
+    super(message, { code: 'ERR_SESSION_KEY_EXISTS' })
+  }
+}
+
+/** The session does not fit its limit; what was stored before is unchanged. */
+export class SessionTooLargeError extends SessionError {
+  /** How large the refused thing is, in bytes. */
+  readonly bytes: number
+  /** How large it may be, in bytes. */
+  readonly limit: number
+
+  /**
+   * @param what What was measured, as the message's first words: "The session's data", for one.
+   * @param bytes Its size in bytes.
+   * @param limit The limit in bytes.
+   * @param advice What to do about it, a sentence.
+   */
+  constructor(what: string, bytes: number, limit: number, advice: string) {
+    super(`${what} takes ${bytes} bytes and the limit is ${limit}. ${advice}`, {
+      code: 'ERR_SESSION_TOO_LARGE',
+    })
+    this.bytes = bytes
+    this.limit = limit
+  }
+}
+
+/** A value cannot be stored and read back as it is. */
+export class SessionEncodeError extends SessionError {
+  /** The session's key that holds the value. */
+  readonly key: string
+
+  constructor(key: string, message: string, cause?: unknown) {
+    super(message, { code: 'ERR_SESSION_ENCODE', ...(cause === undefined ? {} : { cause }) })
+    this.key = key
+  }
+}
+
+/** The backend failed; its own error is the `cause`. Status 503. */
+export class SessionStoreError extends SessionError {
+  constructor(message: string, cause?: unknown) {
+    super(message, {
+      code: 'ERR_SESSION_STORE',
+      status: 503,
+      ...(cause === undefined ? {} : { cause }),
+    })
+  }
+}
+
+/** The library was called in a way that cannot work: a wrong option, or a method at a wrong moment. */
+export class SessionUsageError extends SessionError {
+  constructor(message: string, code = 'ERR_SESSION_USAGE') {
+    super(message, { code })
+  }
+}

@@ -1,0 +1,355 @@
+// What a handler sees: Django's request.session as a typed dictionary. It does no I/O; the manager does.
+import type { Draft } from './draft.ts'
+import { SessionEncodeError, SessionUsageError } from './errors.ts'
+import { warnDeveloper } from './events.ts'
+import { endsWithBrowser, expiresAt, EXPIRY_KEY, type ExpirySettings } from './expiry.ts'
+
+/**
+ * The fields of your sessions. Augment it once, and every session is typed:
+ * ```ts
+ * declare module '@coatcheck/core' {
+ *   interface SessionData { cart: string[]; user: { id: number } }
+ * }
+ * ```
+ * Left empty, any key is allowed and its value is `unknown`.
+ */
+// oxlint-disable-next-line typescript/no-empty-object-type -- empty on purpose: applications fill it
+export interface SessionData {}
+
+/** The fields of `D`, or any field at all where none is declared. */
+export type Fields<D> = [keyof D] extends [never] ? Record<string, unknown> : D
+/** The keys of a session of `D`. */
+export type KeyOf<D> = keyof Fields<D> & string
+/** What a session of `D` holds under `K`. */
+export type ValueOf<D, K extends KeyOf<D>> = NonNullableField<Fields<D>, K>
+type NonNullableField<F, K extends keyof F> = Exclude<F[K], undefined>
+
+/** What the manager keeps of a session besides its data. Not part of the public interface. */
+export interface SessionState {
+  readonly settings: ExpirySettings
+  readonly now: () => number
+  /** The manager's part of `save()`. */
+  readonly save: () => Promise<void>
+  /** Asks the store, or says why it cannot be asked now; undefined once the session is loaded. */
+  pending: (() => void) | undefined
+  draft: Draft
+  /** Makes an empty draft. */
+  readonly blank: () => Draft
+  /** The key under which the store has the session. */
+  key: string | undefined
+  /** When the stored record ends, in ms since the epoch. */
+  expiresAt: number | undefined
+  /** A key that `flush` left behind, to be removed from the store. */
+  flushed: string | undefined
+  /** The session gets a new key at the next save. */
+  cycled: boolean
+  accessed: boolean
+  /** What the application said of `modified`; undefined: look at the changes. */
+  modified: boolean | undefined
+  /** The response's headers are out, so no cookie can be sent any more. */
+  sent: boolean
+  /** The writes of this session that are under way. */
+  queue: Promise<void> | undefined
+}
+
+/** Gives the manager a session's state. Not part of the public interface. */
+export let stateOf: (session: Session<any>) => SessionState
+
+const TEST_COOKIE = 'testcookie'
+const TEST_COOKIE_VALUE = 'worked'
+
+/**
+ * One visitor's session, for one request: Django's `request.session`. Every method is synchronous and does no I/O;
+ * what changed is written once, before the response's headers go out.
+ *
+ * Values are what JSON can carry back: strings, finite numbers, booleans, null, arrays and plain objects of these.
+ * Changing a nested value in place (`session.get('cart').push(7)`) counts as a change.
+ *
+ * With `lazy: true`, any use before `getSession()` has loaded it throws SessionUsageError.
+ *
+ * @see https://docs.djangoproject.com/en/stable/topics/http/sessions/#using-sessions-in-views
+ */
+export class Session<D extends object = SessionData> implements Iterable<[KeyOf<D>, unknown]> {
+  readonly #state: SessionState
+  #checking = false
+
+  static {
+    stateOf = (session) => session.#state
+  }
+
+  /** Sessions are made by `createSessions().open()`. */
+  constructor(state: SessionState) {
+    this.#state = state
+  }
+
+  /**
+   * The key under which the store has this session: what the client's cookie holds. Undefined for a session that is
+   * not stored yet. After `cycleKey()` it is the old key until the session is saved.
+   */
+  get key(): string | undefined {
+    this.#state.pending?.()
+    return this.#state.key
+  }
+
+  /** Whether this request has looked at the session or changed it. */
+  get accessed(): boolean {
+    return this.#state.accessed
+  }
+
+  /** Whether this request has changed the session, by a method or in place. Set it to force or to prevent a save. */
+  get modified(): boolean {
+    const { modified, pending, draft, cycled, flushed } = this.#state
+    if (pending) return false
+    return modified ?? (draft.isChanged || cycled || flushed !== undefined)
+  }
+
+  set modified(modified: boolean) {
+    this.#draft()
+    this.#state.modified = modified
+  }
+
+  /** The value under `key`; `fallback` (default undefined) if there is none. */
+  get<K extends KeyOf<D>>(key: K): ValueOf<D, K> | undefined
+  get<K extends KeyOf<D>>(key: K, fallback: ValueOf<D, K>): ValueOf<D, K>
+  get(key: string, fallback?: unknown): unknown {
+    const draft = this.#draft()
+    return draft.has(key) ? draft.get(key) : fallback
+  }
+
+  /**
+   * Puts `value` under `key`.
+   * @throws SessionEncodeError, here or at the save, for a value that JSON cannot carry back.
+   */
+  set<K extends KeyOf<D>>(key: K, value: ValueOf<D, K>): this {
+    assertValue(key, value)
+    this.#change().set(key, value)
+    return this
+  }
+
+  /** Whether there is a value under `key`. */
+  has(key: KeyOf<D>): boolean {
+    return this.#draft().has(key)
+  }
+
+  /** Removes `key`; returns whether it was there. */
+  delete(key: KeyOf<D>): boolean {
+    return this.#draft().has(key) && this.#change().delete(key)
+  }
+
+  /** Removes `key` and returns its value; `fallback` (default undefined) if there is none. */
+  pop<K extends KeyOf<D>>(key: K): ValueOf<D, K> | undefined
+  pop<K extends KeyOf<D>>(key: K, fallback: ValueOf<D, K>): ValueOf<D, K>
+  pop(key: string, fallback?: unknown): unknown {
+    const draft = this.#draft()
+    if (!draft.has(key)) return fallback
+    const value = draft.get(key)
+    this.#change().delete(key)
+    return value
+  }
+
+  /** The value under `key`; where there is none, puts `value` there and returns it. */
+  setDefault<K extends KeyOf<D>>(key: K, value: ValueOf<D, K>): ValueOf<D, K> {
+    if (!this.#draft().has(key)) this.set(key, value)
+    return this.#draft().get(key) as ValueOf<D, K>
+  }
+
+  /**
+   * With an object: sets each of its entries.
+   *
+   * With a key and a function: replaces the value by `fn(value)`. If another request changes the session first, `fn`
+   * runs again on the newest value, so that no change is lost: have it depend on its argument alone.
+   * `session.update('cart', (cart = []) => [...cart, item])`
+   */
+  update(values: Partial<Fields<D>>): this
+  update<K extends KeyOf<D>>(
+    key: K,
+    fn: (current: ValueOf<D, K> | undefined) => ValueOf<D, K>,
+  ): this
+  update(target: string | object, fn?: (current: any) => unknown): this {
+    if (typeof target === 'string') {
+      this.#change().update(target, (current) => {
+        const value = fn!(current)
+        assertValue(target, value)
+        return value
+      })
+    } else {
+      const entries = Object.entries(target)
+      for (const [key, value] of entries) assertValue(key, value)
+      const draft = this.#change()
+      for (const [key, value] of entries) draft.set(key, value)
+    }
+    return this
+  }
+
+  /** The keys, in order. */
+  keys(): IterableIterator<KeyOf<D>> {
+    return this.#draft().keys().values() as IterableIterator<KeyOf<D>>
+  }
+
+  /** The values, in the order of the keys. */
+  *values(): IterableIterator<Fields<D>[KeyOf<D>]> {
+    for (const [, value] of this.entries()) yield value
+  }
+
+  /** Pairs of key and value, in order. */
+  *entries(): IterableIterator<[KeyOf<D>, Fields<D>[KeyOf<D>]]> {
+    const draft = this.#draft()
+    for (const key of draft.keys()) yield [key, draft.get(key)] as [KeyOf<D>, Fields<D>[KeyOf<D>]]
+  }
+
+  /** The same as {@link entries}. */
+  [Symbol.iterator](): IterableIterator<[KeyOf<D>, Fields<D>[KeyOf<D>]]> {
+    return this.entries()
+  }
+
+  /** How many keys there are. */
+  get size(): number {
+    return this.#draft().keys().length
+  }
+
+  /** Removes every key. A session that is empty when the request ends is removed, with its cookie. */
+  clear(): void {
+    this.#change().clear()
+  }
+
+  /** Ends the session: its data is gone, its key is dead, its cookie is deleted. What is set afterwards is a new session. */
+  flush(): void {
+    this.#change()
+    const state = this.#state
+    if (state.key !== undefined) state.flushed ??= state.key
+    state.key = state.expiresAt = undefined
+    state.cycled = false
+    state.draft = state.blank()
+  }
+
+  /** Gives the session a new key and keeps its data; the old key is dead. Call it when a user logs in. */
+  cycleKey(): void {
+    this.#change()
+    this.#state.cycled = true
+  }
+
+  /** Whether the session holds no data. */
+  isEmpty(): boolean {
+    return this.#draft().isEmpty
+  }
+
+  /**
+   * Sets when this session ends: after `expiry` seconds without a change, at a Date, with the browser (0), or as the
+   * manager's options say (null).
+   * @throws SessionUsageError for an invalid Date or a number that is not finite.
+   */
+  setExpiry(expiry: number | Date | null): void {
+    if (expiry === null) {
+      if (this.#draft().has(EXPIRY_KEY)) this.#change().delete(EXPIRY_KEY)
+      return
+    }
+    const value = expiry instanceof Date ? expiry.getTime() : expiry
+    if (!Number.isFinite(value) || (expiry instanceof Date && Math.abs(value) > 8.64e15)) {
+      throw new SessionUsageError(
+        `setExpiry() takes seconds, a valid Date, 0 or null, and got ${String(expiry)}.`,
+      )
+    }
+    this.#change().set(EXPIRY_KEY, expiry instanceof Date ? expiry.toISOString() : expiry)
+  }
+
+  /** The seconds from now until this session would end if it were saved now. */
+  getExpiryAge(): number {
+    const now = this.#state.now()
+    return Math.floor((this.#expiresAt(now) - now) / 1000)
+  }
+
+  /** When this session would end if it were saved now. */
+  getExpiryDate(): Date {
+    return new Date(this.#expiresAt(this.#state.now()))
+  }
+
+  /** Whether the session's cookie ends with the browser. */
+  getExpireAtBrowserClose(): boolean {
+    return endsWithBrowser(this.#draft().get(EXPIRY_KEY), this.#state.settings)
+  }
+
+  /** Sets a value that the next request can look for, to learn whether the browser keeps cookies. */
+  setTestCookie(): void {
+    this.#change().set(TEST_COOKIE, TEST_COOKIE_VALUE)
+  }
+
+  /** Whether the value of {@link setTestCookie} came back. */
+  testCookieWorked(): boolean {
+    return this.#draft().get(TEST_COOKIE) === TEST_COOKIE_VALUE
+  }
+
+  /** Removes the value of {@link setTestCookie}. */
+  deleteTestCookie(): void {
+    if (this.#draft().has(TEST_COOKIE)) this.#change().delete(TEST_COOKIE)
+  }
+
+  /**
+   * Puts a value under `key` for the next request that looks at its session, and for no other: a message shown after
+   * a redirect, for one. That request reads it with `get`.
+   * @throws SessionEncodeError, here or at the save, for a value that JSON cannot carry back.
+   */
+  flash<K extends KeyOf<D>>(key: K, value: ValueOf<D, K>): void {
+    assertValue(key, value)
+    this.#change().flash(key, value)
+  }
+
+  /**
+   * Writes the session now, instead of when the response starts: for streams, WebSockets and long requests. Works
+   * after the headers went out too, as long as the client needs no new cookie.
+   * @throws SessionGoneError if the session ended meanwhile, SessionConflictError with `concurrency: 'reject'`,
+   * SessionTooLargeError, SessionEncodeError, SessionStoreError if the backend fails, and SessionUsageError if the
+   * client would need a cookie that can no longer be sent.
+   */
+  save(): Promise<void> {
+    return this.#state.save()
+  }
+
+  #expiresAt(now: number): number {
+    const draft = this.#draft()
+    return expiresAt(draft.get(EXPIRY_KEY), this.#state.settings, draft.created, now)
+  }
+
+  #draft(): Draft {
+    const state = this.#state
+    state.pending?.()
+    state.accessed = true
+    if (state.sent) this.#warnIfUnsaved()
+    return state.draft
+  }
+
+  #change(): Draft {
+    const draft = this.#draft()
+    const state = this.#state
+    if (state.modified === false) state.modified = undefined
+    return draft
+  }
+
+  /** A change after the headers is lost unless `save()` follows at once: looks a moment later whether it did. */
+  #warnIfUnsaved(): void {
+    if (this.#checking) return
+    this.#checking = true
+    setTimeout(() => {
+      this.#checking = false
+      if (this.modified && !this.#state.queue) {
+        warnDeveloper(
+          'CHANGED_AFTER_HEADERS',
+          "The session was changed after the response's headers went out, and that change is not saved. Change it before the response starts, or call `await session.save()` right after the change.",
+        )
+      }
+    }, 0).unref?.()
+  }
+}
+
+/** Refuses at once what no codec could carry, so that the stack shows the line that set it. */
+function assertValue(key: string, value: unknown): void {
+  if (value === undefined || typeof value === 'function' || typeof value === 'symbol') {
+    const advice =
+      value === undefined
+        ? 'Use delete() to remove a key, return a value from update(), or store null'
+        : 'Store the data it stands for'
+    throw new SessionEncodeError(
+      key,
+      `The session cannot hold ${value === undefined ? 'undefined' : `a ${typeof value}`} under '${key}'. ${advice}.`,
+    )
+  }
+}

@@ -1,0 +1,120 @@
+// Signed text in Django's format: `value:timestamp:signature`, keyed by a salt and a secret, with old secrets still read.
+import {
+  createHash,
+  createHmac,
+  createSecretKey,
+  timingSafeEqual,
+  type KeyObject,
+} from 'node:crypto'
+import { Buffer } from 'node:buffer'
+import { SessionUsageError } from './errors.ts'
+
+/** What {@link createSigner} takes. */
+export interface SignerOptions {
+  /** The current secret first, old ones after it: all verify, the first one signs. */
+  readonly secrets: readonly string[]
+  /** Keeps signatures for one purpose apart from those for another. */
+  readonly salt: string
+  /** The clock, in ms since the Unix epoch. Default `Date.now`. */
+  readonly now?: () => number
+}
+
+/**
+ * Signs text, and tells signed text from forged.
+ * @see https://docs.djangoproject.com/en/stable/topics/signing/
+ */
+export interface Signer {
+  /** `value:timestamp:signature`. */
+  sign(value: string): string
+  /** The value that was signed; undefined if the signature is wrong, or older than `maxAge` seconds. */
+  unsign(signed: string, maxAge?: number): string | undefined
+}
+
+const BASE62 = '0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz'
+
+/** A secret shorter than this, in characters, can be guessed. */
+const SHORTEST_SECRET = 32
+
+/** @throws SessionUsageError (code ERR_SESSION_OPTIONS) if there is no secret, or one is too short to be one. */
+export function assertSecrets(secrets: readonly string[]): void {
+  const good =
+    Array.isArray(secrets) &&
+    secrets.length > 0 &&
+    secrets.every((secret) => typeof secret === 'string' && secret.length >= SHORTEST_SECRET)
+  if (good) return
+  throw new SessionUsageError(
+    `\`secrets\` must be a list of strings of at least ${SHORTEST_SECRET} characters, the current one first. Make one: node -p "crypto.randomBytes(32).toString('hex')"`,
+    'ERR_SESSION_OPTIONS',
+  )
+}
+
+/** Makes a signer, as Django's `TimestampSigner(salt=…)`. @throws SessionUsageError for a missing or short secret. */
+export function createSigner({ secrets, salt, now = Date.now }: SignerOptions): Signer {
+  assertSecrets(secrets)
+  const keys = secrets.map((secret) =>
+    createSecretKey(createHash('sha256').update(`${salt}signer${secret}`).digest()),
+  )
+
+  /** The second that was last signed in, and how it is written. */
+  let second = Number.NaN
+  let stamp = ''
+
+  return {
+    sign(value) {
+      const time = Math.floor(now() / 1000)
+      if (time !== second) {
+        second = time
+        stamp = toBase62(time)
+      }
+      const stamped = `${value}:${stamp}`
+      return `${stamped}:${signature(keys[0]!, stamped)}`
+    },
+    unsign(signed, maxAge) {
+      const end = signed.lastIndexOf(':')
+      const middle = signed.lastIndexOf(':', end - 1)
+      if (middle < 0 || end - middle < 2) return undefined
+      const stamped = signed.slice(0, end)
+      const given = signed.slice(end + 1)
+      if (!keys.some((key) => isEqual(signature(key, stamped), given))) return undefined
+      if (maxAge !== undefined) {
+        const age = now() / 1000 - fromBase62(signed.slice(middle + 1, end))
+        if (!(age <= maxAge)) return undefined
+      }
+      return signed.slice(0, middle)
+    },
+  }
+}
+
+function signature(key: KeyObject, text: string): string {
+  return createHmac('sha256', key).update(text).digest('base64url')
+}
+
+/** A SHA-256 in base64url, without padding. */
+const SIGNATURE_LENGTH = 43
+const left = Buffer.alloc(SIGNATURE_LENGTH)
+const right = Buffer.alloc(SIGNATURE_LENGTH)
+
+/** Compares two signatures in constant time, without a buffer for each comparison. */
+function isEqual(one: string, other: string): boolean {
+  if (other.length !== SIGNATURE_LENGTH) return false
+  left.write(one, 'latin1')
+  right.write(other, 'latin1')
+  // A character beyond Latin-1 is written as its low byte, so what is equal is looked at once more.
+  return timingSafeEqual(left, right) && one === other
+}
+
+function toBase62(value: number): string {
+  let text = ''
+  for (let rest = value; rest > 0; rest = Math.floor(rest / 62)) text = BASE62[rest % 62]! + text
+  return text || '0'
+}
+
+/** NaN for what is no number in base 62. */
+function fromBase62(text: string): number {
+  let value = 0
+  for (const digit of text) {
+    const at = BASE62.indexOf(digit)
+    value = at < 0 ? Number.NaN : value * 62 + at
+  }
+  return value
+}

@@ -1,0 +1,130 @@
+// The contract between the manager and an engine. A store moves opaque records and knows nothing of sessions.
+import type { Awaitable } from './awaitable.ts'
+
+/** What a store keeps for one key. */
+export interface SessionRecord {
+  /**
+   * The session's data, encoded: well-formed text without NUL, as JSON is. A store never looks inside, and gives it
+   * back byte for byte.
+   */
+  readonly data: string
+  /**
+   * When the session ends: a whole number of milliseconds since the Unix epoch, from 0 to {@link MAX_EXPIRES_AT}.
+   * The record is dead from that millisecond on.
+   */
+  readonly expiresAt: number
+}
+
+/** The last millisecond of the year 9999: as far ahead as every database's dates reach. */
+export const MAX_EXPIRES_AT = 253_402_300_799_999
+
+/** What a store is, where it matters to the manager or the conformance suite. Unset means: it does not apply. */
+export interface StoreTraits {
+  /** `load` answers without a promise, so the manager asks it on first use instead of before the handler. */
+  readonly sync?: boolean
+  /** Keeps nothing on the server: the key *is* the record, signed. It cannot conflict, and cannot be revoked. */
+  readonly stateless?: boolean
+  /** May forget a live record, to make room for another. */
+  readonly evicts?: boolean
+  /** Forgets everything when its process ends. */
+  readonly ephemeral?: boolean
+  /** Keeps copies in its process's memory, so that what another process changes or deletes is seen late or not at all. */
+  readonly unshared?: boolean
+  /** Compares and swaps within its own process alone: between processes the last save wins. */
+  readonly nonAtomic?: boolean
+  /** Keeps expiry in whole seconds, so that a record may end up to a second early or late. */
+  readonly wholeSeconds?: boolean
+}
+
+/**
+ * An engine: a place that keeps records by key.
+ *
+ * The smallest complete store, in memory:
+ * ```ts
+ * function mapStore({ now = Date.now } = {}): SessionStore {
+ *   const records = new Map<string, SessionRecord>()
+ *   const live = (key: string) => {
+ *     const record = records.get(key)
+ *     return record && record.expiresAt > now() ? record : undefined
+ *   }
+ *   const replace = (key: string, record: SessionRecord) => (records.set(key, record), key)
+ *   const found = (key: string) => {
+ *     const record = live(key)
+ *     if (!record) throw new SessionGoneError()
+ *     return record
+ *   }
+ *   return {
+ *     traits: { sync: true },
+ *     load: live,
+ *     create(key, record) {
+ *       if (live(key)) throw new KeyExistsError()
+ *       return replace(key, { ...record })
+ *     },
+ *     save(key, record, expected) {
+ *       const { data } = found(key)
+ *       if (expected !== undefined && data !== expected) throw new SessionConflictError()
+ *       return replace(key, { ...record })
+ *     },
+ *     touch: (key, expiresAt) => replace(key, { ...found(key), expiresAt }),
+ *     delete: (key) => void records.delete(key),
+ *     clearExpired() {
+ *       let removed = 0
+ *       for (const key of records.keys()) if (!live(key) && records.delete(key)) removed++
+ *       return removed
+ *     },
+ *   }
+ * }
+ * ```
+ *
+ * Rules for every method: a malformed key (see `isSessionKey`) behaves as one that is not there. A backend that
+ * fails is a SessionStoreError with the backend's own error as its `cause`, and never an empty answer. Time is the
+ * application's clock, taken once a call; a `now: () => number` option makes expiry testable without waiting.
+ */
+export interface SessionStore {
+  readonly traits?: StoreTraits
+
+  /** The live record under `key`; undefined if there is none, it has expired, or the key is malformed. */
+  load(key: string): Awaitable<SessionRecord | undefined>
+
+  /**
+   * Stores a new record and resolves to the key to hand to the client (the same one, unless the store is stateless).
+   * Throws KeyExistsError if a live record has the key; an expired one is replaced. Two creates of one key at the
+   * same time: exactly one succeeds. Throws SessionUsageError if the key is malformed.
+   */
+  create(key: string, record: SessionRecord): Awaitable<string>
+
+  /**
+   * Replaces a live record, data and expiry, and resolves to the key to hand to the client. With `expected`, only
+   * while its data is still exactly that, compared and replaced in one atomic step: throws SessionConflictError
+   * otherwise. Throws SessionGoneError if there is no live record; never creates one.
+   */
+  save(key: string, record: SessionRecord, expected?: string): Awaitable<string>
+
+  /**
+   * Moves the expiry of a live record, earlier or later, and leaves its data alone, whatever another writer does to
+   * it at the same time. Resolves to the key to hand to the client. Throws SessionGoneError if there is no live
+   * record; never creates one.
+   */
+  touch(key: string, expiresAt: number): Awaitable<string>
+
+  /** Removes the record. No error where there is none, or the key is malformed. */
+  delete(key: string): Awaitable<void>
+
+  /**
+   * Removes expired records, and no live one, in batches of `batchSize` with room for other writers in between;
+   * resolves to how many it removed. An aborted `signal` ends it after the batch under way. A store whose backend
+   * expires by itself leaves this out.
+   */
+  clearExpired?(options?: ClearExpiredOptions): Awaitable<number>
+
+  /** Lets go of what the store itself opened; a connection it was given stays open. Safe to call twice. */
+  close?(): Awaitable<void>
+}
+
+/** How {@link SessionStore.clearExpired} goes about it. */
+export interface ClearExpiredOptions {
+  /** How many records one batch removes at the most: more is faster, fewer lets others in sooner. */
+  readonly batchSize?: number
+  /** Ends the sweep after the batch under way. */
+  readonly signal?: AbortSignal
+}

@@ -1,0 +1,60 @@
+// MySQL and MariaDB, as a real server of its own: the conformance suite, and what only this engine has.
+import { randomUUID } from 'node:crypto'
+import mysql from 'mysql2/promise'
+import { afterAll, expect } from 'vitest'
+import { proveEngines } from '../../../testing/prove.ts'
+import { mysqlStore } from './mysql.ts'
+
+const { url, test } = (await proveEngines('mysql'))['mariadb']!
+const pool = url === undefined ? undefined : mysql.createPool({ uri: url, charset: 'utf8mb4' })
+afterAll(() => pool?.end())
+
+const freshTable = () => `test_${randomUUID().replaceAll('-', '')}`
+const KEY = 'k'.repeat(32)
+const later = () => Date.now() + 60_000
+
+test('by a URL, with a pool of its own', async () => {
+  const store = mysqlStore(url!, { table: freshTable() })
+  await store.migrate()
+  await store.create(KEY, { data: '{}', expiresAt: later() })
+  expect(await store.load(KEY)).toBeDefined()
+  await store.close?.()
+  await store.close?.()
+})
+
+test('a missing table is an error that says what to call', async () => {
+  const store = mysqlStore(pool!, { table: freshTable() })
+  await expect(async () => store.load(KEY)).rejects.toMatchObject({
+    code: 'ERR_SESSION_STORE',
+    message: expect.stringMatching(/Call store\.migrate\(\) once/),
+  })
+})
+
+test('expiry is the same moment on a connection in another time zone', async () => {
+  const connection = await mysql.createConnection({ uri: url!, timezone: '+05:30' })
+  await connection.query("SET time_zone = '-08:00'")
+  const store = mysqlStore(connection, { table: freshTable() })
+  await store.migrate()
+  const expiresAt = Date.UTC(2100, 6, 1, 0, 30, 0, 123)
+  await store.create(KEY, { data: '{}', expiresAt })
+  expect(await store.load(KEY)).toMatchObject({ expiresAt })
+  await connection.end()
+})
+
+test('a connection that counts only changed rows tells a kept session from a lost one', async () => {
+  const connection = await mysql.createConnection({ uri: url!, flags: ['-FOUND_ROWS'] })
+  const store = mysqlStore(connection, { table: freshTable() })
+  await store.migrate()
+  const record = { data: '{}', expiresAt: later() }
+  await store.create(KEY, record)
+  expect(await store.save(KEY, record)).toBe(KEY)
+  expect(await store.save(KEY, record, '{}')).toBe(KEY)
+  expect(await store.touch(KEY, record.expiresAt)).toBe(KEY)
+  await connection.end()
+})
+
+test('a server that is not there is a SessionStoreError within seconds', async () => {
+  const store = mysqlStore('mysql://root@127.0.0.1:1/test')
+  await expect(async () => store.load(KEY)).rejects.toMatchObject({ code: 'ERR_SESSION_STORE' })
+  await store.close?.()
+})

@@ -1,0 +1,222 @@
+// The MySQL and MariaDB engine: one row a session, in Django's table shape, by mysql2.
+import {
+  isSessionKey,
+  KeyExistsError,
+  SessionConflictError,
+  SessionGoneError,
+  SessionUsageError,
+  type SessionError,
+  type SessionRecord,
+  type SessionStore,
+} from '@coatcheck/core'
+import { formatDate, parseDate } from './date.ts'
+import {
+  assertBatchSize,
+  assertTableName,
+  BATCH_SIZE,
+  DEFAULT_TABLE,
+  failed,
+  loadDriver,
+} from './table.ts'
+
+/** As much of a mysql2/promise `Pool` or `Connection` as the engine uses. */
+export interface MysqlConnection {
+  execute(sql: { sql: string; timeout?: number }, values?: any[]): Promise<[any, ...unknown[]]>
+  query(sql: string): Promise<[any, ...unknown[]]>
+}
+
+/** Options of {@link mysqlStore}. */
+export interface MysqlStoreOptions {
+  /** The table's name. Default `coatcheck_session`. */
+  readonly table?: string
+  /** The clock, in ms since the Unix epoch. Default `Date.now`. */
+  readonly now?: () => number
+}
+
+/** A session store on MySQL or MariaDB. */
+export interface MysqlStore extends SessionStore {
+  /** Makes the table and its index where they are missing. Throws SessionStoreError if the server refuses. */
+  migrate(): Promise<void>
+}
+
+/** A request waits this long for a connection of the engine's own, in ms, and then hears of the failure. */
+const QUERY_TIMEOUT = 10_000
+
+/** How often a sweep's batch is tried again after a deadlock with a writer, which the server resolves by failing one. */
+const MAX_DEADLOCKS = 10
+
+/**
+ * Keeps sessions in a table `(session_key, session_data, expire_date)`, as Django's database engine does, on MySQL 8 or
+ * MariaDB 10.6 and newer.
+ *
+ * @param database A URL (`mysql://…`), for which a pool is made, or a mysql2/promise pool or connection of your own,
+ * whose settings hold (its charset must be utf8mb4) and which `close()` leaves open.
+ * @throws SessionUsageError for a bad option, or if a URL is given and mysql2 is not installed.
+ */
+export function mysqlStore(
+  database: string | MysqlConnection,
+  options: MysqlStoreOptions = {},
+): MysqlStore {
+  const { table = DEFAULT_TABLE, now = Date.now } = options
+  assertTableName('mysqlStore', table)
+  const own = typeof database === 'string' ? open(database) : undefined
+  const connection = own ?? (database as MysqlConnection)
+  const sql = prepare(table)
+
+  async function execute(text: string, values: unknown[]): Promise<any> {
+    const [result] = await connection.execute(
+      own ? { sql: text, timeout: QUERY_TIMEOUT } : { sql: text },
+      values,
+    )
+    return result
+  }
+
+  async function run(action: string, text: string, values: unknown[]): Promise<any> {
+    try {
+      return await execute(text, values)
+    } catch (error) {
+      throw mysqlError(action, error)
+    }
+  }
+
+  function mysqlError(action: string, error: unknown): SessionError {
+    const missing = (error as { code?: string }).code === 'ER_NO_SUCH_TABLE'
+    return failed({ database: 'MySQL', action, table }, missing, error)
+  }
+
+  let closing: Promise<void> | undefined
+
+  const load = async (key: string): Promise<SessionRecord | undefined> => {
+    if (!isSessionKey(key)) return undefined
+    const [row] = await run('load', sql.select, [key])
+    if (!row) return undefined
+    const expiresAt = parseDate(row.expire_date)
+    return expiresAt > now() ? { data: row.session_data, expiresAt } : undefined
+  }
+
+  return {
+    load,
+
+    async create(key, { data, expiresAt }) {
+      if (!isSessionKey(key)) throw new SessionUsageError('create() was given a malformed key.')
+      const end = formatDate(expiresAt)
+      try {
+        await execute(sql.insert, [key, data, end])
+        return key
+      } catch (error) {
+        if ((error as { code?: string }).code !== 'ER_DUP_ENTRY') throw mysqlError('create', error)
+      }
+      const values = [data, end, key, formatDate(now())]
+      const { affectedRows } = await run('create', sql.replaceExpired, values)
+      if (!affectedRows) throw new KeyExistsError()
+      return key
+    },
+
+    async save(key, { data, expiresAt }, expected) {
+      if (!isSessionKey(key)) throw new SessionGoneError()
+      const values = [data, formatDate(expiresAt), key, formatDate(now())]
+      const { affectedRows } =
+        expected === undefined
+          ? await run('save', sql.update, values)
+          : await run('save', sql.updateExpected, [...values, expected])
+      if (affectedRows) return key
+      const found = await load(key)
+      // A connection without FOUND_ROWS counts a row that is left as it was as none. If other data was expected, what
+      // is there now is another writer's, however alike.
+      const asItWas = found?.data === data && found.expiresAt === expiresAt
+      if (asItWas && (expected === undefined || expected === data)) return key
+      throw expected !== undefined && found ? new SessionConflictError() : new SessionGoneError()
+    },
+
+    async touch(key, expiresAt) {
+      if (!isSessionKey(key)) throw new SessionGoneError()
+      const values = [formatDate(expiresAt), key, formatDate(now())]
+      const { affectedRows } = await run('touch', sql.touch, values)
+      if (affectedRows || (await load(key))?.expiresAt === expiresAt) return key
+      throw new SessionGoneError()
+    },
+
+    async delete(key) {
+      if (isSessionKey(key)) await run('delete', sql.remove, [key])
+    },
+
+    async clearExpired({ batchSize = BATCH_SIZE, signal } = {}) {
+      assertBatchSize(batchSize)
+      const time = formatDate(now())
+      let removed = 0
+      for (let deadlocks = 0; ;) {
+        if (signal?.aborted) return removed
+        try {
+          // mysql2 sends numbers as DOUBLE, which LIMIT does not take; the batch size is a checked whole number.
+          const { affectedRows } = await execute(`${sql.sweep} ${batchSize}`, [time])
+          removed += affectedRows
+          deadlocks = 0
+          if (affectedRows < batchSize) return removed
+        } catch (error) {
+          const { code } = error as { code?: string }
+          if (code !== 'ER_LOCK_DEADLOCK' || ++deadlocks > MAX_DEADLOCKS) {
+            throw mysqlError('clearExpired', error)
+          }
+        }
+      }
+    },
+
+    async close() {
+      await (closing ??= own?.end())
+    },
+
+    async migrate() {
+      try {
+        await connection.query(sql.migrate)
+      } catch (error) {
+        throw mysqlError('migrate', error)
+      }
+    },
+  }
+}
+
+function prepare(table: string) {
+  const sql = (text: string) => text.replaceAll('@', `\`${table}\``)
+  return {
+    // As text, so that neither the server's time zone nor the driver's reading of dates matters.
+    select: sql(
+      `SELECT session_data, DATE_FORMAT(expire_date, '%Y-%m-%d %H:%i:%s.%f') AS expire_date
+       FROM @ WHERE session_key = ?`,
+    ),
+    insert: sql('INSERT INTO @ (session_key, session_data, expire_date) VALUES (?, ?, ?)'),
+    replaceExpired: sql(
+      'UPDATE @ SET session_data = ?, expire_date = ? WHERE session_key = ? AND expire_date <= ?',
+    ),
+    update: sql(
+      'UPDATE @ SET session_data = ?, expire_date = ? WHERE session_key = ? AND expire_date > ?',
+    ),
+    // As bytes: even the _bin collations ignore trailing blanks.
+    updateExpected: sql(
+      `UPDATE @ SET session_data = ?, expire_date = ?
+       WHERE session_key = ? AND expire_date > ? AND BINARY session_data = BINARY ?`,
+    ),
+    touch: sql('UPDATE @ SET expire_date = ? WHERE session_key = ? AND expire_date > ?'),
+    remove: sql('DELETE FROM @ WHERE session_key = ?'),
+    sweep: sql('DELETE FROM @ WHERE expire_date <= ? ORDER BY expire_date LIMIT'),
+    migrate: sql(
+      `CREATE TABLE IF NOT EXISTS @ (
+         session_key varchar(64) CHARACTER SET ascii COLLATE ascii_bin NOT NULL PRIMARY KEY,
+         session_data longtext CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL,
+         expire_date datetime(6) NOT NULL,
+         KEY ${table}_expire_date (expire_date)
+       ) ENGINE=InnoDB`,
+    ),
+  }
+}
+
+/** What the engine uses of the pool it made itself. */
+interface OwnPool extends MysqlConnection {
+  end(): Promise<void>
+}
+
+type Driver = { createPool(options: object): OwnPool }
+
+function open(uri: string): OwnPool {
+  const { createPool } = loadDriver('mysqlStore', 'mysql2/promise') as Driver
+  return createPool({ uri, charset: 'utf8mb4', connectTimeout: 5000, connectionLimit: 10 })
+}

@@ -1,0 +1,114 @@
+// SQLite: the conformance suite, and what only this engine has.
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import Database from 'better-sqlite3'
+import { afterEach, expect, test } from 'vitest'
+import { proveEngines } from '../../../testing/prove.ts'
+import { sqliteStore, type SqliteStore } from './sqlite.ts'
+
+const folders: string[] = []
+function filename(): string {
+  const folder = mkdtempSync(join(tmpdir(), 'coatcheck-sqlite-'))
+  folders.push(folder)
+  return join(folder, 'sessions.sqlite')
+}
+afterEach(() => {
+  for (const folder of folders.splice(0)) rmSync(folder, { recursive: true })
+})
+
+const migrated = (store: SqliteStore) => {
+  store.migrate()
+  return store
+}
+
+await proveEngines('sqlite', 'sqlite on a connection of its own', 'sqlite by node:sqlite')
+
+const KEY = 'k'.repeat(32)
+const later = () => Date.now() + 60_000
+
+test('a missing table is an error that says what to call', () => {
+  const store = sqliteStore(filename())
+  expect(() => store.load(KEY)).toThrow(
+    expect.objectContaining({
+      code: 'ERR_SESSION_STORE',
+      message: expect.stringMatching(/Call store\.migrate\(\) once/),
+    }),
+  )
+  store.migrate()
+  expect(store.load(KEY)).toBeUndefined()
+})
+
+test('migrate can run again, and keeps the sessions', () => {
+  const store = migrated(sqliteStore(filename()))
+  store.create(KEY, { data: '{}', expiresAt: later() })
+  store.migrate()
+  expect(store.load(KEY)).toBeDefined()
+})
+
+test('a session outlives the process: a second store on the file finds it', () => {
+  const file = filename()
+  const record = { data: '{"a":1}', expiresAt: later() }
+  const first = migrated(sqliteStore(file))
+  first.create(KEY, record)
+  first.close?.()
+  expect(sqliteStore(file).load(KEY)).toEqual(record)
+})
+
+test("the application's own connection stays open", () => {
+  const connection = new Database(':memory:')
+  const store = migrated(sqliteStore(connection))
+  store.close?.()
+  expect(connection.open).toBe(true)
+})
+
+test("the table is Django's shape, with its dates as text in UTC", () => {
+  const connection = new Database(':memory:')
+  const store = migrated(sqliteStore(connection, { table: 'django_session' }))
+  store.create(KEY, { data: '{}', expiresAt: Date.UTC(2100, 0, 2, 3, 4, 5, 678) })
+  expect(connection.prepare('SELECT * FROM django_session').all()).toEqual([
+    { session_key: KEY, session_data: '{}', expire_date: '2100-01-02 03:04:05.678000' },
+  ])
+  connection.exec(`UPDATE django_session SET expire_date = '2100-01-02 03:04:05'`)
+  expect(store.load(KEY)).toMatchObject({ expiresAt: Date.UTC(2100, 0, 2, 3, 4, 5) })
+})
+
+test('the sweep finds expired rows by the index', () => {
+  const connection = new Database(':memory:')
+  migrated(sqliteStore(connection))
+  const plan = connection
+    .prepare(`EXPLAIN QUERY PLAN SELECT session_key FROM coatcheck_session WHERE expire_date <= ?`)
+    .all('2026') as { detail: string }[]
+  expect(plan[0]?.detail).toContain('coatcheck_session_expire_date')
+})
+
+test('a folder that is not there is an error that names the file', () => {
+  expect(() => sqliteStore('/nowhere/at/all.sqlite')).toThrow(
+    expect.objectContaining({
+      code: 'ERR_SESSION_STORE',
+      message: expect.stringMatching(/\/nowhere\/at\/all\.sqlite/),
+    }),
+  )
+})
+
+test('a table name that is no name is refused', () => {
+  expect(() => sqliteStore(':memory:', { table: 'x"; DROP TABLE y; --' })).toThrow(
+    expect.objectContaining({ code: 'ERR_SESSION_OPTIONS' }),
+  )
+})
+
+test('a closed database is a SessionStoreError, never an empty answer', () => {
+  const connection = new Database(':memory:')
+  const store = migrated(sqliteStore(connection))
+  store.load(KEY)
+  connection.close()
+  for (const call of [
+    () => store.load(KEY),
+    () => store.create(KEY, { data: '{}', expiresAt: later() }),
+    () => store.save(KEY, { data: '{}', expiresAt: later() }),
+    () => store.touch(KEY, later()),
+    () => store.delete(KEY),
+  ]) {
+    expect(call).toThrow(expect.objectContaining({ code: 'ERR_SESSION_STORE' }))
+  }
+})

@@ -1,0 +1,220 @@
+// The SQLite engine: one row a session, in Django's table shape, by better-sqlite3.
+import { setImmediate } from 'node:timers/promises'
+import {
+  isSessionKey,
+  KeyExistsError,
+  SessionConflictError,
+  SessionGoneError,
+  SessionStoreError,
+  SessionUsageError,
+  type SessionError,
+  type SessionRecord,
+  type SessionStore,
+} from '@coatcheck/core'
+import { formatDate, parseDate } from './date.ts'
+import {
+  assertBatchSize,
+  assertTableName,
+  BATCH_SIZE,
+  DEFAULT_TABLE,
+  failed,
+  loadDriver,
+} from './table.ts'
+
+/** As much of a better-sqlite3 `Database` as the engine uses. */
+export interface SqliteConnection {
+  prepare(sql: string): SqliteStatement
+  exec(sql: string): unknown
+}
+
+/** As much of a better-sqlite3 `Statement` as the engine uses. */
+export interface SqliteStatement {
+  get(...parameters: unknown[]): unknown
+  run(...parameters: unknown[]): { changes: number | bigint }
+}
+
+/** Options of {@link sqliteStore}. */
+export interface SqliteStoreOptions {
+  /** The table's name. Default `coatcheck_session`. */
+  readonly table?: string
+  /** How long a statement waits for another process's lock, in ms; for a filename only. Default 5000. */
+  readonly busyTimeout?: number
+  /** The clock, in ms since the Unix epoch. Default `Date.now`. */
+  readonly now?: () => number
+}
+
+/** A session store on SQLite. Every method but `clearExpired` answers without a promise. */
+export interface SqliteStore extends SessionStore {
+  /** Makes the table and its index where they are missing. Throws SessionStoreError if SQLite refuses. */
+  migrate(): void
+}
+
+/**
+ * Keeps sessions in a table `(session_key, session_data, expire_date)`, as Django's database engine does.
+ *
+ * @param database A filename, which is opened in WAL mode with `synchronous = NORMAL` (what is saved survives a crash
+ * of the process; a power cut may take the last moments), or a better-sqlite3 connection of your own, whose settings
+ * stay as they are and which `close()` leaves open.
+ * @throws SessionUsageError for a bad option, or if better-sqlite3 is not installed; SessionStoreError if the file
+ * cannot be opened.
+ */
+export function sqliteStore(
+  database: string | SqliteConnection,
+  options: SqliteStoreOptions = {},
+): SqliteStore {
+  const { table = DEFAULT_TABLE, busyTimeout = 5000, now = Date.now } = options
+  assertTableName('sqliteStore', table)
+  const own = typeof database === 'string' ? open(database, busyTimeout) : undefined
+  const connection = own ?? (database as SqliteConnection)
+
+  let prepared: ReturnType<typeof prepare> | undefined
+  const statements = () => (prepared ??= prepare(connection, table))
+
+  /** Runs a query, and turns SQLite's errors into the library's. */
+  function query<T>(action: string, run: (sql: ReturnType<typeof prepare>) => T): T {
+    try {
+      return run(statements())
+    } catch (error) {
+      throw sqliteError(action, error)
+    }
+  }
+
+  function sqliteError(action: string, error: unknown): SessionError {
+    const missing = error instanceof Error && error.message.startsWith('no such table')
+    return failed({ database: 'SQLite', action, table }, missing, error)
+  }
+
+  const load = (key: string): SessionRecord | undefined => {
+    if (!isSessionKey(key)) return undefined
+    return query('load', ({ select }) => {
+      const row = select.get(key) as { session_data: string; expire_date: string } | undefined
+      if (!row) return undefined
+      const expiresAt = parseDate(row.expire_date)
+      return expiresAt > now() ? { data: row.session_data, expiresAt } : undefined
+    })
+  }
+
+  return {
+    traits: { sync: true },
+
+    load,
+
+    create(key, { data, expiresAt }) {
+      if (!isSessionKey(key)) throw new SessionUsageError('create() was given a malformed key.')
+      const time = formatDate(now())
+      const { changes } = query('create', (sql) =>
+        sql.insert.run(key, data, formatDate(expiresAt), time),
+      )
+      if (!changes) throw new KeyExistsError()
+      return key
+    },
+
+    save(key, { data, expiresAt }, expected) {
+      if (!isSessionKey(key)) throw new SessionGoneError()
+      const end = formatDate(expiresAt)
+      const time = formatDate(now())
+      const { changes } = query('save', ({ update, updateExpected }) =>
+        expected === undefined
+          ? update.run(data, end, key, time)
+          : updateExpected.run(data, end, key, time, expected),
+      )
+      if (changes) return key
+      throw expected !== undefined && load(key)
+        ? new SessionConflictError()
+        : new SessionGoneError()
+    },
+
+    touch(key, expiresAt) {
+      if (!isSessionKey(key)) throw new SessionGoneError()
+      const { changes } = query('touch', (sql) =>
+        sql.touch.run(formatDate(expiresAt), key, formatDate(now())),
+      )
+      if (!changes) throw new SessionGoneError()
+      return key
+    },
+
+    delete(key) {
+      if (isSessionKey(key)) query('delete', (sql) => sql.remove.run(key))
+    },
+
+    async clearExpired({ batchSize = BATCH_SIZE, signal } = {}) {
+      assertBatchSize(batchSize)
+      const time = formatDate(now())
+      let removed = 0
+      for (;;) {
+        if (signal?.aborted) return removed
+        const { changes } = query('clearExpired', (sql) => sql.sweep.run(time, batchSize))
+        removed += Number(changes)
+        if (Number(changes) < batchSize) return removed
+        await setImmediate()
+      }
+    },
+
+    close() {
+      own?.close()
+    },
+
+    migrate() {
+      try {
+        connection.exec(`
+          CREATE TABLE IF NOT EXISTS "${table}" (
+            "session_key" varchar(64) NOT NULL PRIMARY KEY,
+            "session_data" text NOT NULL,
+            "expire_date" datetime NOT NULL
+          );
+          CREATE INDEX IF NOT EXISTS "${table}_expire_date" ON "${table}" ("expire_date");`)
+      } catch (error) {
+        throw sqliteError('migrate', error)
+      }
+    },
+  }
+}
+
+function prepare(connection: SqliteConnection, table: string) {
+  const sql = (text: string) => connection.prepare(text.replaceAll('@', `"${table}"`))
+  return {
+    select: sql('SELECT session_data, expire_date FROM @ WHERE session_key = ?'),
+    insert: sql(
+      `INSERT INTO @ (session_key, session_data, expire_date) VALUES (?, ?, ?)
+       ON CONFLICT (session_key) DO UPDATE
+       SET session_data = excluded.session_data, expire_date = excluded.expire_date
+       WHERE expire_date <= ?`,
+    ),
+    update: sql(
+      'UPDATE @ SET session_data = ?, expire_date = ? WHERE session_key = ? AND expire_date > ?',
+    ),
+    updateExpected: sql(
+      `UPDATE @ SET session_data = ?, expire_date = ?
+       WHERE session_key = ? AND expire_date > ? AND session_data = ?`,
+    ),
+    touch: sql('UPDATE @ SET expire_date = ? WHERE session_key = ? AND expire_date > ?'),
+    remove: sql('DELETE FROM @ WHERE session_key = ?'),
+    sweep: sql(
+      `DELETE FROM @ WHERE session_key IN
+       (SELECT session_key FROM @ WHERE expire_date <= ? LIMIT ?)`,
+    ),
+  }
+}
+
+/** What the engine uses of the connection it opened itself. */
+interface OwnConnection extends SqliteConnection {
+  pragma(source: string): unknown
+  close(): void
+}
+
+type Driver = new (filename: string, options: { timeout: number }) => OwnConnection
+
+function open(filename: string, busyTimeout: number): OwnConnection {
+  const Database = loadDriver('sqliteStore', 'better-sqlite3') as Driver
+  try {
+    const connection = new Database(filename, { timeout: busyTimeout })
+    connection.pragma('journal_mode = WAL')
+    connection.pragma('synchronous = NORMAL')
+    return connection
+  } catch (error) {
+    throw new SessionStoreError(
+      `The session database '${filename}' cannot be opened. Is its folder there and writable?`,
+      error,
+    )
+  }
+}

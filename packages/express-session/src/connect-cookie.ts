@@ -1,0 +1,45 @@
+// The cookie of express-session, `connect.sid`, read and written by Coatcheck: nobody is logged out by the move.
+import { Buffer } from 'node:buffer'
+import { createHmac, timingSafeEqual } from 'node:crypto'
+import { SessionUsageError, type CookieOptions } from '@coatcheck/core'
+
+/** As the package cookie-signature, by which express-session signs. */
+const sign = (key: string, secret: string) =>
+  `${key}.${createHmac('sha256', secret).update(key).digest('base64').replace(/=+$/, '')}`
+
+/** What {@link connectCookie} takes: the cookie's attributes, and express-session's secrets. */
+export interface ConnectCookieOptions extends CookieOptions {
+  /** What express-session has as its `secret`: the current one first, old ones after it. */
+  readonly secrets: readonly string[]
+}
+
+/**
+ * The `cookie` option for a manager that takes over from express-session: the same name (`connect.sid`), and the same
+ * signature around the key.
+ * @throws SessionUsageError if there is no secret.
+ */
+export function connectCookie({ secrets, ...cookie }: ConnectCookieOptions): CookieOptions {
+  if (!Array.isArray(secrets) || secrets.length === 0 || !secrets.every(Boolean)) {
+    throw new SessionUsageError(
+      "connectCookie: `secrets` must be a list with express-session's secret, the current one first.",
+      'ERR_SESSION_OPTIONS',
+    )
+  }
+  return {
+    name: 'connect.sid',
+    ...cookie,
+    format: {
+      write: (key) => `s:${sign(key, secrets[0])}`,
+      read(value) {
+        if (!value.startsWith('s:')) return undefined
+        const given = Buffer.from(value.slice(2))
+        const key = value.slice(2, value.lastIndexOf('.'))
+        const genuine = secrets.some((secret) => {
+          const expected = Buffer.from(sign(key, secret))
+          return given.length === expected.length && timingSafeEqual(given, expected)
+        })
+        return genuine ? key : undefined
+      },
+    },
+  }
+}

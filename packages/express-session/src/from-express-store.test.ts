@@ -1,0 +1,87 @@
+// express-session's own store under our suite, and what other stores do that is out of the ordinary.
+import { conformance } from '@coatcheck/conformance'
+import { MemoryStore } from 'express-session'
+import { expect, test } from 'vitest'
+import { fromExpressStore, type ExpressStore } from './index.ts'
+
+const traits = { ephemeral: true, unshared: true } as const
+conformance(
+  {
+    name: 'MemoryStore',
+    traits: { nonAtomic: true, ...traits },
+    realTime: true,
+    open: () => fromExpressStore(new MemoryStore(), { traits }),
+  },
+  test.concurrent,
+)
+
+const KEY = 'k'.repeat(32)
+const later = () => Date.now() + 60_000
+
+test('a session keeps the form that express-session gives it: its fields, and the cookie beside them', async () => {
+  const express = new MemoryStore()
+  const store = fromExpressStore(express)
+  const expiresAt = later()
+  await store.create(KEY, { data: '{"user":7,"cart":[1]}', expiresAt })
+  const session = await new Promise<any>((resolve) =>
+    express.get(KEY, (_, found) => resolve(found)),
+  )
+  expect(session).toMatchObject({ user: 7, cart: [1] })
+  expect(session.cookie).toMatchObject({ path: '/', httpOnly: true })
+  expect(new Date(session.cookie.expires).getTime()).toBe(expiresAt)
+})
+
+test('the attributes that express-session has put into the cookie are kept by a save', async () => {
+  const express = new MemoryStore()
+  const cookie = {
+    originalMaxAge: 60_000,
+    expires: new Date(later()),
+    sameSite: 'strict',
+    path: '/app',
+  }
+  express.set(KEY, { cookie, user: 7 } as never)
+  const store = fromExpressStore(express)
+  expect(await store.load(KEY)).toMatchObject({ data: '{"user":7}' })
+  await store.save(KEY, { data: '{"user":8}', expiresAt: later() }, '{"user":7}')
+  const session = await new Promise<any>((resolve) =>
+    express.get(KEY, (_, found) => resolve(found)),
+  )
+  expect(session).toMatchObject({ user: 8, cookie: { sameSite: 'strict', path: '/app' } })
+})
+
+test('a session whose cookie ends with the browser lives for the ttl', async () => {
+  const express = new MemoryStore()
+  express.set(KEY, { cookie: { originalMaxAge: null, expires: null }, user: 7 } as never)
+  let time = Date.now()
+  const store = fromExpressStore(express, { ttl: 60, now: () => time })
+  expect((await store.load(KEY))!.expiresAt).toBe(time + 60_000)
+  time += 1
+})
+
+const failing: Record<string, Partial<ExpressStore>> = {
+  'calls back with an error': { get: (_, done) => done(new Error('down')) },
+  throws: {
+    get() {
+      throw new Error('down')
+    },
+  },
+  rejects: { get: () => Promise.reject(new Error('down')) },
+}
+test.each(Object.keys(failing))('a store that %s is a SessionStoreError', async (how) => {
+  const store = fromExpressStore({ ...failing[how] } as ExpressStore)
+  await expect(store.load(KEY)).rejects.toMatchObject({
+    code: 'ERR_SESSION_STORE',
+    cause: expect.objectContaining({ message: 'down' }),
+  })
+})
+
+test('a store that never calls back is a SessionStoreError within seconds', async () => {
+  const store = fromExpressStore({ get() {} } as unknown as ExpressStore)
+  await expect(store.load(KEY)).rejects.toMatchObject({ code: 'ERR_SESSION_STORE' })
+})
+
+test('a store that says ENOENT for a session that is not there has none', async () => {
+  const missing = Object.assign(new Error('no such file'), { code: 'ENOENT' })
+  const store = fromExpressStore({ get: (_: string, done: any) => done(missing) } as ExpressStore)
+  expect(await store.load(KEY)).toBeUndefined()
+})

@@ -1,0 +1,182 @@
+// Any store of express-session as a store of ours: its sessions, as they are, under our manager and our suite.
+import {
+  createLock,
+  isSessionKey,
+  KeyExistsError,
+  SessionConflictError,
+  SessionGoneError,
+  SessionStoreError,
+  SessionUsageError,
+  type SessionRecord,
+  type SessionStore,
+  type StoreTraits,
+} from '@coatcheck/core'
+import { BROWSER_LENGTH_TTL, endOf, type StoredSession } from './session-data.ts'
+
+/** As much of an express-session store as is used. */
+export interface ExpressStore {
+  get(sid: string, callback: (error: unknown, session?: any) => void): unknown
+  set(sid: string, session: any, callback: (error?: unknown) => void): unknown
+  destroy(sid: string, callback: (error?: unknown) => void): unknown
+}
+
+/** Options of {@link fromExpressStore}. */
+export interface FromExpressStoreOptions {
+  /** What the store cannot promise besides `nonAtomic`: `ephemeral`, for one. */
+  readonly traits?: Omit<StoreTraits, 'sync'>
+  /** How long a session lives whose cookie ends with the browser, in seconds. Default 86,400: a day. */
+  readonly ttl?: number
+  /** The clock, in ms since the Unix epoch. Default `Date.now`. */
+  readonly now?: () => number
+}
+
+/** A store that has not called back by then, in ms, has failed. */
+const TIMEOUT = 5000
+
+/** Where data stands that is no JSON object, or not written as JSON.stringify would. */
+const TEXT = '_coatcheck'
+
+/** What session-file-store adds to every session. */
+const LAST_ACCESS = '__lastAccess'
+
+/**
+ * Keeps sessions in a store of express-session, in its own format: sessions that express-session has written are read, and
+ * those that are written here it can read.
+ *
+ * Its interface can neither compare and swap nor create without overwriting. Within one process that is made up for by a
+ * lock; between processes the last save wins, which the trait `nonAtomic` says. A session's expiry stands in its cookie,
+ * to the millisecond; the store's own only reclaims room.
+ */
+export function fromExpressStore(
+  store: ExpressStore,
+  { traits, ttl = BROWSER_LENGTH_TTL, now = Date.now }: FromExpressStoreOptions = {},
+): SessionStore {
+  const lock = createLock()
+
+  async function find(
+    key: string,
+  ): Promise<{ session: StoredSession; record: SessionRecord } | undefined> {
+    const session = await call<StoredSession | null | undefined>(
+      'load',
+      (done) => store.get(key, done),
+      true,
+    )
+    if (!session) return undefined
+    const expiresAt = endOf(session, ttl, now())
+    if (expiresAt <= now()) return undefined
+    return { session, record: { data: toText(session), expiresAt } }
+  }
+
+  async function put(
+    what: string,
+    key: string,
+    { data, expiresAt }: SessionRecord,
+    before?: StoredSession,
+  ) {
+    const originalMaxAge = expiresAt - now()
+    // To most of these stores a session that has ended is no session.
+    if (originalMaxAge <= 0) await call(what, (done) => store.destroy(key, done))
+    else {
+      const expires = new Date(expiresAt).toISOString()
+      const cookie = { httpOnly: true, path: '/', ...before?.cookie, originalMaxAge, expires }
+      await call(what, (done) => store.set(key, { ...toFields(data), cookie }, done))
+    }
+    return key
+  }
+
+  return {
+    traits: { nonAtomic: true, ...traits },
+
+    async load(key) {
+      return isSessionKey(key) ? (await find(key))?.record : undefined
+    },
+
+    async create(key, record) {
+      if (!isSessionKey(key)) throw new SessionUsageError('create() was given a malformed key.')
+      return lock(key, async () => {
+        if (await find(key)) throw new KeyExistsError()
+        return put('create', key, record)
+      })
+    },
+
+    async save(key, record, expected) {
+      if (!isSessionKey(key)) throw new SessionGoneError()
+      return lock(key, async () => {
+        const found = await find(key)
+        if (!found) throw new SessionGoneError()
+        if (expected !== undefined && found.record.data !== expected)
+          throw new SessionConflictError()
+        return put('save', key, record, found.session)
+      })
+    },
+
+    async touch(key, expiresAt) {
+      if (!isSessionKey(key)) throw new SessionGoneError()
+      return lock(key, async () => {
+        const found = await find(key)
+        if (!found) throw new SessionGoneError()
+        return put('touch', key, { data: found.record.data, expiresAt }, found.session)
+      })
+    },
+
+    async delete(key) {
+      if (!isSessionKey(key)) return
+      await lock(key, () => call('delete', (done) => store.destroy(key, done)))
+    },
+  }
+}
+
+/** The fields of a session as data. */
+function toText({
+  cookie: _cookie,
+  [LAST_ACCESS]: _access,
+  [TEXT]: text,
+  ...fields
+}: StoredSession): string {
+  return typeof text === 'string' ? text : JSON.stringify(fields)
+}
+
+/** Data as the fields of a session: those of a JSON object, or the text as it is where it would come back changed. */
+function toFields(data: string): object {
+  try {
+    const fields: unknown = JSON.parse(data)
+    if (typeof fields === 'object' && fields !== null && !Array.isArray(fields)) {
+      const taken = ['cookie', TEXT, LAST_ACCESS].some((name) => Object.hasOwn(fields, name))
+      if (!taken && JSON.stringify(fields) === data) return fields
+    }
+  } catch {
+    // No JSON.
+  }
+  return { [TEXT]: data }
+}
+
+/** Calls a method that calls back. A file that is not there is how some stores say that there is no session. */
+function call<T>(
+  what: string,
+  method: (done: (error?: unknown, result?: T) => void) => unknown,
+  missingIsEmpty = false,
+): Promise<T | undefined> {
+  return new Promise((resolve, reject) => {
+    const fail = (cause: unknown) => {
+      clearTimeout(timer)
+      if (missingIsEmpty && (cause as { code?: string } | null)?.code === 'ENOENT')
+        resolve(undefined)
+      else
+        reject(
+          new SessionStoreError(`The express-session store failed to ${what} a session.`, cause),
+        )
+    }
+    const timer = setTimeout(fail, TIMEOUT, new Error(`It did not call back within ${TIMEOUT} ms`))
+    try {
+      const returned = method((error, result) => {
+        if (error) return fail(error)
+        clearTimeout(timer)
+        resolve(result)
+      })
+      // Some are asynchronous functions, whose own failures would go unheard.
+      if (returned instanceof Promise) returned.catch(fail)
+    } catch (error) {
+      fail(error)
+    }
+  })
+}

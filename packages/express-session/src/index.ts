@@ -1,0 +1,8 @@
+// Both ways: Coatcheck's engines under express-session, and express-session's stores under Coatcheck.
+export { connectCookie, type ConnectCookieOptions } from './connect-cookie.ts'
+export {
+  fromExpressStore,
+  type ExpressStore,
+  type FromExpressStoreOptions,
+} from './from-express-store.ts'
+export { toExpressStore, type ToExpressStoreOptions } from './to-express-store.ts'

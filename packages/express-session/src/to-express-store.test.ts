@@ -1,0 +1,195 @@
+// An ordinary application on express-session, with passport and connect-flash, on every server-side engine of ours.
+import { once } from 'node:events'
+import { createServer, type Server } from 'node:http'
+import { createRequire } from 'node:module'
+import type { AddressInfo } from 'node:net'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import type { SessionStore } from '@coatcheck/core'
+import fastifyCookie from '@fastify/cookie'
+import flash from 'connect-flash'
+import express from 'express'
+import expressSession from 'express-session'
+import Fastify from 'fastify'
+import passport from 'passport'
+import { Strategy } from 'passport-local'
+import { CookieJar } from 'tough-cookie'
+import { afterAll, afterEach, expect, test as plainTest } from 'vitest'
+import { testWith, type TestServer } from '../../../testing/needs.ts'
+import { kinds } from '../../../testing/services.ts'
+import { engineNames, needsOf, subjectAt, type Places } from '../../../testing/subjects.ts'
+import { toExpressStore } from './index.ts'
+
+// Its types and those of @coatcheck/fastify both say what `request.session` is.
+const fastifySession = createRequire(import.meta.url)('@fastify/session')
+
+const places: Places = { folder: mkdtempSync(join(tmpdir(), 'coatcheck-to-express-')) }
+const servers: Record<string, TestServer> = {}
+for (const [name, kind] of Object.entries(kinds)) {
+  servers[name] = await testWith(kind)
+  if (servers[name].url) places[name] = servers[name].url
+}
+const closing: (() => unknown)[] = []
+afterEach(async () => {
+  for (const close of closing.splice(0).toReversed()) await close()
+})
+afterAll(async () => {
+  for (const { service } of Object.values(servers)) await service?.[Symbol.asyncDispose]()
+  rmSync(places.folder, { recursive: true })
+})
+
+async function listen(server: Server) {
+  await once(server.listen(0, '127.0.0.1'), 'listening')
+  closing.push(() => {
+    server.closeAllConnections()
+    server.close()
+  })
+  const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+  const jar = new CookieJar()
+  return async (path: string, form?: Record<string, string>) => {
+    const response = await fetch(url + path, {
+      redirect: 'manual',
+      headers: { cookie: await jar.getCookieString(url) },
+      ...(form && { method: 'POST', body: new URLSearchParams(form) }),
+    })
+    for (const line of response.headers.getSetCookie()) await jar.setCookie(line, url)
+    return { status: response.status, text: await response.text() }
+  }
+}
+
+/** What tutorials show: express-session, passport's local strategy, connect-flash. */
+function application(store: SessionStore) {
+  const authentication = new passport.Passport()
+  authentication.use(
+    new Strategy((username, password, done) =>
+      password === 'right'
+        ? done(null, { username })
+        : done(null, false, { message: 'wrong password' }),
+    ),
+  )
+  authentication.serializeUser((user, done) => done(null, (user as { username: string }).username))
+  authentication.deserializeUser((username, done) => done(null, { username } as Express.User))
+  const app = express()
+  app.use(
+    expressSession({
+      store: toExpressStore(store) as unknown as expressSession.Store,
+      secret: 'keyboard cat',
+      resave: false,
+      saveUninitialized: false,
+      cookie: { maxAge: 60_000 },
+    }),
+    flash(),
+    authentication.initialize(),
+    authentication.session(),
+    express.urlencoded(),
+  )
+  const say = (request: any, response: any) =>
+    response.json({
+      user: request.user?.username,
+      errors: request.flash('error'),
+      n: request.session.n,
+    })
+  app.get('/', say)
+  app.post(
+    '/login',
+    authentication.authenticate('local', {
+      successRedirect: '/',
+      failureRedirect: '/',
+      failureFlash: true,
+    }),
+  )
+  app.post('/logout', (request, response, next) => {
+    request.logout((error) => (error ? next(error) : response.redirect('/')))
+  })
+  app.get('/count', (request: any, response) => {
+    request.session.n = (request.session.n ?? 0) + 1
+    response.json(request.session.n)
+  })
+  app.get('/set', (request: any, response) => {
+    const { key } = request.query
+    // Long enough that all the requests have loaded the session before the first one saves it.
+    setTimeout(() => {
+      request.session[key] = true
+      response.json(true)
+    }, 100)
+  })
+  app.get('/keys', (request: any, response) => {
+    response.json(Object.keys(request.session).filter((key) => key.startsWith('key')).length)
+  })
+  app.get('/destroy', (request: any, response, next) => {
+    request.session.destroy((error: unknown) => (error ? next(error) : response.json(true)))
+  })
+  return createServer(app)
+}
+
+for (const engine of engineNames) {
+  const { open, traits } = subjectAt(engine, places)
+  if (traits?.stateless) continue
+  const missing = needsOf(engine).find((name) => !places[name])
+  const test = missing ? servers[missing]!.test : plainTest
+  const openStore = async () => {
+    const name = `to_express_${crypto.randomUUID().replaceAll('-', '')}`
+    const store = await open({ now: Date.now, name })
+    closing.push(() => store.close?.())
+    return store
+  }
+
+  test(`${engine}: passport logs in and out, connect-flash tells once, and the session counts`, async () => {
+    const visit = await listen(application(await openStore()))
+    const page = async () => JSON.parse((await visit('/')).text)
+    expect((await visit('/count')).text).toBe('1')
+    expect((await visit('/count')).text).toBe('2')
+    await visit('/login', { username: 'ann', password: 'wrong' })
+    expect(await page()).toMatchObject({ errors: ['wrong password'], n: 2 })
+    expect(await page()).toMatchObject({ errors: [] })
+    await visit('/login', { username: 'ann', password: 'right' })
+    expect(await page()).toMatchObject({ user: 'ann' })
+    await visit('/logout', {})
+    expect((await page()).user).toBeUndefined()
+  })
+
+  test(`${engine}: fifty requests at once that each set a key of their own: all are kept`, async () => {
+    const visit = await listen(application(await openStore()))
+    await visit('/count')
+    await Promise.all(Array.from({ length: 50 }, (_, n) => visit(`/set?key=key${n}`)))
+    expect((await visit('/keys')).text).toBe('50')
+  })
+
+  test(`${engine}: a session that was destroyed while a slow request ran is not back`, async () => {
+    const visit = await listen(application(await openStore()))
+    await visit('/count')
+    const slow = visit('/set?key=key')
+    await new Promise((resolve) => setTimeout(resolve, 30))
+    await visit('/destroy')
+    expect((await slow).status).toBe(200)
+    expect(JSON.parse((await visit('/')).text).n).toBeUndefined()
+  })
+}
+
+plainTest('@fastify/session works on it too', async () => {
+  const store = await subjectAt('sqlite', places).open({ now: Date.now, name: 'fastify' })
+  closing.push(() => store.close?.())
+  const app = Fastify()
+  app.register(fastifyCookie)
+  app.register(fastifySession, {
+    secret: 'a secret with minimum length of 32 characters',
+    cookie: { secure: false },
+    store: toExpressStore(store),
+  })
+  app.get('/count', (request, reply) => {
+    const session = request.session as unknown as { n?: number }
+    session.n = (session.n ?? 0) + 1
+    reply.send(session.n)
+  })
+  app.get('/destroy', async (request) => {
+    await (request.session as unknown as { destroy(): Promise<void> }).destroy()
+    return true
+  })
+  await app.ready()
+  const visit = await listen(createServer((request, response) => app.routing(request, response)))
+  expect((await visit('/count')).text).toBe('1')
+  expect((await visit('/count')).text).toBe('2')
+  await visit('/destroy')
+  expect((await visit('/count')).text).toBe('1')
+})

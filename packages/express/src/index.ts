@@ -1,0 +1,75 @@
+// The adapter for Express 5 and 4, Connect and bare node:http: opens before the handler, commits before the headers.
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import {
+  createSessions,
+  keepSession,
+  type AdapterOptions,
+  type Session,
+  type SessionData,
+  type Sessions,
+  type SessionsOptions,
+} from '@coatcheck/core'
+import { commitBeforeHeaders } from '@coatcheck/core/node'
+
+export { getSession } from '@coatcheck/core'
+
+declare global {
+  namespace Express {
+    interface Request {
+      /** The visitor's session. */
+      session: Session
+    }
+  }
+}
+
+/** Middleware for Express, Connect, and `node:http` with a `next` of your own. */
+export type Middleware = (
+  request: IncomingMessage,
+  response: ServerResponse,
+  next: (error?: unknown) => void,
+) => void
+
+type SessionRequest = IncomingMessage & {
+  [property: string]: unknown
+  /** Express: whether the request came over HTTPS, by its `trust proxy` setting. */
+  secure?: boolean
+}
+
+/**
+ * Gives every request a `request.session`, and holds the response's headers back until the session is saved.
+ *
+ * What the save throws goes to `next(error)`, as anything a handler throws; its `status` is 400 for a session that
+ * ended meanwhile, 503 for a failing backend.
+ *
+ * @param options What `createSessions()` takes, or what it returned.
+ * @throws SessionUsageError for an option that cannot work.
+ */
+export function session<D extends object = SessionData>(
+  options: SessionsOptions | Sessions<D>,
+  { property = 'session', cookieFor }: AdapterOptions<IncomingMessage> = {},
+): Middleware {
+  const sessions = createSessions<D>(options)
+
+  return (message, response, next) => {
+    const request = message as SessionRequest
+    const start = (opened: Session<D>) => {
+      request[property] = opened
+      keepSession(request, property, sessions, opened)
+      const info = () => ({
+        secure: request.secure ?? 'encrypted' in request.socket,
+        cookie: cookieFor?.(request),
+      })
+      commitBeforeHeaders(sessions, opened, response, info, next)
+      next()
+    }
+
+    let opened
+    try {
+      opened = sessions.open(request.headers.cookie)
+    } catch (error) {
+      return next(error)
+    }
+    if (opened instanceof Promise) opened.then(start, next)
+    else start(opened)
+  }
+}

@@ -1,0 +1,65 @@
+// Hono: the suite for all adapters, on Node's server; and what only Hono has.
+import { createAdaptorServer } from '@hono/node-server'
+import type { Server } from 'node:http'
+import { lruStore } from '@coatcheck/cache/lru'
+import { SessionStoreError, SessionTooLargeError, type Session } from '@coatcheck/core'
+import { Hono } from 'hono'
+import { expect, test } from 'vitest'
+import { proveAdapter, type Build } from '../../../testing/adapter-suite.ts'
+import { toBody } from '../../../testing/wrappers.ts'
+import { session } from './index.ts'
+
+function appOf(managers: Parameters<Build>[0]) {
+  const app = new Hono<{ Variables: { other: Session } }>()
+  for (const { options, adapter } of managers) app.use(session(options, adapter))
+  return app
+}
+
+await proveAdapter('Hono', (managers, handle) => {
+  const app = appOf(managers)
+  app.onError((error) => {
+    if ('getResponse' in error)
+      return (error as unknown as { getResponse(): Response }).getResponse()
+    return new Response('Internal Server Error', { status: 500 })
+  })
+  app.all('*', async (c) => {
+    const {
+      status = 200,
+      headers = {},
+      body = '',
+    } = await handle({
+      session: c.get('session'),
+      other: c.get('other'),
+      request: c,
+      url: new URL(c.req.url),
+    })
+    for (const [name, values] of Object.entries(headers)) {
+      for (const value of [values].flat()) c.header(name, value, { append: true })
+    }
+    return c.body(toBody(body), status as 200)
+  })
+  return createAdaptorServer({ fetch: app.fetch }) as Server
+})
+
+test('an error of the session reaches onError, and is answered with its status without one', async () => {
+  const app = appOf([{ options: { store: lruStore({ maxBytes: 10 }) } }])
+  const errors: unknown[] = []
+  app.onError((error, c) => {
+    errors.push(error)
+    return c.text('sorry', 413)
+  })
+  app.get('/', (c) => {
+    ;(c.get('session') as unknown as Map<string, string>).set('text', 'x'.repeat(100))
+    return c.text('never')
+  })
+  const response = await app.request('/')
+  expect([response.status, await response.text()]).toEqual([413, 'sorry'])
+  expect(errors).toEqual([expect.any(SessionTooLargeError)])
+})
+
+test('without onError a failing backend is answered 503', async () => {
+  const load = () => Promise.reject(new SessionStoreError('The backend is down.'))
+  const app = appOf([{ options: { store: { ...lruStore(), traits: {}, load } } }])
+  const response = await app.request('/', { headers: { cookie: 'sessionid=abcdefgh' } })
+  expect([response.status, await response.text()]).toEqual([503, 'The backend is down.'])
+})

@@ -1,0 +1,47 @@
+// The adapter for Koa 3 and 2: opens before the next middleware, commits before the headers.
+import {
+  createSessions,
+  keepSession,
+  type AdapterOptions,
+  type Session,
+  type SessionData,
+  type Sessions,
+  type SessionsOptions,
+} from '@coatcheck/core'
+import { commitBeforeHeaders } from '@coatcheck/core/node'
+import type { Context, Middleware } from 'koa'
+
+export { getSession } from '@coatcheck/core'
+
+declare module 'koa' {
+  interface DefaultContext {
+    /** The visitor's session. */
+    session: Session
+  }
+}
+
+/**
+ * Gives every context a `ctx.session`, and holds the response's headers back until the session is saved: that of an error
+ * (`ctx.throw(404)`) and of `ctx.respond = false` too.
+ *
+ * What opening throws is thrown; what saving throws goes to `ctx.onerror`. Its `status` is 400 for a session that ended
+ * meanwhile, 503 for a failing backend.
+ *
+ * @param options What `createSessions()` takes, or what it returned.
+ * @throws SessionUsageError for an option that cannot work.
+ */
+export function session<D extends object = SessionData>(
+  options: SessionsOptions | Sessions<D>,
+  { property = 'session', cookieFor }: AdapterOptions<Context> = {},
+): Middleware {
+  const sessions = createSessions<D>(options)
+
+  return async (ctx, next) => {
+    const opened = await sessions.open(ctx.headers.cookie)
+    ctx[property] = opened
+    keepSession(ctx, property, sessions, opened)
+    const info = () => ({ secure: ctx.secure, cookie: cookieFor?.(ctx) })
+    commitBeforeHeaders(sessions, opened, ctx.res, info, (error) => ctx.onerror(error as Error))
+    await next()
+  }
+}

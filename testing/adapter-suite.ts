@@ -1,0 +1,548 @@
+// One suite for all adapters: a real HTTP server, a client with a cookie jar, the same handlers, over several engines.
+import { once } from 'node:events'
+import { connect as connectSocket } from 'node:net'
+import type { Server } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { setTimeout } from 'node:timers/promises'
+import { lruStore } from '@coatcheck/cache/lru'
+import { redisStore } from '@coatcheck/cache/redis'
+import {
+  createSessions,
+  getSession,
+  SessionStoreError,
+  type AdapterOptions,
+  type Session,
+  type Sessions,
+  type SessionsOptions,
+  type SessionStore,
+} from '@coatcheck/core'
+import { sqliteStore } from '@coatcheck/db/sqlite'
+import { signedCookieStore } from '@coatcheck/signed-cookie'
+import { CookieJar } from 'tough-cookie'
+import { afterAll, afterEach, describe, expect, test as plainTest } from 'vitest'
+import { testWith } from './needs.ts'
+import { redis } from './services.ts'
+import { slow } from './wrappers.ts'
+
+/** What a handler of the suite sees of a request, whatever the framework. */
+export interface Visit {
+  /** The session, as the framework's users find it. */
+  session: Session<any>
+  /** The same by another name, where a second manager is at work. */
+  other: Session<any>
+  /** What `getSession` takes on this framework. */
+  request: object
+  url: URL
+}
+
+/** What it answers. */
+export interface Reply {
+  status?: number
+  headers?: Record<string, string | string[]>
+  body?: string | AsyncIterable<string>
+}
+
+/** How one manager is mounted. */
+export interface Mounted {
+  options: SessionsOptions | Sessions<any>
+  adapter?: AdapterOptions<any>
+}
+
+/** Serves a handler for every path on a framework, behind the managers; not listening yet. */
+export type Build = (
+  managers: readonly Mounted[],
+  handle: (visit: Visit) => Reply | Promise<Reply>,
+) => Server | Promise<Server>
+
+const SECRET = 'a secret for tests, of 32 characters or more'
+const engines: Record<string, (urls: { redis: string }) => SessionStore> = {
+  sqlite() {
+    const store = sqliteStore(':memory:')
+    store.migrate()
+    return store
+  },
+  'signed-cookie': () => signedCookieStore({ secrets: [SECRET] }),
+  lru: () => lruStore(),
+  redis: (urls) => redisStore(urls.redis, { prefix: `${crypto.randomUUID()}:` }),
+}
+
+/** Registers the suite for an adapter, over every engine. */
+export async function proveAdapter(name: string, build: Build): Promise<void> {
+  const server = await testWith(redis)
+  const closing: (() => unknown)[] = []
+  afterEach(async () => {
+    for (const close of closing.splice(0).toReversed()) await close()
+  })
+  afterAll(() => server.service?.[Symbol.asyncDispose]())
+
+  for (const [engine, make] of Object.entries(engines)) {
+    const test = engine === 'redis' ? server.test : (plainTest as typeof server.test)
+
+    const openStore = () => {
+      const store = make({ redis: server.url! })
+      closing.push(() => store.close?.())
+      return store
+    }
+
+    /** Serves a handler, and returns a client with a cookie jar. */
+    const serve = async (
+      handle: (visit: Visit) => Reply | Promise<Reply>,
+      options: Partial<SessionsOptions> = {},
+      more: { adapter?: AdapterOptions<any>; second?: Mounted; sessions?: Sessions<any> } = {},
+    ) => {
+      const sessions =
+        more.sessions ?? createSessions<any>({ store: options.store ?? openStore(), ...options })
+      const first: Mounted = { options: sessions, ...(more.adapter && { adapter: more.adapter }) }
+      const http = await build([first, ...(more.second ? [more.second] : [])], handle)
+      if (!http.listening) await once(http.listen(0, '127.0.0.1'), 'listening')
+      closing.push(() => {
+        http.closeAllConnections()
+        http.close()
+      })
+      const url = `http://127.0.0.1:${(http.address() as AddressInfo).port}`
+      return { http, sessions, url, ...client(url), client: () => client(url) }
+    }
+
+    describe(`${name} × ${engine}`, () => {
+      const { stateless = false } = make({ redis: 'redis://127.0.0.1:1' }).traits ?? {}
+
+      test('what one request sets the next one gets, until it is deleted', async () => {
+        const { get } = await serve(({ session, url }) => {
+          if (url.pathname === '/set') session.set('a', { b: 1 })
+          if (url.pathname === '/delete') session.delete('a')
+          return { body: JSON.stringify(session.get('a') ?? null) }
+        })
+        expect((await get('/read')).text).toBe('null')
+        expect((await get('/set')).text).toBe('{"b":1}')
+        expect((await get('/read')).text).toBe('{"b":1}')
+        await get('/delete')
+        expect((await get('/read')).text).toBe('null')
+      })
+
+      test('untouched: no cookie, no Vary; read: Vary: Cookie; set: kept out of shared caches', async () => {
+        const { get } = await serve(({ session, url }) => {
+          if (url.pathname === '/set') session.set('a', 1)
+          if (url.pathname !== '/untouched') session.get('a')
+          return {
+            body: 'done',
+            headers:
+              url.search === '?own'
+                ? { 'Cache-Control': 'private, max-age=5', Vary: 'Accept-Encoding' }
+                : {},
+          }
+        })
+        const untouched = await get('/untouched')
+        expect(untouched.headers.get('vary')).toBeNull()
+        expect(untouched.setCookie).toEqual([])
+        const read = await get('/read')
+        expect(read.headers.get('vary')).toBe('Cookie')
+        expect(read.headers.get('cache-control')).toBeNull()
+        const set = await get('/set')
+        expect(set.headers.get('vary')).toBe('Cookie')
+        expect(set.headers.get('cache-control')).toBe('no-cache="Set-Cookie"')
+        const own = await get('/set?own')
+        expect(own.headers.get('cache-control')).toBe('private, max-age=5')
+        expect(own.headers.get('vary')?.toLowerCase()).toBe('accept-encoding, cookie')
+        const after = await get('/untouched')
+        expect(after.headers.get('vary')).toBeNull()
+        expect(after.setCookie).toEqual([])
+      })
+
+      test('cycleKey: another key, the same data, and the old key is dead', async () => {
+        const {
+          get,
+          cookie,
+          client: other,
+        } = await serve(({ session, url }) => {
+          if (url.pathname === '/set') session.set('cart', [1])
+          if (url.pathname === '/login') session.cycleKey()
+          return { body: JSON.stringify(session.get('cart') ?? null) }
+        })
+        await get('/set')
+        const old = await cookie()
+        await get('/login')
+        // A ticket that holds the same data in the same millisecond is the same.
+        if (!stateless) expect(await cookie()).not.toBe(old)
+        expect((await get('/read')).text).toBe('[1]')
+        const replayed = await other().get('/read', { headers: { cookie: old } })
+        expect(replayed.text).toBe(stateless ? '[1]' : 'null')
+      })
+
+      test('flush: the cookie is deleted with the attributes it was set with, and the old key is dead', async () => {
+        const {
+          get,
+          cookie,
+          client: other,
+        } = await serve(
+          ({ session, url }) => {
+            if (url.pathname === '/shop/set') session.set('user', 7)
+            if (url.pathname === '/shop/logout') session.flush()
+            return { body: String(session.get('user')) }
+          },
+          { cookie: { name: 'shop', path: '/shop', sameSite: 'strict' } },
+        )
+        await get('/shop/set')
+        const old = await cookie('/shop/')
+        const out = await get('/shop/logout')
+        expect(out.setCookie).toEqual([
+          'shop=; Max-Age=0; Path=/shop; Expires=Thu, 01 Jan 1970 00:00:00 GMT; HttpOnly; SameSite=Strict',
+        ])
+        expect(await cookie('/shop/')).toBe('')
+        const replayed = await other().get('/shop/read', { headers: { cookie: old } })
+        expect(replayed.text).toBe(stateless ? '7' : 'undefined')
+      })
+
+      test('expiry: seconds, browser-length, and rolling with every request', async () => {
+        const { get } = await serve(
+          ({ session, url }) => {
+            const expiry = url.searchParams.get('expiry')
+            if (expiry) session.setExpiry(Number(expiry))
+            if (url.pathname === '/set') session.set('a', 1)
+            return {}
+          },
+          { saveEveryRequest: true },
+        )
+        expect((await get('/set?expiry=60')).setCookie[0]).toContain('Max-Age=60;')
+        expect((await get('/untouched')).setCookie[0]).toContain('Max-Age=60;')
+        const browserLength = (await get('/set?expiry=0')).setCookie[0]
+        expect(browserLength).not.toMatch(/Max-Age|Expires/i)
+      })
+
+      test('an answer of 500 saves nothing; one of 404 does', async () => {
+        const { get } = await serve(({ session, url }) => {
+          const status = Number(url.searchParams.get('status'))
+          if (status) session.set('status', status)
+          return { ...(status && { status }), body: String(session.get('status')) }
+        })
+        expect((await get('/?status=500')).setCookie).toEqual([])
+        expect((await get('/')).text).toBe('undefined')
+        expect((await get('/?status=404')).status).toBe(404)
+        expect((await get('/')).text).toBe('404')
+      })
+
+      test('a handler that throws is answered 500 by the framework, and nothing is saved', async () => {
+        const { get } = await serve(({ session, url }) => {
+          if (url.pathname === '/throw') {
+            session.set('a', 1)
+            throw new Error('on purpose')
+          }
+          return { body: String(session.get('a')) }
+        })
+        const failed = await get('/throw')
+        expect(failed.status).toBe(500)
+        expect(failed.setCookie).toEqual([])
+        expect((await get('/')).text).toBe('undefined')
+      })
+
+      test('redirect after save: the redirect waits for the store, so the next request finds the change', async () => {
+        const store = openStore()
+        const { get } = await serve(
+          ({ session, url }) => {
+            if (url.pathname === '/read') return { body: String(session.get('n')) }
+            session.set('n', url.searchParams.get('n'))
+            return { status: 302, headers: { Location: '/read' } }
+          },
+          { store: slow(store, { create: 30, save: 30 }) },
+        )
+        for (let n = 0; n < 5; n++) {
+          const { status } = await get(`/set?n=${n}`)
+          expect(status).toBe(302)
+          expect((await get('/read')).text).toBe(String(n))
+        }
+      })
+
+      test('a streamed body arrives whole, with the cookie before it', async () => {
+        const chunk = 'x'.repeat(65_536)
+        const { get } = await serve(({ session, url }) => {
+          if (url.pathname === '/read') return { body: String(session.get('streamed')) }
+          session.set('streamed', true)
+          return {
+            body: (async function* () {
+              for (let n = 0; n < 20; n++) yield chunk
+            })(),
+          }
+        })
+        const streamed = await get('/stream')
+        expect(streamed.text).toHaveLength(20 * 65_536)
+        expect(streamed.setCookie).toHaveLength(1)
+        expect((await get('/read')).text).toBe('true')
+      })
+
+      test('a stream that breaks off, and a client that hangs up, harm nobody', async () => {
+        const store = openStore()
+        const { get, url } = await serve(
+          ({ session, url: { pathname } }) => {
+            session.update('visits', (visits: number = 0) => visits + 1)
+            if (pathname !== '/break') return { body: String(session.get('visits')) }
+            return {
+              body: (async function* () {
+                yield 'x'.repeat(100_000)
+                await setTimeout(5)
+                throw new Error('the source broke')
+              })(),
+            }
+          },
+          { store: slow(store, { save: 20, create: 20 }) },
+        )
+        await get('/')
+        // Some servers have not sent the headers by then.
+        const broken = await get('/break').then(
+          ({ status }) => status,
+          () => 'broken',
+        )
+        expect(broken).toBeOneOf([500, 'broken'])
+        const socket = connectSocket(Number(new URL(url).port), '127.0.0.1')
+        socket.write('GET /hang-up HTTP/1.1\r\nHost: localhost\r\n\r\n')
+        await setTimeout(10)
+        socket.destroy()
+        await setTimeout(50)
+        expect(Number((await get('/')).text)).toBeGreaterThan(1)
+      })
+
+      test('a hundred requests at once that each append to one array', async () => {
+        const { get } = await serve(({ session, url }) => {
+          const n = url.searchParams.get('n')
+          if (n) session.update('cart', (cart: string[] = []) => [...cart, n])
+          return { body: JSON.stringify(session.get('cart', [])) }
+        })
+        await get('/?n=start')
+        const responses = await Promise.all(Array.from({ length: 100 }, (_, n) => get(`/?n=${n}`)))
+        expect(new Set(responses.map(({ status }) => status))).toEqual(new Set([200]))
+        const cart = JSON.parse((await get('/')).text) as string[]
+        // In the cookie the last one wins; on a server none is lost, and none is there twice.
+        expect(cart.length).toBe(stateless ? 2 : 101)
+        expect(new Set(cart).size).toBe(cart.length)
+      })
+
+      test('a session that ended meanwhile is answered 400, and does not come back', async () => {
+        if (stateless) return
+        let release = () => {}
+        const held = new Promise<void>((resolve) => (release = resolve))
+        const entered: (() => void)[] = []
+        const {
+          get,
+          cookie,
+          client: other,
+        } = await serve(async ({ session, url }) => {
+          if (url.pathname === '/logout') session.flush()
+          if (url.pathname === '/set') session.set('user', 7)
+          if (url.pathname === '/slow') {
+            session.set('slow', true)
+            entered.shift()!()
+            await held
+          }
+          return { body: String(session.get('user')) }
+        })
+        await get('/set')
+        const old = await cookie()
+        const inside = new Promise<void>((resolve) => entered.push(resolve))
+        const late = other().get('/slow', { headers: { cookie: old } })
+        await inside
+        await get('/logout')
+        release()
+        const answer = await late
+        expect(answer.status).toBe(400)
+        expect(answer.setCookie).toEqual([])
+        expect((await other().get('/', { headers: { cookie: old } })).text).toBe('undefined')
+      })
+
+      test('a store that fails is answered 503, at the load and at the save', async () => {
+        const failing: SessionStore = {
+          ...openStore(),
+          traits: {},
+          load: () => Promise.reject(new SessionStoreError('down')),
+          create: () => Promise.reject(new SessionStoreError('down')),
+        }
+        const { get } = await serve(
+          ({ session }) => {
+            session.set('a', 1)
+            return { body: 'never', headers: { 'X-Own': 'yes' } }
+          },
+          { store: failing },
+        )
+        const saving = await get('/')
+        expect(saving.status).toBe(503)
+        expect(saving.text).not.toContain('never')
+        const loading = await get('/', { headers: { cookie: `sessionid=${'k'.repeat(32)}` } })
+        expect(loading.status).toBe(503)
+        expect(loading.setCookie).toEqual([])
+      })
+
+      test('a session that is too large is an error before anything is sent, and the old one stays', async () => {
+        const { get } = await serve(
+          ({ session, url }) => {
+            const length = Number(url.searchParams.get('length'))
+            if (length) session.set('text', 'x'.repeat(length))
+            return { body: String(session.get('text', '').length) }
+          },
+          { maxBytes: 1000 },
+        )
+        await get('/?length=10')
+        const refused = await get('/?length=1000')
+        expect(refused.status).toBe(500)
+        expect(refused.setCookie).toEqual([])
+        expect((await get('/')).text).toBe('10')
+      })
+
+      test('every attribute of the cookie is sent, and rules that a browser would enforce are checked at the start', async () => {
+        const cookie = {
+          domain: 'example.org',
+          path: '/a',
+          secure: true,
+          sameSite: 'none',
+        } as const
+        const { get } = await serve(
+          ({ session }) => {
+            session.set('a', 1)
+            return {}
+          },
+          { cookie: { ...cookie, partitioned: true, httpOnly: false } },
+        )
+        const [line] = (await get('/a')).setCookie
+        expect(line).toMatch(
+          /^sessionid=[^;]+; Max-Age=1209600; Domain=example\.org; Path=\/a; Secure; Partitioned; SameSite=None$/,
+        )
+        for (const bad of [
+          { name: '__Host-s' },
+          { name: '__Host-s', secure: true, path: '/a' },
+          { name: '__Secure-s' },
+          { sameSite: 'none', secure: false },
+          { partitioned: true },
+          { name: 'a b' },
+          { path: '/;Domain=evil' },
+        ] as const) {
+          const store = lruStore()
+          await expect(async () =>
+            build([{ options: { store, cookie: bad } }], () => ({})),
+          ).rejects.toThrow(expect.objectContaining({ code: 'ERR_SESSION_OPTIONS' }))
+        }
+      })
+
+      test('cookieFor: the attributes follow the request', async () => {
+        const { get } = await serve(
+          ({ session }) => {
+            session.set('a', 1)
+            return {}
+          },
+          {},
+          { adapter: { cookieFor: () => ({ domain: 'tenant.example.org', sameSite: 'strict' }) } },
+        )
+        expect((await get('/')).setCookie[0]).toMatch(
+          /^sessionid=[^;]+; Max-Age=1209600; Domain=tenant\.example\.org; Path=\/; HttpOnly; SameSite=Strict$/,
+        )
+      })
+
+      test("the handler's own cookies are kept beside the session's", async () => {
+        const { get } = await serve(({ session }) => {
+          session.set('a', 1)
+          return { headers: { 'Set-Cookie': ['one=1; Path=/', 'two=2; Path=/'] } }
+        })
+        const names = (await get('/')).setCookie.map((line) => line.split('=', 1)[0])
+        expect(names.toSorted()).toEqual(['one', 'sessionid', 'two'])
+      })
+
+      test('two managers on one application keep their sessions apart', async () => {
+        const { get, cookie } = await serve(
+          ({ session, other, url }) => {
+            if (url.pathname === '/set') {
+              session.set('who', 'visitor')
+              other.set('who', 'admin')
+            }
+            if (url.pathname === '/logout') other.flush()
+            return { body: `${session.get('who')} ${other.get('who')}` }
+          },
+          {},
+          {
+            second: {
+              options: { store: openStore(), cookie: { name: 'adminid' } },
+              adapter: { property: 'other' },
+            },
+          },
+        )
+        await get('/set')
+        expect(await cookie()).toMatch(/sessionid=.*adminid=|adminid=.*sessionid=/)
+        expect((await get('/')).text).toBe('visitor admin')
+        await get('/logout')
+        expect((await get('/')).text).toBe('visitor undefined')
+      })
+
+      test('lazy: getSession loads the session when the handler asks for it', async () => {
+        const { get } = await serve(
+          async ({ request, url }) => {
+            const session = await getSession<{ a: number }>(request)
+            if (url.pathname === '/set') session.set('a', 1)
+            return { body: String(session.get('a')) }
+          },
+          { lazy: true },
+        )
+        await get('/set')
+        expect((await get('/')).text).toBe('1')
+      })
+
+      test('a WebSocket upgrade reads the session', async () => {
+        const { http, sessions, get, cookie, url } = await serve(({ session }) => {
+          session.set('user', 'ann')
+          return {}
+        })
+        http.on('upgrade', async (request, socket) => {
+          const session = await sessions.open(request.headers.cookie)
+          socket.end(`HTTP/1.1 101 Switching Protocols\r\nX-User: ${session.get('user')}\r\n\r\n`)
+        })
+        await get('/')
+        const socket = connectSocket(Number(new URL(url).port), '127.0.0.1')
+        socket.write(
+          `GET /socket HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nCookie: ${await cookie()}\r\n\r\n`,
+        )
+        const [answer] = await once(socket, 'data')
+        expect(String(answer)).toContain('X-User: ann')
+        socket.destroy()
+      })
+
+      test('hostile cookies are anonymous sessions, never an error', async () => {
+        const { get } = await serve(({ session }) => ({ body: String(session.size) }))
+        for (const value of [
+          '../../etc/passwd',
+          'x'.repeat(8000),
+          '%00%00%00%00%00%00%00%00',
+          '__proto__',
+          'a'.repeat(32),
+          'e30:1:forged',
+          '"; DROP TABLE x;--',
+        ]) {
+          const { status, text } = await get('/', { headers: { cookie: `sessionid=${value}` } })
+          expect([status, text]).toEqual([200, '0'])
+        }
+      })
+
+      test('a HEAD request gets the headers of its GET, the cookie included', async () => {
+        const { get } = await serve(({ session }) => {
+          session.set('a', 1)
+          return { body: 'a body' }
+        })
+        const head = await get('/', { method: 'HEAD' })
+        expect(head.text).toBe('')
+        expect(head.setCookie).toHaveLength(1)
+      })
+    })
+  }
+}
+
+/** A browser as far as cookies go. */
+function client(base: string) {
+  const jar = new CookieJar()
+  return {
+    cookie: (path = '/') => jar.getCookieString(base + path),
+    async get(path: string, init: { method?: string; headers?: Record<string, string> } = {}) {
+      const cookie = init.headers?.['cookie'] ?? (await jar.getCookieString(base + path))
+      const response = await fetch(base + path, {
+        redirect: 'manual',
+        ...init,
+        headers: { ...init.headers, ...(cookie && { cookie }) },
+      })
+      const setCookie = response.headers.getSetCookie()
+      for (const line of setCookie) await jar.setCookie(line, base + path, { ignoreError: true })
+      const { status, headers } = response
+      return { status, headers, setCookie, text: await response.text() }
+    },
+  }
+}

@@ -1,0 +1,54 @@
+// The store of the contract's doc comment, with keys checked: the smallest one that passes.
+import {
+  isSessionKey,
+  KeyExistsError,
+  SessionConflictError,
+  SessionGoneError,
+  SessionUsageError,
+  type SessionRecord,
+  type SessionStore,
+} from '@coatcheck/core'
+
+/** `records` is where it keeps them, for a test that looks inside. */
+export function mapStore({
+  now = Date.now,
+  records = new Map<string, SessionRecord>(),
+}: { now?: () => number; records?: Map<string, SessionRecord> } = {}): SessionStore {
+  const load = (key: string) => {
+    const record = records.get(key)
+    return record && record.expiresAt > now() ? { ...record } : undefined
+  }
+  const found = (key: string) => {
+    const record = load(key)
+    if (!record) throw new SessionGoneError()
+    return record
+  }
+  const put = (key: string, { data, expiresAt }: SessionRecord) => {
+    records.set(key, { data, expiresAt })
+    return key
+  }
+  return {
+    traits: { sync: true, ephemeral: true, unshared: true },
+    load,
+    create(key, record) {
+      if (!isSessionKey(key)) throw new SessionUsageError('malformed key')
+      if (load(key)) throw new KeyExistsError()
+      return put(key, record)
+    },
+    save(key, record, expected) {
+      const { data } = found(key)
+      if (expected !== undefined && data !== expected) throw new SessionConflictError()
+      return put(key, record)
+    },
+    touch: (key, expiresAt) => put(key, { data: found(key).data, expiresAt }),
+    delete: (key) => void records.delete(key),
+    async clearExpired({ signal } = {}) {
+      let removed = 0
+      for (const key of records.keys()) {
+        if (signal?.aborted) break
+        if (!load(key) && records.delete(key)) removed++
+      }
+      return removed
+    },
+  }
+}

@@ -1,0 +1,61 @@
+// A TCP proxy that tests put between a store and its server, to take the server away and give it back.
+import { once } from 'node:events'
+import { connect, createServer, type AddressInfo, type Server, type Socket } from 'node:net'
+
+/** What stands between a store and its server. */
+export interface Proxy {
+  readonly host: string
+  readonly port: number
+  /** The server is gone: connections break, and new ones are refused. */
+  cut(): void
+  /** It is back. */
+  restore(): Promise<void>
+}
+
+/** Opens a proxy to the server of a URL; resolves to the URL that goes through it, too. */
+export async function proxyTo(direct: string): Promise<{ url: string; proxy: Proxy }> {
+  const url = new URL(direct)
+  const proxy = await openProxy(url.hostname, Number(url.port))
+  url.port = `${proxy.port}`
+  return { url: url.href, proxy }
+}
+
+/** Opens a proxy to a server. It keeps no process running. */
+export async function openProxy(host: string, port: number): Promise<Proxy> {
+  const sockets = new Set<Socket>()
+  let server: Server | undefined
+  let own = 0
+  const self: Proxy = {
+    host: '127.0.0.1',
+    get port() {
+      return own
+    },
+    cut() {
+      server?.close()
+      server = undefined
+      for (const socket of sockets) socket.destroy()
+    },
+    async restore() {
+      server = createServer((client) => {
+        const upstream = connect(port, host)
+        for (const [from, to] of [
+          [client, upstream],
+          [upstream, client],
+        ] as const) {
+          sockets.add(from)
+          from.setNoDelay(true).pipe(to)
+          from.on('error', () => to.destroy())
+          from.once('close', () => {
+            sockets.delete(from)
+            to.destroy()
+          })
+        }
+      }).listen(own, self.host)
+      server.unref()
+      await once(server, 'listening')
+      own = (server.address() as AddressInfo).port
+    },
+  }
+  await self.restore()
+  return self
+}

@@ -1,0 +1,825 @@
+// The suite can fail: stores that are broken on purpose, each in one way, and the case that must catch each.
+import { Buffer } from 'node:buffer'
+import {
+  SessionConflictError,
+  SessionGoneError,
+  SessionStoreError,
+  type SessionRecord,
+  type SessionStore,
+} from '@coatcheck/core'
+import { describe, expect, test } from 'vitest'
+import { mapStore } from '../../testing/map-store.ts'
+import { cases, runCase, runConformance, type Subject } from './index.ts'
+
+/** A right store in memory that stays open to whoever breaks it. */
+interface Insides {
+  store: SessionStore
+  records: Map<string, SessionRecord>
+  now: () => number
+}
+type Break = (insides: Insides) => Partial<SessionStore>
+
+const kept = (insides: Insides, key: string) => insides.records.get(key)
+const put = (insides: Insides, key: string, record: SessionRecord) => {
+  insides.records.set(key, { ...record })
+  return key
+}
+/** Saves without a look at what is expected. */
+const saveAnyhow =
+  (change: (record: SessionRecord) => SessionRecord): Break =>
+  (insides) => ({
+    save(key, record, expected) {
+      insides.store.save(key, record, expected)
+      return put(insides, key, change(record))
+    },
+    create(key, record) {
+      insides.store.create(key, record)
+      return put(insides, key, change(record))
+    },
+  })
+/** Compares what is expected by another measure. */
+const comparesBy =
+  (measure: (text: string) => string | number): Break =>
+  (insides) => ({
+    save(key, record, expected) {
+      const stored = insides.store.load(key) as SessionRecord | undefined
+      if (!stored) throw new SessionGoneError()
+      if (expected !== undefined && measure(stored.data) !== measure(expected)) {
+        throw new SessionConflictError()
+      }
+      return put(insides, key, record)
+    },
+  })
+const loadsAs =
+  (change: (record: SessionRecord) => SessionRecord | undefined): Break =>
+  ({ store }) => ({
+    load(key) {
+      const record = store.load(key) as SessionRecord | undefined
+      return record && change(record)
+    },
+  })
+
+const broken: [what: string, caughtBy: string, breakIt: Break][] = [
+  [
+    'forgets expiry',
+    'expiry/to-the-millisecond',
+    (insides) => ({ load: (key) => kept(insides, key) }),
+  ],
+  [
+    'expires a millisecond late',
+    'expiry/to-the-millisecond',
+    (insides) => ({
+      load(key) {
+        const record = kept(insides, key)
+        return record && record.expiresAt >= insides.now() ? { ...record } : undefined
+      },
+    }),
+  ],
+  [
+    'expires by the second',
+    'expiry/to-the-millisecond',
+    (insides) => ({
+      load(key) {
+        const record = kept(insides, key)
+        const seconds = (ms: number) => Math.floor(ms / 1000)
+        return record && seconds(record.expiresAt) > seconds(insides.now())
+          ? { ...record }
+          : undefined
+      },
+    }),
+  ],
+  [
+    'keeps expiry to the second',
+    'expiry/kept-exactly',
+    saveAnyhow(({ data, expiresAt }) => ({
+      data,
+      expiresAt: Math.floor(expiresAt / 1000) * 1000,
+    })),
+  ],
+  [
+    'overflows at 2^31 seconds',
+    'expiry/far-future',
+    saveAnyhow(({ data, expiresAt }) => ({
+      data,
+      expiresAt: Math.min(expiresAt, 2_147_483_647_000),
+    })),
+  ],
+  [
+    'counts the age from the last load',
+    'expiry/to-the-millisecond',
+    (insides) => ({
+      load(key) {
+        const record = insides.store.load(key) as SessionRecord | undefined
+        if (record) put(insides, key, { ...record, expiresAt: record.expiresAt + 1000 })
+        return record
+      },
+    }),
+  ],
+  [
+    'revives the expired by save',
+    'expiry/no-revival',
+    (insides) => ({
+      save(key, record, expected) {
+        const stored = kept(insides, key)
+        if (!stored) throw new SessionGoneError()
+        if (expected !== undefined && stored.data !== expected) throw new SessionConflictError()
+        return put(insides, key, record)
+      },
+    }),
+  ],
+  [
+    'revives the expired by touch',
+    'expiry/no-revival',
+    (insides) => ({
+      touch(key, expiresAt) {
+        const stored = kept(insides, key)
+        if (!stored) throw new SessionGoneError()
+        return put(insides, key, { ...stored, expiresAt })
+      },
+    }),
+  ],
+  [
+    'deletes what a clock set forth has ended',
+    'expiry/clock-back',
+    (insides) => ({
+      load(key) {
+        const record = insides.store.load(key) as SessionRecord | undefined
+        return record && record.expiresAt - insides.now() > 3_000_000 ? undefined : record
+      },
+    }),
+  ],
+  [
+    'ignores an expiry in the past',
+    'expiry/born-dead',
+    saveAnyhow(({ data, expiresAt }) => ({
+      data,
+      expiresAt: expiresAt > 1_700_000_000_000 ? expiresAt : 4_000_000_000_000,
+    })),
+  ],
+  [
+    'overwrites on create',
+    'contract/create-exists',
+    (insides) => ({
+      create: (key, record) => put(insides, key, record),
+    }),
+  ],
+  [
+    'refuses to create over the expired',
+    'contract/create-over-expired',
+    (insides) => ({
+      create(key, record) {
+        if (kept(insides, key))
+          throw Object.assign(new Error('exists'), { code: 'ERR_SESSION_KEY_EXISTS' })
+        return put(insides, key, record)
+      },
+    }),
+  ],
+  [
+    'creates on save',
+    'contract/save-unknown',
+    (insides) => ({
+      save(key, record, expected) {
+        const stored = insides.store.load(key) as SessionRecord | undefined
+        if (stored && expected !== undefined && stored.data !== expected)
+          throw new SessionConflictError()
+        return put(insides, key, record)
+      },
+    }),
+  ],
+  [
+    'creates on touch',
+    'contract/touch-unknown',
+    (insides) => ({
+      touch: (key, expiresAt) =>
+        put(insides, key, { data: kept(insides, key)?.data ?? '{}', expiresAt }),
+    }),
+  ],
+  [
+    'resurrects what was deleted meanwhile',
+    'contract/save-deleted',
+    (insides) => {
+      const once = new Map<string, boolean>()
+      return {
+        create(key, record) {
+          once.set(key, true)
+          return insides.store.create(key, record)
+        },
+        save(key, record, expected) {
+          if (once.has(key) && !kept(insides, key)) return put(insides, key, record)
+          return insides.store.save(key, record, expected)
+        },
+      }
+    },
+  ],
+  [
+    'ignores what is expected',
+    'contract/save-conflict',
+    (insides) => ({
+      save: (key, record) => insides.store.save(key, record),
+    }),
+  ],
+  [
+    'takes an empty expectation for none',
+    'contract/save-expected-empty',
+    (insides) => ({
+      save: (key, record, expected) => insides.store.save(key, record, expected || undefined),
+    }),
+  ],
+  [
+    'loses updates: compares and saves in two steps',
+    'concurrency/save-race',
+    (insides) => ({
+      traits: { ephemeral: true, unshared: true },
+      load: async (key) => insides.store.load(key),
+      async save(key, record, expected) {
+        const stored = insides.store.load(key) as SessionRecord | undefined
+        if (!stored) throw new SessionGoneError()
+        if (expected !== undefined && stored.data !== expected) throw new SessionConflictError()
+        await new Promise((resolve) => setImmediate(resolve))
+        return put(insides, key, record)
+      },
+    }),
+  ],
+  [
+    'checks and creates in two steps',
+    'concurrency/create-race',
+    (insides) => ({
+      traits: { ephemeral: true, unshared: true },
+      load: async (key) => insides.store.load(key),
+      async create(key, record) {
+        if (insides.store.load(key))
+          throw Object.assign(new Error('exists'), { code: 'ERR_SESSION_KEY_EXISTS' })
+        await new Promise((resolve) => setImmediate(resolve))
+        return put(insides, key, record)
+      },
+    }),
+  ],
+  [
+    'touches by reading and writing back',
+    'concurrency/touch-against-save',
+    (insides) => ({
+      traits: { ephemeral: true, unshared: true },
+      load: async (key) => insides.store.load(key),
+      async touch(key, expiresAt) {
+        const stored = insides.store.load(key) as SessionRecord | undefined
+        if (!stored) throw new SessionGoneError()
+        await new Promise((resolve) => setImmediate(resolve))
+        return put(insides, key, { ...stored, expiresAt })
+      },
+    }),
+  ],
+  [
+    'touch undoes a delete',
+    'concurrency/delete-against-touch',
+    (insides) => ({
+      traits: { ephemeral: true, unshared: true },
+      load: async (key) => insides.store.load(key),
+      async touch(key, expiresAt) {
+        const stored = insides.store.load(key) as SessionRecord | undefined
+        if (!stored) throw new SessionGoneError()
+        await new Promise((resolve) => setImmediate(resolve))
+        return put(insides, key, { ...stored, expiresAt })
+      },
+    }),
+  ],
+  [
+    'folds case when it compares',
+    'contract/expected-case',
+    comparesBy((text) => text.toLowerCase()),
+  ],
+  [
+    'ignores trailing blanks when it compares',
+    'contract/expected-trailing-blank',
+    comparesBy((text) => text.trimEnd()),
+  ],
+  [
+    'normalises when it compares',
+    'contract/expected-normal-form',
+    comparesBy((text) => text.normalize()),
+  ],
+  [
+    'folds accents when it compares',
+    'contract/expected-accent',
+    comparesBy((text) => text.normalize('NFD').replaceAll(/\p{M}/gu, '')),
+  ],
+  ['compares lengths alone', 'contract/expected-case', comparesBy((text) => text.length)],
+  [
+    'compares the first 64 KB alone',
+    'contract/expected-end',
+    comparesBy((text) => text.slice(0, 65_536)),
+  ],
+  [
+    'folds the case of keys',
+    'keys/case',
+    (insides) => ({
+      load: (key) => insides.store.load(key.toLowerCase()),
+      create: (key, record) => insides.store.create(key.toLowerCase(), record),
+    }),
+  ],
+  [
+    'throws for a malformed key',
+    'keys/path',
+    (insides) => ({
+      load(key) {
+        if (!/^[\w-]+$/.test(key)) throw new Error('ENOENT')
+        return insides.store.load(key)
+      },
+    }),
+  ],
+  [
+    'takes any key',
+    'keys/path',
+    (insides) => ({ create: (key, record) => put(insides, key, record) }),
+  ],
+  [
+    'finds keys in the prototype',
+    'keys/prototype-names',
+    (insides) => ({
+      load: (key) =>
+        insides.store.load(key) ??
+        (({} as Record<string, SessionRecord>)[key] as SessionRecord | undefined),
+    }),
+  ],
+  [
+    'opens by the beginning of a key',
+    'keys/no-prefix-match',
+    (insides) => ({
+      load: (key) =>
+        insides.store.load(key) ??
+        [...insides.records].find(([name]) => key.length >= 8 && name.startsWith(key))?.[1],
+    }),
+  ],
+  [
+    'cuts keys at 32 characters',
+    'keys/forms',
+    (insides) => ({
+      create(key, record) {
+        insides.store.create(key.slice(0, 32), record)
+        return key
+      },
+    }),
+  ],
+  [
+    'trims a trailing newline',
+    'encoding/record-trailing-newline',
+    saveAnyhow(({ data, expiresAt }) => ({
+      data: data.replace(/\n$/, ''),
+      expiresAt,
+    })),
+  ],
+  [
+    'trims blanks',
+    'encoding/record-blank',
+    saveAnyhow(({ data, expiresAt }) => ({ data: data.trim(), expiresAt })),
+  ],
+  [
+    'writes Latin-1',
+    'encoding/emoji-with-modifiers-and-joiners',
+    saveAnyhow(({ data, expiresAt }) => ({
+      data: Buffer.from(data, 'latin1').toString('latin1'),
+      expiresAt,
+    })),
+  ],
+  [
+    'takes three bytes of UTF-8 at the most',
+    'encoding/emoji-with-modifiers-and-joiners',
+    saveAnyhow(({ data, expiresAt }) => ({
+      data: data.replaceAll(/[\u{10000}-\u{10ffff}]/gu, '?'),
+      expiresAt,
+    })),
+  ],
+  [
+    'parses the data and writes it anew',
+    'encoding/record-surrounding-space',
+    saveAnyhow(({ data, expiresAt }) => {
+      try {
+        return { data: JSON.stringify(JSON.parse(data)), expiresAt }
+      } catch {
+        return { data, expiresAt }
+      }
+    }),
+  ],
+  [
+    'takes digits for a number',
+    'encoding/record-digits',
+    loadsAs(({ data, expiresAt }) => ({
+      data: /^\d+$/.test(data) ? String(Number(data)) : data,
+      expiresAt,
+    })),
+  ],
+  [
+    'truncates at 64 KB',
+    'size/64-kb',
+    saveAnyhow(({ data, expiresAt }) => ({ data: data.slice(0, 65_535), expiresAt })),
+  ],
+  [
+    'drops what is larger than 64 KB',
+    'size/64-kb',
+    loadsAs((record) => (record.data.length > 65_535 ? undefined : record)),
+  ],
+  [
+    'shares objects by reference',
+    'contract/by-value',
+    (insides) => ({
+      create(key, record) {
+        insides.store.create(key, record)
+        insides.records.set(key, record)
+        return key
+      },
+      load: (key) => (insides.store.load(key) ? kept(insides, key) : undefined),
+    }),
+  ],
+  [
+    'returns expiresAt as text',
+    'contract/plain-record',
+    loadsAs(({ data, expiresAt }) => ({
+      data,
+      expiresAt: String(expiresAt) as unknown as number,
+    })),
+  ],
+  [
+    'answers by a promise although it says it is sync',
+    'contract/sync-trait',
+    (insides) => ({
+      load: async (key) => insides.store.load(key),
+    }),
+  ],
+  [
+    'returns another key from save',
+    'contract/save-returns-key',
+    (insides) => ({
+      save(key, record, expected) {
+        insides.store.save(key, record, expected)
+        return `${key.slice(0, -1)}-`
+      },
+    }),
+  ],
+  [
+    'loses the data on touch',
+    'contract/touch',
+    (insides) => ({
+      touch(key, expiresAt) {
+        insides.store.touch(key, expiresAt)
+        return put(insides, key, { data: '{}', expiresAt })
+      },
+    }),
+  ],
+  [
+    'touches later only',
+    'contract/touch',
+    (insides) => ({
+      touch(key, expiresAt) {
+        const stored = kept(insides, key)
+        return insides.store.touch(key, Math.max(expiresAt, stored?.expiresAt ?? 0))
+      },
+    }),
+  ],
+  ['does not delete', 'contract/delete', () => ({ delete() {} })],
+  [
+    'deletes everything',
+    'contract/delete-one',
+    (insides) => ({ delete: () => insides.records.clear() }),
+  ],
+  [
+    'throws for a second delete',
+    'contract/delete-again',
+    (insides) => ({
+      delete(key) {
+        if (!insides.records.delete(key)) throw new Error('not found')
+      },
+    }),
+  ],
+  [
+    'closes once',
+    'closing/twice',
+    () => {
+      let closed = false
+      return {
+        close() {
+          if (closed) throw new Error('already closed')
+          closed = true
+        },
+      }
+    },
+  ],
+  [
+    'sweeps a live one',
+    'sweep/expired',
+    (insides) => ({
+      async clearExpired() {
+        const removed = await insides.store.clearExpired!()
+        if (removed > 0) insides.records.delete([...insides.records.keys()][0]!)
+        return removed
+      },
+    }),
+  ],
+  [
+    'sweeps one batch alone',
+    'sweep/batch-2',
+    (insides) => ({
+      async clearExpired({ batchSize = Infinity } = {}) {
+        let removed = 0
+        for (const [key, { expiresAt }] of insides.records) {
+          if (removed < batchSize && expiresAt <= insides.now() && insides.records.delete(key))
+            removed++
+        }
+        return removed
+      },
+    }),
+  ],
+  [
+    'sweeps by the time it started to look',
+    'sweep/renewed',
+    (insides) => {
+      const firstExpiry = new Map<string, number>()
+      return {
+        create(key, record) {
+          firstExpiry.set(key, record.expiresAt)
+          return insides.store.create(key, record)
+        },
+        async clearExpired() {
+          let removed = 0
+          for (const [key, end] of firstExpiry) {
+            if (end <= insides.now() && insides.records.delete(key)) removed++
+          }
+          return removed
+        },
+      }
+    },
+  ],
+  [
+    'does not hear the signal',
+    'sweep/abort',
+    (insides) => ({
+      clearExpired: () => insides.store.clearExpired!(),
+    }),
+  ],
+  [
+    'counts what it looked at',
+    'sweep/expired',
+    (insides) => ({
+      async clearExpired() {
+        const looked = insides.records.size
+        await insides.store.clearExpired!()
+        return looked
+      },
+    }),
+  ],
+  [
+    'keeps the last thousand sessions',
+    'durability/keeps-all',
+    (insides) => ({
+      create(key, record) {
+        insides.store.create(key, record)
+        if (insides.records.size > 1000) insides.records.delete([...insides.records.keys()][0]!)
+        return key
+      },
+    }),
+  ],
+  [
+    'forgets every third save',
+    'random/calls',
+    (insides) => {
+      let saves = 0
+      return {
+        save(key, record, expected) {
+          if (++saves % 3 === 0 && kept(insides, key)) return key
+          return insides.store.save(key, record, expected)
+        },
+      }
+    },
+  ],
+]
+
+function subjectOf(breakIt: Break): Subject {
+  return {
+    name: 'broken',
+    traits: { ephemeral: true, unshared: true },
+    open({ now }) {
+      const records = new Map<string, SessionRecord>()
+      const store = mapStore({ now, records })
+      return { ...store, ...breakIt({ store, records, now }) }
+    },
+  }
+}
+
+describe(`${broken.length} stores that are broken on purpose`, () => {
+  test.each(broken)('a store that %s is caught by %s', async (_what, caughtBy, breakIt) => {
+    const one = cases.find(({ id }) => id === caughtBy)
+    expect(one, `there is a case ${caughtBy}`).toBeDefined()
+    await runCase(
+      subjectOf(() => ({})),
+      one!,
+    )
+    await expect(runCase(subjectOf(breakIt), one!)).rejects.toThrow()
+  })
+})
+
+/** A store whose records live outside it, as on a server that can be taken away. */
+interface Remote extends Insides {
+  /** Whether the server is there. */
+  backend: { down: boolean }
+}
+
+/** A right store of that kind: every call fails while the server is down. */
+function remoteStore({ store, backend }: Remote): SessionStore {
+  const reach = <T>(call: () => T): T => {
+    if (backend.down) throw new SessionStoreError('The server is gone.', new Error('ECONNREFUSED'))
+    return call()
+  }
+  return {
+    traits: { sync: true, unshared: true },
+    load: (key) => reach(() => store.load(key)),
+    create: (key, record) => reach(() => store.create(key, record)),
+    save: (key, record, expected) => reach(() => store.save(key, record, expected)),
+    touch: (key, expiresAt) => reach(() => store.touch(key, expiresAt)),
+    delete: (key) => reach(() => store.delete(key)),
+    clearExpired: async (options) => reach(() => store.clearExpired!(options)),
+  }
+}
+
+function remoteSubject(
+  breakIt: (remote: Remote, right: SessionStore) => Partial<SessionStore>,
+): Subject {
+  const servers = new Map<string, { records: Map<string, SessionRecord>; down: boolean }>()
+  const server = (name: string) => {
+    if (!servers.has(name)) servers.set(name, { records: new Map(), down: false })
+    return servers.get(name)!
+  }
+  return {
+    name: 'broken',
+    traits: { unshared: true },
+    open({ now, name }) {
+      const backend = server(name)
+      const remote = {
+        store: mapStore({ now, records: backend.records }),
+        records: backend.records,
+        now,
+        backend,
+      }
+      const right = remoteStore(remote)
+      return { ...right, ...breakIt(remote, right) }
+    },
+    outage: {
+      begin: ({ name }) => void (server(name).down = true),
+      end: ({ name }) => void (server(name).down = false),
+    },
+  }
+}
+
+const brokenRemotes: [
+  what: string,
+  caughtBy: string,
+  breakIt: (remote: Remote, right: SessionStore) => Partial<SessionStore>,
+][] = [
+  [
+    'answers a load with nothing while its server is down',
+    'failure/never-empty',
+    ({ backend }, { load }) => ({ load: (key) => (backend.down ? undefined : load(key)) }),
+  ],
+  [
+    "throws the driver's own error",
+    'failure/typed',
+    ({ backend }, { create }) => ({
+      create(key, record) {
+        if (backend.down) throw new Error('connect ECONNREFUSED')
+        return create(key, record)
+      },
+    }),
+  ],
+  [
+    'acknowledges saves that it cannot make',
+    'failure/typed',
+    ({ backend }, { save }) => ({
+      save: (key, record, expected) => (backend.down ? key : save(key, record, expected)),
+    }),
+  ],
+  [
+    'waits for its server for ever',
+    'failure/many-at-once',
+    ({ backend }, { load }) => ({
+      traits: { unshared: true },
+      async load(key) {
+        if (backend.down) await new Promise(() => {})
+        return load(key)
+      },
+    }),
+  ],
+  [
+    'puts the key into the message',
+    'failure/cause',
+    ({ backend }, { save }) => ({
+      save(key, record, expected) {
+        if (backend.down) throw new SessionStoreError(`No server for ${key}`, new Error('gone'))
+        return save(key, record, expected)
+      },
+    }),
+  ],
+  [
+    'keeps the cause to itself',
+    'failure/cause',
+    ({ backend }, { save }) => ({
+      save(key, record, expected) {
+        if (backend.down) throw new SessionStoreError('No server')
+        return save(key, record, expected)
+      },
+    }),
+  ],
+  [
+    'starts empty when its server is back',
+    'failure/recovers',
+    ({ backend, records }, { save }) => ({
+      save(key, record, expected) {
+        if (backend.down) records.clear()
+        return save(key, record, expected)
+      },
+    }),
+  ],
+  [
+    'sweeps nothing, without a word, while its server is down',
+    'failure/sweep',
+    ({ backend }, { clearExpired }) => ({
+      clearExpired: (options) => (backend.down ? 0 : clearExpired!(options)),
+    }),
+  ],
+  [
+    'crashes when it is called after its close',
+    'closing/after',
+    (_remote, { load }) => {
+      let closed = false
+      return {
+        load(key) {
+          if (closed) throw new TypeError('connection is null')
+          return load(key)
+        },
+        close: () => void (closed = true),
+      }
+    },
+  ],
+  [
+    'closes the connection of everybody',
+    'closing/another',
+    ({ backend }) => ({ close: () => void (backend.down = true) }),
+  ],
+  [
+    'forgets what it was told when it closes',
+    'closing/under-way',
+    ({ records }) => ({
+      close: () => records.forEach((record, key) => records.set(key, { ...record, data: '0' })),
+    }),
+  ],
+]
+
+describe(`${brokenRemotes.length} stores that are broken where their backend is concerned`, () => {
+  test.each(brokenRemotes)('a store that %s is caught by %s', async (_what, caughtBy, breakIt) => {
+    const one = cases.find(({ id }) => id === caughtBy)!
+    await runCase(
+      remoteSubject(() => ({})),
+      one,
+    )
+    await expect(runCase(remoteSubject(breakIt), one)).rejects.toThrow()
+  })
+})
+
+test('a store on files that reads, compares and writes in steps is caught by concurrency/processes-counter', async () => {
+  const module = new URL('./fixtures/careless-file-store.ts', import.meta.url)
+  const { default: open } = await import(module.href)
+  const one = cases.find(({ id }) => id === 'concurrency/processes-counter')!
+  await expect(runCase({ name: 'careless', module, open }, one)).rejects.toThrow()
+})
+
+test('a subject that does not say how to reach its store from outside is told what is missing', async () => {
+  const subject = { ...remoteSubject(() => ({})), outage: undefined } as unknown as Subject
+  for (const [id, property] of [
+    ['failure/typed', 'outage'],
+    ['concurrency/processes-counter', 'module'],
+  ] as const) {
+    const one = cases.find((candidate) => candidate.id === id)!
+    await expect(runCase(subject, one)).rejects.toThrow(`The subject has no \`${property}\``)
+  }
+})
+
+test("a store without a `now` option, that keeps whole seconds, is proven on the system's clock", async () => {
+  const inSeconds = (ms: number) => Math.floor(ms / 1000) * 1000
+  const subject: Subject = {
+    name: 'real time',
+    traits: { ephemeral: true, unshared: true, wholeSeconds: true },
+    realTime: true,
+    open() {
+      const store = mapStore()
+      const cut = (record: SessionRecord) => ({ ...record, expiresAt: inSeconds(record.expiresAt) })
+      return {
+        ...store,
+        traits: { ...store.traits, wholeSeconds: true },
+        create: (key, record) => store.create(key, cut(record)),
+        save: (key, record, expected) => store.save(key, cut(record), expected),
+        touch: (key, expiresAt) => store.touch(key, inSeconds(expiresAt)),
+      }
+    },
+  }
+  const report = await runConformance(subject)
+  expect(
+    report.results.filter(({ error }) => error).map(({ case: one, error }) => [one.id, error]),
+  ).toEqual([])
+  expect(report.unneeded).toEqual([])
+})

@@ -1,0 +1,154 @@
+// Section "random": random sequences of calls against the store and against a small model of what it should do.
+import { strict as assert } from 'node:assert'
+import { MAX_EXPIRES_AT } from '@coatcheck/core'
+import fc from 'fast-check'
+import { ifStateless, section } from '../case.ts'
+import type { Context } from '../context.ts'
+
+type Step =
+  | { call: 'create' | 'save'; key: number; data: string; life: number }
+  | { call: 'swap'; key: number; data: string; life: number; stale: boolean }
+  | { call: 'touch'; key: number; life: number }
+  | { call: 'delete' | 'load'; key: number }
+  | { call: 'wait'; ms: number }
+  | { call: 'sweep' }
+  | { call: 'reopen' }
+
+/** Two keys, so that the calls meet. */
+const KEYS = ['random-key-0', 'random-key-1']
+const key = fc.nat({ max: KEYS.length - 1 })
+const data = fc
+  .oneof(fc.string({ unit: 'grapheme' }), fc.json())
+  .filter((text) => !text.includes('\0'))
+
+/** The steps that this store can be put through. */
+function stepFor({ store, clock }: Context): fc.Arbitrary<Step> {
+  // Longer than most waits, so that records expire on the way but not at once; where the moment is not exact, far from it.
+  const life = clock.grain
+    ? fc.constantFrom(-10_000, 3_600_000)
+    : fc.oneof(fc.integer({ min: -10, max: 500 }), fc.constant(MAX_EXPIRES_AT))
+  const steps: fc.Arbitrary<Step>[] = [
+    fc.record({ call: fc.constantFrom('create', 'save'), key, data, life }),
+    fc.record({ call: fc.constant('swap' as const), key, data, life, stale: fc.boolean() }),
+    fc.record({ call: fc.constant('touch' as const), key, life }),
+    fc.record({ call: fc.constantFrom('delete', 'load'), key }),
+    fc.constant({ call: 'sweep' as const }),
+  ]
+  if (!clock.grain)
+    steps.push(fc.record({ call: fc.constant('wait' as const), ms: fc.nat({ max: 150 }) }))
+  if (!store.traits?.ephemeral) steps.push(fc.constant({ call: 'reopen' as const }))
+  return fc.oneof(...steps)
+}
+
+/** What each call should answer: a map, and the clock. */
+function model(now: () => number) {
+  const records = new Map<string, { data: string; expiresAt: number }>()
+  const live = (name: string) => {
+    const record = records.get(name)
+    return record && record.expiresAt > now() ? record : undefined
+  }
+  return {
+    live,
+    run(name: string, one: Step, expiresAt: number, expected?: string): string {
+      const record = live(name)
+      switch (one.call) {
+        case 'create':
+          if (record) return 'ERR_SESSION_KEY_EXISTS'
+          records.set(name, { data: one.data, expiresAt })
+          return name
+        case 'save':
+        case 'swap':
+          if (!record) return 'ERR_SESSION_GONE'
+          if (expected !== undefined && record.data !== expected) return 'ERR_SESSION_CONFLICT'
+          records.set(name, { data: one.data, expiresAt })
+          return name
+        case 'touch':
+          if (!record) return 'ERR_SESSION_GONE'
+          records.set(name, { ...record, expiresAt })
+          return name
+        default:
+          if (one.call === 'delete') records.delete(name)
+          return ''
+      }
+    },
+  }
+}
+
+async function play(context: Context, run: number, sequence: Step[]): Promise<void> {
+  const { clock } = context
+  const open = () => context.open(`random-${run}`)
+  let target = await open()
+  const should = model(clock.now)
+  const answer = async (call: () => unknown) => {
+    try {
+      return (await call()) ?? ''
+    } catch (error) {
+      return (error as { code?: string }).code ?? error
+    }
+  }
+  for (const one of sequence) {
+    if (one.call === 'wait') await clock.advance(one.ms)
+    else if (one.call === 'sweep') await target.clearExpired?.()
+    else if (one.call === 'reopen') {
+      await target.close?.()
+      target = await open()
+    } else {
+      const name = KEYS[one.key]!
+      const expiresAt = 'life' in one ? Math.min(clock.now() + one.life, MAX_EXPIRES_AT) : 0
+      const record = { data: 'data' in one ? one.data : '', expiresAt }
+      const expected =
+        one.call === 'swap' ? `${should.live(name)?.data ?? ''}${one.stale ? '!' : ''}` : undefined
+      const wanted = should.run(name, one, expiresAt, expected)
+      const got = await answer(() => {
+        if (one.call === 'create') return target.create(name, record)
+        if (one.call === 'touch') return target.touch(name, expiresAt)
+        if (one.call === 'delete') return target.delete(name)
+        if (one.call === 'load') return undefined
+        return target.save(name, record, expected)
+      })
+      assert.equal(got, wanted, `${one.call} of ${name}`)
+    }
+    for (const name of KEYS) {
+      const loaded = await target.load(name)
+      const wanted = should.live(name)
+      const when = `load of ${name} after ${one.call}`
+      assert.equal(loaded?.data, wanted?.data, when)
+      const off = (loaded?.expiresAt ?? 0) - (wanted?.expiresAt ?? 0)
+      assert.ok(Math.abs(off) <= clock.grain, `${when}: expiresAt is off by ${off} ms`)
+    }
+  }
+  await target.close?.()
+}
+
+export const random = section('random', (add) => {
+  add(
+    'calls',
+    'random sequences of calls answer as a small model of the contract does',
+    'Something that nobody thought of.',
+    async (context) => {
+      let run = 0
+      await fc.assert(
+        fc.asyncProperty(fc.array(stepFor(context), { minLength: 10, maxLength: 40 }), (steps) =>
+          play(context, run++, steps),
+        ),
+        { numRuns: 40 },
+      )
+    },
+    ifStateless(
+      'random records are read back from their tickets, and from no changed one',
+      async ({ store, record }) => {
+        await fc.assert(
+          fc.asyncProperty(data, fc.nat(), async (text, at) => {
+            if (text.length > 500) return
+            const ticket = await store.create('', record(text))
+            assert.equal((await store.load(ticket))?.data, text)
+            const place = at % (ticket.length - 1)
+            const changed = `${ticket.slice(0, place)}${ticket[place] === 'A' ? 'B' : 'A'}${ticket.slice(place + 1)}`
+            assert.equal(await store.load(changed), undefined)
+          }),
+          { numRuns: 100 },
+        )
+      },
+    ),
+  )
+})

@@ -1,0 +1,121 @@
+// Section "sweep": expired records go, live ones stay, and nobody has to wait for it.
+import { strict as assert } from 'node:assert'
+import { section } from '../case.ts'
+import type { Context } from '../context.ts'
+
+/** The sweep of a store that has one; where its backend expires by itself there is nothing to call. */
+const sweep = async ({ store }: Context, options = {}): Promise<number | undefined> =>
+  store.clearExpired?.(options)
+
+async function fill({ store, key, record }: Context, count: number, ms: number): Promise<string[]> {
+  const tickets: string[] = []
+  for (let n = 0; n < count; n++) tickets.push(await store.create(key(), record(`${n}`, ms)))
+  return tickets
+}
+
+export const sweepSection = section('sweep', (add) => {
+  add(
+    'expired',
+    'clearExpired removes the expired records, no live one, and says how many',
+    'Expired rows would pile up, or visitors be logged out.',
+    async (context) => {
+      const live = await fill(context, 2, context.clock.grain ? 20_000 : 1001)
+      await fill(context, 3, 1000)
+      assert.equal((await sweep(context)) ?? 0, 0)
+      await context.clock.advance(1000)
+      assert.equal((await sweep(context)) ?? 3, 3)
+      for (const ticket of live) assert.ok(await context.store.load(ticket))
+      assert.equal((await sweep(context)) ?? 0, 0)
+    },
+  )
+
+  add(
+    'nothing',
+    'clearExpired of an empty store is 0',
+    'A fresh installation would fail its first clean-up.',
+    async (context) => {
+      assert.equal((await sweep(context)) ?? 0, 0)
+    },
+  )
+
+  for (const batchSize of [1, 2, 3, 1000]) {
+    add(
+      `batch-${batchSize}`,
+      `clearExpired removes everything in batches of ${batchSize}`,
+      'A sweep would stop after its first batch.',
+      async (context) => {
+        await fill(context, 6, 1000)
+        await context.clock.advance(1000)
+        assert.equal((await sweep(context, { batchSize })) ?? 6, 6)
+      },
+    )
+  }
+
+  add(
+    'abort',
+    'clearExpired ends early, without an error, when its signal is aborted',
+    'A deploy would have to wait for a long sweep.',
+    async (context) => {
+      await fill(context, 6, 1000)
+      await context.clock.advance(1000)
+      const first = await sweep(context, { batchSize: 2, signal: AbortSignal.abort() })
+      if (first === undefined) return
+      assert.ok(first < 6, `removed ${first} of 6 although the signal was aborted before the start`)
+      assert.equal(first + (await sweep(context))!, 6)
+    },
+  )
+
+  add(
+    'renewed',
+    'a record that was renewed in time is not swept',
+    'A visitor at work would be logged out by the clean-up.',
+    async (context) => {
+      const { store, clock, record } = context
+      let [saved, touched] = await fill(context, 2, 1000)
+      saved = await store.save(saved!, record('saved', 5000))
+      touched = await store.touch(touched!, clock.now() + 5000)
+      await clock.advance(1000)
+      await sweep(context)
+      assert.equal((await store.load(saved))?.data, 'saved')
+      assert.ok(await store.load(touched))
+    },
+  )
+
+  add(
+    'while-writing',
+    'while others create, save and touch, a sweep removes all the expired and no live one',
+    'The clean-up would lose sessions, or writers would fail.',
+    async (context) => {
+      const { store, clock, record, key } = context
+      await fill(context, 200, 1000)
+      const live = await fill(context, 20, 1_000_000)
+      await clock.advance(1000)
+      const sweeping = sweep(context, { batchSize: 20 })
+      for (let round = 0; round < 3; round++) {
+        for (const [at, ticket] of live.entries()) {
+          live[at] =
+            at % 2
+              ? await store.save(ticket, record(`${round}`, 1_000_000))
+              : await store.touch(ticket, clock.now() + 1_000_000)
+        }
+        live.push(await store.create(key(), record('new', 1_000_000)))
+      }
+      assert.equal((await sweeping) ?? 200, 200)
+      for (const ticket of live) assert.ok(await store.load(ticket), 'a live session was swept')
+    },
+  )
+
+  add(
+    'two-at-once',
+    'two sweeps at once remove everything, and count nothing twice',
+    'Two servers that clean up at the same time would fail.',
+    async (context) => {
+      await fill(context, 100, 1000)
+      await context.clock.advance(1000)
+      const counts = await Promise.all([1, 2].map(() => sweep(context, { batchSize: 7 })))
+      if (counts[0] === undefined) return
+      const rest = await sweep(context)
+      assert.equal(counts[0]! + counts[1]! + rest!, 100)
+    },
+  )
+})

@@ -1,0 +1,17 @@
+// A bound for what must not hang.
+
+/** Every call on a backend that is gone must have failed by then, in ms: what a visitor might wait for a page. */
+export const BOUND = 15_000
+
+/** What `call` resolves to; fails if it takes longer than `bound` ms. */
+export async function inTime<T>(call: () => T | Promise<T>, bound: number = BOUND): Promise<T> {
+  let timer: NodeJS.Timeout | undefined
+  const late = new Promise<never>((_resolve, reject) => {
+    timer = setTimeout(() => reject(new Error(`no answer after ${bound / 1000} seconds`)), bound)
+  })
+  try {
+    return await Promise.race([(async () => call())(), late])
+  } finally {
+    clearTimeout(timer)
+  }
+}

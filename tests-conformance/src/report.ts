@@ -1,0 +1,111 @@
+// The verdict in words: by section, as Markdown, as a badge.
+import { sections, type Section } from './case.ts'
+import type { CaseResult, Report } from './index.ts'
+
+/** How one section ended. */
+export interface SectionVerdict {
+  readonly section: Section
+  readonly passed: number
+  readonly failed: number
+  /** How many of the passed were counterparts, since the store declares a trait. */
+  readonly declared: number
+}
+
+/** The report, section by section, in the suite's order. */
+export function bySection({ results }: Report): SectionVerdict[] {
+  return sections.map((section) => {
+    const own = results.filter((result) => result.case.section === section)
+    const passed = own.filter(({ error }) => error === undefined)
+    return {
+      section,
+      passed: passed.length,
+      failed: own.length - passed.length,
+      declared: passed.filter(({ counterpart }) => counterpart).length,
+    }
+  })
+}
+
+/** Whether the store passed everything and declares nothing that it does not need. */
+export function isConformant(report: Report): boolean {
+  return report.failed === 0 && report.unneeded.length === 0
+}
+
+/** The first line of an error: what went wrong, without its stack. */
+export function firstLine(error: unknown): string {
+  const text = error instanceof Error ? error.message || error.name : String(error)
+  return text.split('\n', 1)[0]!
+}
+
+const titleOf = ({ case: one, counterpart }: CaseResult) => counterpart?.title ?? one.title
+
+/** The verdict as a Markdown page. */
+export function toMarkdown(report: Report): string {
+  const lines = [
+    `# Conformance of ${report.subject}`,
+    '',
+    `${report.passed} passed, ${report.failed} failed.`,
+    '',
+    '| Section | Passed | Failed | By declaration |',
+    '| --- | --- | --- | --- |',
+    ...bySection(report).map(
+      ({ section, passed, failed, declared }) =>
+        `| ${section} | ${passed} | ${failed || ''} | ${declared || ''} |`,
+    ),
+  ]
+  const failures = report.results.filter(({ error }) => error !== undefined)
+  if (failures.length > 0) lines.push('', '## Failed', '')
+  for (const failure of failures) {
+    lines.push(
+      `- **${failure.case.id}**: ${titleOf(failure)}. ${failure.case.why} _${firstLine(failure.error)}_`,
+    )
+  }
+  const exceptions = report.results.filter(({ counterpart, error }) => counterpart && !error)
+  if (exceptions.length > 0) lines.push('', '## Declared exceptions', '')
+  for (const { case: one, counterpart } of exceptions) {
+    lines.push(`- **${one.id}** (${counterpart!.trait}): ${counterpart!.title}`)
+  }
+  for (const trait of report.unneeded) {
+    lines.push(
+      '',
+      `The store declares \`${trait}\` and does not need it: it keeps every promise without.`,
+    )
+  }
+  return `${lines.join('\n')}\n`
+}
+
+/** The report as data, for machines: ids, outcomes and messages. */
+export function toJson(report: Report): object {
+  return {
+    subject: report.subject,
+    conformant: isConformant(report),
+    passed: report.passed,
+    failed: report.failed,
+    unneeded: report.unneeded,
+    sections: bySection(report),
+    cases: report.results.map(({ case: one, counterpart, error }) => ({
+      id: one.id,
+      passed: error === undefined,
+      ...(counterpart && { declared: counterpart.trait, title: counterpart.title }),
+      ...(error !== undefined && { error: firstLine(error) }),
+    })),
+  }
+}
+
+/** A badge for a README, as SVG. */
+export function toBadge(report: Report): string {
+  const right = isConformant(report) ? `${report.passed} passed` : `${report.failed} failed`
+  const colour = isConformant(report) ? '#2e7d32' : '#b71c1c'
+  const left = 'coatcheck'
+  const [a, b] = [badgeWidth(left), badgeWidth(right)]
+  return `<svg xmlns="http://www.w3.org/2000/svg" width="${a + b}" height="20" role="img" aria-label="${left}: ${right}">
+<title>${left}: ${right}</title>
+<rect width="${a}" height="20" fill="#444"/><rect x="${a}" width="${b}" height="20" fill="${colour}"/>
+<g fill="#fff" text-anchor="middle" font-family="Verdana,sans-serif" font-size="11"><text x="${a / 2}" y="14">${left}</text><text x="${a + b / 2}" y="14">${right}</text></g>
+</svg>
+`
+}
+
+/** In px: 11 px Verdana is some 6.5 px a letter, with 10 px of air at both ends. */
+function badgeWidth(words: string): number {
+  return Math.round(words.length * 6.5 + 20)
+}

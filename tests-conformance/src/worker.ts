@@ -1,0 +1,111 @@
+// One of the processes of a case: opens the store by the subject's module, does one job, closes it.
+import { setTimeout } from 'node:timers/promises'
+import { inspect } from 'node:util'
+import { createSessions, type SessionStore } from '@coatcheck/core'
+import type { Job, Outcome, Setting } from './processes.ts'
+import type { Subject } from './subject.ts'
+
+const HOUR = 3_600_000
+
+/** In the worst case a hammering process gives up after this time, in ms. */
+const PATIENCE = 20_000
+
+const openStore: Promise<Subject['open']> = import(process.argv[2]!).then(({ default: subject }) =>
+  typeof subject === 'function' ? subject : subject.open,
+)
+let opened: { store: SessionStore; now: () => number } | undefined
+
+process.on('message', async (question: { setting?: Setting; job?: Job }) => {
+  try {
+    if (question.setting) await open(question.setting)
+    const result = question.job && (await work(question.job))
+    process.send!({ result })
+  } catch (error) {
+    process.send!({ error: inspect(error) })
+  }
+})
+process.once('disconnect', () => process.exit())
+
+async function open({ name, time }: Setting): Promise<void> {
+  const now = time === undefined ? Date.now : () => time
+  opened = { now, store: await (await openStore)({ name, now }) }
+}
+
+async function work(job: Job): Promise<Outcome> {
+  const { store, now } = opened!
+  try {
+    return await run(job, store, now)
+  } finally {
+    await store.close?.()
+    opened = undefined
+  }
+}
+
+async function run(job: Job, store: SessionStore, now: () => number): Promise<Outcome> {
+  const record = (data: string) => ({ data, expiresAt: now() + HOUR })
+  switch (job.do) {
+    case 'increment':
+      for (let n = 0; n < job.times;) {
+        const { data } = (await store.load(job.key))!
+        const saving = attempt(() => store.save(job.key, record(String(Number(data) + 1)), data))
+        if ((await saving) !== 'ERR_SESSION_CONFLICT') n++
+      }
+      return job.times
+    case 'create': {
+      const won: string[] = []
+      for (const key of job.keys) {
+        const creating = attempt(() => store.create(key, record(String(process.pid))))
+        if ((await creating) !== 'ERR_SESSION_KEY_EXISTS') won.push(key)
+      }
+      return won
+    }
+    case 'hammer': {
+      const end = performance.now() + PATIENCE
+      for (let times = 0; performance.now() < end; times++) {
+        const saved = await attempt(() => store.save(job.key, record(`${times}`)))
+        const touched = await attempt(() => store.touch(job.key, now() + HOUR + times))
+        if (saved && touched) return times
+        // A breath, as between requests: a lock that is never free lets nobody in.
+        await setTimeout(1)
+      }
+      throw new Error('the session never went')
+    }
+    case 'delete':
+      return store.delete(job.key)
+    case 'touch':
+      for (let n = 0; n < job.times; n++) await store.touch(job.key, now() + HOUR + n)
+      return job.times
+    case 'append': {
+      const sessions = createSessions<{ cart: number[] }>({ store, now })
+      const acknowledged: number[] = []
+      for (const value of job.values) {
+        const session = await sessions.open(`sessionid=${job.cookie}`)
+        session.update('cart', (cart = []) => [...cart, value])
+        const committed = await attempt(() => sessions.commit(session))
+        if (committed === undefined) acknowledged.push(value)
+      }
+      return acknowledged
+    }
+    case 'login': {
+      const sessions = createSessions({ store, now })
+      const session = await sessions.open(`sessionid=${job.cookie}`)
+      session.cycleKey()
+      const { setCookie } = await sessions.commit(session)
+      return /^sessionid=([^;]*)/.exec(setCookie!)![1]
+    }
+    default:
+      return store.clearExpired?.()
+  }
+}
+
+/** The code of the error that the contract provides for; undefined where there was none. Any other error is thrown. */
+async function attempt(call: () => unknown): Promise<string | undefined> {
+  try {
+    await call()
+    return undefined
+  } catch (error) {
+    const { code } = error as { code?: string }
+    if (!code || !/^ERR_SESSION_(GONE|CONFLICT|KEY_EXISTS)$/.test(code)) throw error
+    return code
+  }
+}
