@@ -1,7 +1,9 @@
 // SQLite: the conformance suite, and what only this engine has.
+import { once } from 'node:events'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { Worker } from 'node:worker_threads'
 import Database from 'better-sqlite3'
 import { afterEach, expect, test } from 'vitest'
 import { proveEngines } from '../../../testing/prove.ts'
@@ -89,6 +91,39 @@ test('a folder that is not there is an error that names the file', () => {
       message: expect.stringMatching(/\/nowhere\/at\/all\.sqlite/),
     }),
   )
+})
+
+test('a new file may be opened by four at once', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'coatcheck-sqlite-'))
+  folders.push(folder)
+  const [files, threads] = [100, 4]
+  const gate = new Int32Array(new SharedArrayBuffer(files * 4))
+  const failures = await Promise.all(
+    Array.from({ length: threads }, async () => {
+      const worker = new Worker(new URL('fixtures/open-at-once.ts', import.meta.url), {
+        workerData: { folder, files, threads, gate },
+      })
+      const [failure] = await once(worker, 'message')
+      await once(worker, 'exit')
+      return failure
+    }),
+  )
+  expect(failures).toEqual([undefined, undefined, undefined, undefined])
+})
+
+test('a file that stays locked is an error that says so, after the busy timeout', () => {
+  const file = filename()
+  const holder = new Database(file)
+  holder.exec('BEGIN EXCLUSIVE')
+  const started = performance.now()
+  expect(() => sqliteStore(file, { busyTimeout: 200 })).toThrow(
+    expect.objectContaining({
+      code: 'ERR_SESSION_STORE',
+      message: expect.stringMatching(/stayed locked by another process for 200 ms/),
+    }),
+  )
+  expect(performance.now() - started).toBeGreaterThan(190)
+  holder.close()
 })
 
 test('a table name that is no name is refused', () => {

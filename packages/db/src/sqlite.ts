@@ -208,13 +208,32 @@ function open(filename: string, busyTimeout: number): OwnConnection {
   const Database = loadDriver('sqliteStore', 'better-sqlite3') as Driver
   try {
     const connection = new Database(filename, { timeout: busyTimeout })
-    connection.pragma('journal_mode = WAL')
+    enterWal(connection, Date.now() + busyTimeout)
     connection.pragma('synchronous = NORMAL')
     return connection
   } catch (error) {
     throw new SessionStoreError(
-      `The session database '${filename}' cannot be opened. Is its folder there and writable?`,
+      isBusy(error)
+        ? `The session database '${filename}' stayed locked by another process for ${busyTimeout} ms.`
+        : `The session database '${filename}' cannot be opened. Is its folder there and writable?`,
       error,
     )
   }
+}
+
+/** Where several processes open a new file at once, SQLite answers "locked" here without waiting its busy timeout. */
+function enterWal(connection: OwnConnection, deadline: number): void {
+  for (;;) {
+    try {
+      connection.pragma('journal_mode = WAL')
+      return
+    } catch (error) {
+      if (!isBusy(error) || Date.now() >= deadline) throw error
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 5)
+    }
+  }
+}
+
+function isBusy(error: unknown): boolean {
+  return String((error as { code?: unknown }).code).startsWith('SQLITE_BUSY')
 }

@@ -19,7 +19,10 @@ async function addAll(concurrency: 'merge' | 'overwrite') {
   )
   try {
     const ports = await Promise.all(
-      servers.map(async (server) => (await once(server, 'message'))[0]),
+      servers.map(async (server) => {
+        const died = once(server, 'exit').then(() => Promise.reject(new Error('A server died.')))
+        return (await Promise.race([once(server, 'message'), died]))[0]
+      }),
     )
     const add = (product: number, headers: Record<string, string>) =>
       fetch(`http://127.0.0.1:${ports[product % 4]}/add?product=${product}`, {
@@ -35,8 +38,11 @@ async function addAll(concurrency: 'merge' | 'overwrite') {
       cart: ((await cart.json()) as number[]).filter((product) => product >= 0),
     }
   } finally {
-    for (const server of servers) server.kill()
-    await Promise.all(servers.map((server) => once(server, 'exit')))
+    await Promise.all(
+      servers
+        .filter((server) => server.exitCode === null)
+        .map((server) => (server.kill(), once(server, 'exit'))),
+    )
     rmSync(folder, { recursive: true })
   }
 }
