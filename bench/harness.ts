@@ -1,5 +1,21 @@
 // Measures contenders in turn, several rounds, so that a noisy machine is noisy to all of them alike.
+import { writeFileSync } from 'node:fs'
 import { performance } from 'node:perf_hooks'
+
+/** Shows what is running on the last line of a terminal; without a text, takes it away again. Elsewhere it is silent. */
+export function progress(text = ''): void {
+  if (process.stderr.isTTY) process.stderr.write(`\r\u001B[K${text}`)
+}
+
+export function median(values: readonly number[]): number {
+  return values.toSorted((a, b) => a - b)[values.length >> 1]!
+}
+
+/** Writes what a whole run of a benchmark found to bench/results, for the report. */
+export function saveResults(name: string, results: object): void {
+  const whole = { date: new Date().toISOString(), node: process.version, ...results }
+  writeFileSync(`bench/results/${name}.json`, `${JSON.stringify(whole, null, 2)}\n`)
+}
 
 /** One way to do an operation. */
 export interface Contender {
@@ -25,11 +41,16 @@ const ROUNDS = 7
 const SLICE = 250
 
 /** Measures contenders for one operation; `atOnce` of them are under way at the same time. */
-export async function measure(contenders: readonly Contender[], atOnce = 1): Promise<Result[]> {
+export async function measure(
+  title: string,
+  contenders: readonly Contender[],
+  atOnce = 1,
+): Promise<Result[]> {
   const seen = contenders.map((): number[] => [])
   const counters = contenders.map(() => 0)
   for (let round = 0; round <= ROUNDS; round++) {
-    for (const [at, { run }] of contenders.entries()) {
+    for (const [at, { name, run }] of contenders.entries()) {
+      progress(`${title}: ${name}, round ${round} of ${ROUNDS}`)
       const start = performance.now()
       const end = start + SLICE
       let done = 0
@@ -47,9 +68,10 @@ export async function measure(contenders: readonly Contender[], atOnce = 1): Pro
       if (round > 0) seen[at]!.push((done / (performance.now() - start)) * 1000)
     }
   }
+  progress()
   return contenders.map(({ name, role }, at) => {
-    const sorted = seen[at]!.toSorted((a, b) => a - b)
-    return { name, role, median: sorted[ROUNDS >> 1]!, low: sorted[0]!, high: sorted.at(-1)! }
+    const all = seen[at]!
+    return { name, role, median: median(all), low: Math.min(...all), high: Math.max(...all) }
   })
 }
 

@@ -1,9 +1,9 @@
 // Requests per second and p99, by autocannon from this process, over applications in processes of their own, in turn.
 import { spawn, type ChildProcess } from 'node:child_process'
-import { writeFileSync } from 'node:fs'
 import { createInterface } from 'node:readline'
 import autocannon from 'autocannon'
 import { redis } from '../testing/services.ts'
+import { median, progress, saveResults } from './harness.ts'
 
 const ROUNDS = 3
 /** Seconds. */
@@ -46,7 +46,6 @@ interface Application {
 
 const wanted = process.argv[2]
 const server = await redis.launch!()
-const median = (values: number[]) => values.toSorted((a, b) => a - b)[values.length >> 1]!
 const summary: object[] = []
 
 async function start(framework: string, name: string): Promise<Application> {
@@ -95,6 +94,7 @@ try {
     for (let round = 0; round <= ROUNDS; round++) {
       for (const route of ROUTES) {
         for (const application of applications) {
+          progress(`${framework}, ${route}: ${application.name}, round ${round} of ${ROUNDS}`)
           const one = await measure(application, route)
           // The first round only warms up.
           if (round > 0) application.seen[route].push(one)
@@ -119,6 +119,7 @@ try {
       }),
       '',
     ]
+    progress()
     console.log(lines.join('\n'))
     summary.push({
       framework,
@@ -127,14 +128,7 @@ try {
     for (const application of applications) application.process.kill('SIGKILL')
   }
   if (!wanted) {
-    const results = {
-      date: new Date().toISOString(),
-      node: process.version,
-      connections: CONNECTIONS,
-      sessions: SESSIONS,
-      results: summary,
-    }
-    writeFileSync('bench/results/http.json', `${JSON.stringify(results, null, 2)}\n`)
+    saveResults('http', { connections: CONNECTIONS, sessions: SESSIONS, results: summary })
   }
 } finally {
   await server[Symbol.asyncDispose]()

@@ -19,7 +19,7 @@ import mysql from 'mysql2/promise'
 import pg from 'pg'
 import { mariadb, postgres, redis } from '../testing/services.ts'
 import type { Places } from '../testing/subjects.ts'
-import { measure, toMarkdown, type Contender, type Result } from './harness.ts'
+import { measure, saveResults, toMarkdown, type Contender, type Result } from './harness.ts'
 import { peers, type OpenedPeer } from './peers.ts'
 
 const SESSIONS = 10_000
@@ -53,7 +53,7 @@ const closing: (() => unknown)[] = []
 const all: { title: string; results: Result[] }[] = []
 
 async function report(title: string, contenders: Contender[], atOnce = 1): Promise<void> {
-  const results = await measure(contenders, atOnce)
+  const results = await measure(title, contenders, atOnce)
   all.push({ title, results })
   console.log(toMarkdown(title, results))
 }
@@ -474,13 +474,7 @@ try {
     }
   }
   if (wanted.length === 0) {
-    const summary = {
-      date: new Date().toISOString(),
-      node: process.version,
-      sessions: SESSIONS,
-      results: all,
-    }
-    writeFileSync('bench/results/store.json', `${JSON.stringify(summary, null, 2)}\n`)
+    saveResults('store', { sessions: SESSIONS, results: all })
   }
 } finally {
   rmSync(folder, { recursive: true, force: true })

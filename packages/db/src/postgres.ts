@@ -9,14 +9,7 @@ import {
   type SessionRecord,
   type SessionStore,
 } from '@coatcheck/core'
-import {
-  assertBatchSize,
-  assertTableName,
-  BATCH_SIZE,
-  DEFAULT_TABLE,
-  failed,
-  loadDriver,
-} from './table.ts'
+import { assertBatchSize, assertTableName, DEFAULT_TABLE, failed, loadDriver } from './table.ts'
 
 /** As much of a pg `Pool` or `Client` as the engine uses. */
 export interface PostgresConnection {
@@ -34,6 +27,9 @@ export interface PostgresStoreOptions {
   /** The clock, in ms since the Unix epoch. Default `Date.now`. */
   readonly now?: () => number
 }
+
+/** Rows that one batch of `clearExpired` removes. It locks no live row, so what counts is how often it waits for the disk. */
+const BATCH_SIZE = 10_000
 
 /** A session store on PostgreSQL. */
 export interface PostgresStore extends SessionStore {
@@ -199,8 +195,8 @@ function prepare(table: string) {
     remove: sql('delete', 'DELETE FROM @ WHERE session_key = $1'),
     sweep: sql(
       'sweep',
-      `DELETE FROM @ WHERE session_key = ANY (ARRAY(
-         SELECT session_key FROM @ WHERE expire_date <= $1
+      `DELETE FROM @ WHERE ctid = ANY (ARRAY(
+         SELECT ctid FROM @ WHERE expire_date <= $1
          ORDER BY expire_date LIMIT $2 FOR UPDATE SKIP LOCKED))`,
     ),
     // Several statements sent as one run in one transaction; the lock keeps two processes that start together apart.
