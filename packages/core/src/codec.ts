@@ -14,42 +14,69 @@ export interface Codec {
   encode(data: Dictionary, suspects: Iterable<string>): string
   /** The dictionary that `encode` was given. Throws anything at all if the text is not of its making. */
   decode(text: string): Dictionary
+  /**
+   * The text as the store keeps it, where that may differ each time though the data does not: with a signature over the
+   * time, or encrypted. Default: the text itself.
+   */
+  seal?(text: string): string
+  /** The text that `seal` was given. Throws anything at all if what is stored is not of its making. */
+  open?(stored: string): string
+}
+
+/** A dialect of JSON. Default: JavaScript's own. */
+export interface JsonCodecOptions {
+  /** As `JSON.stringify` with one argument. */
+  readonly stringify?: (value: unknown) => string
+  /** As `JSON.parse` with one argument. */
+  readonly parse?: (text: string) => unknown
+  /** Whether the dialect brings back a value that is neither JSON's nor a plain object or array of such. */
+  readonly allows?: (value: unknown) => boolean
+}
+
+/** Makes a codec of JSON, for values that it brings back unchanged. Anything else is a SessionEncodeError. */
+export function createJsonCodec(options: JsonCodecOptions = {}): Codec {
+  const { stringify = JSON.stringify, parse = JSON.parse, allows = () => false } = options
+  return {
+    encode(data, suspects) {
+      let text
+      try {
+        text = stringify(data)
+      } catch (error) {
+        throw explain(data, stringify, error)
+      }
+      // Only now, because JSON.stringify has already ruled out the cycles that would trap the walk.
+      for (const key of suspects) {
+        if (!Object.hasOwn(data, key)) continue
+        try {
+          assertPlain(data[key], allows, key, key)
+        } catch (error) {
+          throw error instanceof RangeError ? unstorable(key, error) : error
+        }
+      }
+      return text
+    },
+    decode(text) {
+      const data = parse(text)
+      if (typeof data !== 'object' || data === null || Array.isArray(data)) {
+        throw new TypeError('The session data is not a JSON object')
+      }
+      return data as Dictionary
+    },
+  }
 }
 
 /** The default codec: JSON, for values that JSON brings back unchanged. Anything else is a SessionEncodeError. */
-export const jsonCodec: Codec = {
-  encode(data, suspects) {
-    let text
-    try {
-      text = JSON.stringify(data)
-    } catch (error) {
-      throw explain(data, error)
-    }
-    // Only now, because JSON.stringify has already ruled out the cycles that would trap the walk.
-    for (const key of suspects) {
-      if (!Object.hasOwn(data, key)) continue
-      try {
-        assertPlain(data[key], key, key)
-      } catch (error) {
-        throw error instanceof RangeError ? unstorable(key, error) : error
-      }
-    }
-    return text
-  },
-  decode(text) {
-    const data: unknown = JSON.parse(text)
-    if (typeof data !== 'object' || data === null || Array.isArray(data)) {
-      throw new TypeError('The session data is not a JSON object')
-    }
-    return data as Dictionary
-  },
-}
+export const jsonCodec: Codec = createJsonCodec()
 
 /** Finds the key that JSON.stringify choked on, so that the error can name it. */
-function explain(data: Dictionary, error: unknown): SessionEncodeError {
+function explain(
+  data: Dictionary,
+  stringify: (value: unknown) => string,
+  error: unknown,
+): SessionEncodeError {
   for (const key of Object.keys(data)) {
     try {
-      JSON.stringify(data[key])
+      stringify(data[key])
     } catch (cause) {
       return unstorable(key, cause)
     }
@@ -73,25 +100,31 @@ function reason(cause: unknown): string {
 }
 
 /** Throws for whatever JSON.stringify would change without a word. `path` says where, as code would. */
-function assertPlain(value: unknown, key: string, path: string): void {
+function assertPlain(
+  value: unknown,
+  allows: (value: unknown) => boolean,
+  key: string,
+  path: string,
+): void {
   switch (typeof value) {
     case 'string':
     case 'boolean':
       return
     case 'number':
-      if (Number.isFinite(value)) return
+      if (Number.isFinite(value) || allows(value)) return
       throw lossy(key, path, String(value), 'JSON turns it into null')
     case 'object':
       break
     case 'undefined':
       throw lossy(key, path, 'undefined', 'use delete() to remove a key, or null for no value')
     default:
+      if (allows(value)) return
       throw lossy(key, path, `a ${typeof value}`, 'store the data it stands for')
   }
   if (value === null) return
   if (Array.isArray(value)) {
     for (let index = 0; index < value.length; index++) {
-      assertPlain(value[index], key, `${path}[${index}]`)
+      assertPlain(value[index], allows, key, `${path}[${index}]`)
     }
     return
   }
@@ -107,7 +140,7 @@ function assertPlain(value: unknown, key: string, path: string): void {
   for (const name of Object.keys(value)) {
     const child = (value as Dictionary)[name]
     // A property that is undefined reads as undefined again after JSON has dropped it: nothing is lost.
-    if (child !== undefined) assertPlain(child, key, `${path}.${name}`)
+    if (child !== undefined) assertPlain(child, allows, key, `${path}.${name}`)
   }
 }
 

@@ -23,8 +23,8 @@ export interface CookieOptions {
   readonly secure?: boolean | 'auto'
   /** Hidden from scripts in the page. Default true. */
   readonly httpOnly?: boolean
-  /** When other sites' requests carry the cookie. Default `lax`. */
-  readonly sameSite?: 'strict' | 'lax' | 'none'
+  /** When other sites' requests carry the cookie; false leaves that to the browser. Default `lax`. */
+  readonly sameSite?: 'strict' | 'lax' | 'none' | false
   /** Kept apart for each top-level site (CHIPS); needs `secure: true`. Default false. */
   readonly partitioned?: boolean
   /** How the key stands in the cookie. Default: as it is. */
@@ -61,7 +61,7 @@ export function assertCookieRules(
     readonly path?: string | undefined
     readonly domain?: string | undefined
     readonly secure?: boolean | 'auto' | undefined
-    readonly sameSite?: 'strict' | 'lax' | 'none' | undefined
+    readonly sameSite?: 'strict' | 'lax' | 'none' | false | undefined
     readonly partitioned?: boolean | undefined
   },
   refuse: (reason: string) => void,
@@ -91,7 +91,8 @@ export function sessionCookie(options: CookieOptions = {}): SessionCookie {
   }
   assertCookieRules({ name, path, domain, secure, sameSite, partitioned }, refuse)
 
-  const attributes: Omit<SetCookie, 'name' | 'value'> = { path, httpOnly, sameSite, partitioned }
+  const attributes: Omit<SetCookie, 'name' | 'value'> = { path, httpOnly, partitioned }
+  if (sameSite !== false) attributes.sameSite = sameSite
   if (domain !== undefined) attributes.domain = domain
   const line = (value: string, more: Partial<SetCookie>, secureRequest: boolean) =>
     stringifySetCookie({

@@ -20,8 +20,10 @@ const FLASH = '_session_flash'
 
 export class Draft {
   readonly #codec: Codec
-  /** The text this draft started from: what the store held then, and what a save expects to find. */
+  /** The text this draft started from. */
   base: string | undefined
+  /** How the store kept that text, which is what a save expects to find. */
+  stored: string | undefined
 
   #data: Dictionary = {}
   /** The changes since the base. Never altered once it is `#settled`, but replaced. */
@@ -29,7 +31,9 @@ export class Draft {
   /** Set if everything that was in the base is to go, whatever it is by now; a new object each time. */
   #cleared: object | undefined
   /** Which of the changes are on their way to the store. */
-  #settled: { changes: Map<string, Change> | undefined; cleared: object | undefined } | undefined
+  #settled:
+    | { changes: Map<string, Change> | undefined; cleared: object | undefined; text: string }
+    | undefined
   /**
    * Keys whose value is an object that the application holds and may change in place. The text beside a key is the
    * value's encoding when it was handed out, where the base does not tell.
@@ -40,12 +44,14 @@ export class Draft {
   /** Flashed by an earlier request, so this one is the last to see them. */
   #fading: readonly string[] = []
 
-  /** @throws whatever the codec throws if `text` is not of its making. */
-  constructor(codec: Codec, text?: string) {
+  /** @throws whatever the codec throws if `stored` is not of its making. */
+  constructor(codec: Codec, stored?: string) {
     this.#codec = codec
-    if (text === undefined) return
+    if (stored === undefined) return
+    const text = this.#open(stored)
     this.#data = codec.decode(text)
     this.base = text
+    this.stored = stored
     if (Object.hasOwn(this.#data, FLASH)) this.#fading = names(this.#data[FLASH])
   }
 
@@ -157,17 +163,27 @@ export class Draft {
       text = this.#codec.encode(this.#data, this.#suspects())
       if (text !== this.base) this.#markInPlaceChanges()
     }
-    this.#settled = { changes: this.#changes, cleared: this.#cleared }
+    this.#settled = { changes: this.#changes, cleared: this.#cleared, text }
     return text
   }
 
+  /** The text as the store is to keep it. */
+  seal(text: string): string {
+    return this.#codec.seal ? this.#codec.seal(text) : text
+  }
+
+  #open(stored: string): string {
+    return this.#codec.open ? this.#codec.open(stored) : stored
+  }
+
   /**
-   * What `settle` returned is stored, or, if `text` is undefined, removed: the draft starts from there. Changes made
-   * in between stay changes, and what the application holds it may go on changing.
+   * What `settle` returned is stored as `stored`, or, if that is undefined, removed: the draft starts from there. Changes
+   * made in between stay changes, and what the application holds it may go on changing.
    */
-  saved(text: string | undefined): void {
-    this.base = text
-    const { changes, cleared } = this.#settled!
+  saved(stored: string | undefined): void {
+    const { changes, cleared, text } = this.#settled!
+    this.base = stored === undefined ? undefined : text
+    this.stored = stored
     if (this.#changes === changes) this.#changes = undefined
     else {
       for (const [key, saved] of changes ?? []) {
@@ -184,12 +200,14 @@ export class Draft {
 
   /**
    * Puts this request's changes, key by key, onto newer data, which becomes the new base.
-   * @throws whatever the codec throws if `text` is not of its making.
+   * @throws whatever the codec throws if `stored` is not of its making.
    */
-  rebase(text: string): void {
+  rebase(stored: string): void {
+    const text = this.#open(stored)
     const newest = this.#codec.decode(text)
     const mine = this.#data
     this.base = text
+    this.stored = stored
     this.#data = this.isCleared ? {} : newest
     for (const [key, change] of this.#changes ?? []) {
       if (change.kind === 'delete') delete this.#data[key]

@@ -1,7 +1,13 @@
 // The public face of @coatcheck/core: everything an application, an adapter or a store author needs.
 export { getSession, keepSession, type AdapterOptions } from './adapter.ts'
 export { after, attempt, type Awaitable } from './awaitable.ts'
-export { jsonCodec, type Codec, type Dictionary } from './codec.ts'
+export {
+  createJsonCodec,
+  jsonCodec,
+  type Codec,
+  type Dictionary,
+  type JsonCodecOptions,
+} from './codec.ts'
 export {
   assertCookieRules,
   MAX_COOKIE_BYTES,
@@ -32,13 +38,22 @@ export {
   type SessionState,
   type ValueOf,
 } from './session.ts'
+export { MOVED } from './writer.ts'
 export {
   createSessions,
   type ResponseInfo,
   type Sessions,
   type SessionsOptions,
 } from './sessions.ts'
-export { assertSecrets, createSigner, type Signer, type SignerOptions } from './signing.ts'
+export {
+  assertSecrets,
+  createPlainSigner,
+  createSigner,
+  type PlainSigner,
+  type PlainSignerOptions,
+  type Signer,
+  type SignerOptions,
+} from './signing.ts'
 export {
   MAX_EXPIRES_AT,
   type ClearExpiredOptions,

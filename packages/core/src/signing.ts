@@ -9,18 +9,33 @@ import {
 import { Buffer } from 'node:buffer'
 import { SessionUsageError } from './errors.ts'
 
-/** What {@link createSigner} takes. */
-export interface SignerOptions {
+/** What {@link createPlainSigner} takes. */
+export interface PlainSignerOptions {
   /** The current secret first, old ones after it: all verify, the first one signs. */
   readonly secrets: readonly string[]
   /** Keeps signatures for one purpose apart from those for another. */
   readonly salt: string
+}
+
+/** What {@link createSigner} takes. */
+export interface SignerOptions extends PlainSignerOptions {
   /** The clock, in ms since the Unix epoch. Default `Date.now`. */
   readonly now?: () => number
 }
 
 /**
- * Signs text, and tells signed text from forged.
+ * Signs text for as long as the secret is good, and tells signed text from forged.
+ * @see https://docs.djangoproject.com/en/stable/topics/signing/
+ */
+export interface PlainSigner {
+  /** `value:signature`. */
+  sign(value: string): string
+  /** The value that was signed; undefined if the signature is wrong. */
+  unsign(signed: string): string | undefined
+}
+
+/**
+ * Signs text with the time, and tells signed text from forged.
  * @see https://docs.djangoproject.com/en/stable/topics/signing/
  */
 export interface Signer {
@@ -28,6 +43,8 @@ export interface Signer {
   sign(value: string): string
   /** The value that was signed; undefined if the signature is wrong, or older than `maxAge` seconds. */
   unsign(signed: string, maxAge?: number): string | undefined
+  /** What `unsign` returns, and when it was signed, in ms since the Unix epoch (whole seconds). */
+  read(signed: string, maxAge?: number): { value: string; signedAt: number } | undefined
 }
 
 const BASE62 = '0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz'
@@ -48,16 +65,41 @@ export function assertSecrets(secrets: readonly string[]): void {
   )
 }
 
-/** Makes a signer, as Django's `TimestampSigner(salt=…)`. @throws SessionUsageError for a missing or short secret. */
-export function createSigner({ secrets, salt, now = Date.now }: SignerOptions): Signer {
+/** Makes a signer, as Django's `Signer(salt=…)`. @throws SessionUsageError for a missing or short secret. */
+export function createPlainSigner({ secrets, salt }: PlainSignerOptions): PlainSigner {
   assertSecrets(secrets)
   const keys = secrets.map((secret) =>
     createSecretKey(createHash('sha256').update(`${salt}signer${secret}`).digest()),
   )
+  return {
+    sign: (value) => `${value}:${signature(keys[0]!, value)}`,
+    unsign(signed) {
+      const end = signed.lastIndexOf(':')
+      if (end < 0) return undefined
+      const value = signed.slice(0, end)
+      const given = signed.slice(end + 1)
+      return keys.some((key) => isEqual(signature(key, value), given)) ? value : undefined
+    },
+  }
+}
+
+/** Makes a signer, as Django's `TimestampSigner(salt=…)`. @throws SessionUsageError for a missing or short secret. */
+export function createSigner({ secrets, salt, now = Date.now }: SignerOptions): Signer {
+  const signer = createPlainSigner({ secrets, salt })
 
   /** The second that was last signed in, and how it is written. */
   let second = Number.NaN
   let stamp = ''
+
+  const read: Signer['read'] = (signed, maxAge) => {
+    const stamped = signer.unsign(signed)
+    if (stamped === undefined) return undefined
+    const middle = stamped.lastIndexOf(':')
+    const signedAt = fromBase62(stamped.slice(middle + 1)) * 1000
+    if (middle < 0 || Number.isNaN(signedAt)) return undefined
+    if (maxAge !== undefined && now() - signedAt > maxAge * 1000) return undefined
+    return { value: stamped.slice(0, middle), signedAt }
+  }
 
   return {
     sign(value) {
@@ -66,22 +108,10 @@ export function createSigner({ secrets, salt, now = Date.now }: SignerOptions): 
         second = time
         stamp = toBase62(time)
       }
-      const stamped = `${value}:${stamp}`
-      return `${stamped}:${signature(keys[0]!, stamped)}`
+      return signer.sign(`${value}:${stamp}`)
     },
-    unsign(signed, maxAge) {
-      const end = signed.lastIndexOf(':')
-      const middle = signed.lastIndexOf(':', end - 1)
-      if (middle < 0 || end - middle < 2) return undefined
-      const stamped = signed.slice(0, end)
-      const given = signed.slice(end + 1)
-      if (!keys.some((key) => isEqual(signature(key, stamped), given))) return undefined
-      if (maxAge !== undefined) {
-        const age = now() / 1000 - fromBase62(signed.slice(middle + 1, end))
-        if (!(age <= maxAge)) return undefined
-      }
-      return signed.slice(0, middle)
-    },
+    unsign: (signed, maxAge) => read(signed, maxAge)?.value,
+    read,
   }
 }
 
@@ -111,7 +141,7 @@ function toBase62(value: number): string {
 
 /** NaN for what is no number in base 62. */
 function fromBase62(text: string): number {
-  let value = 0
+  let value = text === '' ? Number.NaN : 0
   for (const digit of text) {
     const at = BASE62.indexOf(digit)
     value = at < 0 ? Number.NaN : value * 62 + at

@@ -38,7 +38,10 @@ export interface WriterOptions {
   readonly now: () => number
 }
 
-/** What stands under an old key for a while after `cycleKey`, so that a straggler with the old cookie is recognised. */
+/**
+ * The data that stands under an old key for a while after `cycleKey`, as it is and not through the codec, so that a request
+ * that was sent with the old cookie is recognised.
+ */
 export const MOVED = '{"_session_moved":true}'
 
 /** A request that the browser sent before it had the new cookie arrives within this time, in ms. */
@@ -71,7 +74,6 @@ export function createWriter(options: WriterOptions): (state: ManagedState) => A
     const data = draft.settle(state.accessed)
     const modified = state.modified ?? (draft.isMarkedChanged || state.cycled)
     const end = expiresAt(draft.get(EXPIRY_KEY), settings, draft.created, time)
-    const record: SessionRecord = { data, expiresAt: end }
 
     if (draft.isEmpty || end <= time) {
       if (key !== undefined && modified) return remove(state, key, data)
@@ -82,17 +84,21 @@ export function createWriter(options: WriterOptions): (state: ManagedState) => A
       return key !== undefined && saveEveryRequest ? renew(state, key, end) : undefined
     }
     if (state.refusal) throw state.refusal
-    assertSize(data)
+    const unchanged = data === draft.base
+    const record: SessionRecord = {
+      data: unchanged && !stateless ? draft.stored! : draft.seal(data),
+      expiresAt: end,
+    }
+    assertSize(record.data)
     if (key === undefined) return insert(state, record)
     if (stateless) {
       assertCookiePossible(state)
       return after(store.save(key, record), (token) => stored(state, draft, token, record))
     }
     if (state.cycled) return move(state, key, record)
-    const saving =
-      data === draft.base
-        ? store.touch(key, end)
-        : store.save(key, record, concurrency === 'overwrite' ? undefined : draft.base)
+    const saving = unchanged
+      ? store.touch(key, end)
+      : store.save(key, record, concurrency === 'overwrite' ? undefined : draft.stored)
     return after(saving, (sameKey) => stored(state, draft, sameKey, record))
   }
 
@@ -152,7 +158,7 @@ export function createWriter(options: WriterOptions): (state: ManagedState) => A
     const { draft } = state
     if (state.newKey === undefined) state.newKey = await create(record)
     else await store.save(state.newKey, record)
-    const expected = concurrency === 'overwrite' ? undefined : draft.base
+    const expected = concurrency === 'overwrite' ? undefined : draft.stored
     await store.save(key, { data: MOVED, expiresAt: now() + MOVED_FOR }, expected)
     const { newKey } = state
     state.newKey = undefined
@@ -187,7 +193,7 @@ export function createWriter(options: WriterOptions): (state: ManagedState) => A
     const retired = unconditional
       ? undefined
       : attempt(
-          () => store.save(key, { data, expiresAt: 0 }, draft.base),
+          () => store.save(key, { data, expiresAt: 0 }, draft.stored),
           (error) => {
             if (!(error instanceof SessionGoneError)) throw error
             return key
