@@ -1,0 +1,147 @@
+// Django's cache engine on Redis, for a site whose cache writes JSON: a string a session, under Django's own keys.
+import {
+  isSessionKey,
+  KeyExistsError,
+  MAX_EXPIRES_AT,
+  MOVED,
+  SessionConflictError,
+  SessionError,
+  SessionGoneError,
+  SessionStoreError,
+  SessionUsageError,
+  type SessionStore,
+} from '@coatcheck/core'
+import { dataCodec, type DjangoEngine } from './site.ts'
+
+/** As much of an ioredis `Redis` or `Cluster` as the engines use. */
+export interface RedisClient {
+  del(key: string): Promise<number>
+  defineCommand(name: string, definition: { numberOfKeys: number; lua: string }): void
+}
+
+/** How the Django site's cache names its keys. */
+export interface DjangoCacheOptions {
+  /** `KEY_PREFIX` of the cache in `CACHES`. Default empty. */
+  readonly keyPrefix?: string
+  /** `VERSION` of the cache in `CACHES`. Default 1. */
+  readonly version?: number
+}
+
+/** The key of a session in Django's cache. */
+export function cacheKey(
+  { keyPrefix = '', version = 1 }: DjangoCacheOptions,
+  engine: 'cache' | 'cached_db',
+  key: string,
+): string {
+  return `${keyPrefix}:${version}:django.contrib.sessions.${engine}${key}`
+}
+
+/** The value and how long it is still kept, in ms, in one call. */
+const LOAD = `return { redis.call('GET', KEYS[1]), redis.call('PTTL', KEYS[1]) }`
+
+const put = `
+  if tonumber(ARGV[2]) > 0 then redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+  else redis.call('DEL', KEYS[1]) end
+  return 1`
+
+const CREATE = `if redis.call('EXISTS', KEYS[1]) == 1 then return 0 end${put}`
+
+const SAVE = `
+  local value = redis.call('GET', KEYS[1])
+  if not value then return 0 end
+  if ARGV[3] and value ~= ARGV[3] then return -1 end${put}`
+
+const TOUCH = `return redis.call('PEXPIRE', KEYS[1], ARGV[1])`
+
+interface Scripts extends RedisClient {
+  coatcheckDjangoLoad(key: string): Promise<[string | null, number]>
+  coatcheckDjangoCreate(key: string, value: string, ttl: number): Promise<number>
+  coatcheckDjangoSave(
+    ...args: [key: string, value: string, ttl: number, expected?: string]
+  ): Promise<number>
+  coatcheckDjangoTouch(key: string, ttl: number): Promise<number>
+}
+
+/**
+ * Django's `backends.cache` on Redis, where the cache's serializer writes JSON (`OPTIONS: {'serializer': …}` with Django's
+ * own RedisCache, `SERIALIZER` with django-redis). Django's default is pickle, which only Python reads: a pickled session is
+ * a SessionStoreError that says so. Sessions end by Redis' clock, as they do for Django.
+ * @param redis An ioredis client of the cache's Redis and its database number.
+ */
+export function djangoCache(redis: RedisClient, options: DjangoCacheOptions = {}): DjangoEngine {
+  const client = redis as Scripts
+  for (const [name, lua] of [
+    ['coatcheckDjangoLoad', LOAD],
+    ['coatcheckDjangoCreate', CREATE],
+    ['coatcheckDjangoSave', SAVE],
+    ['coatcheckDjangoTouch', TOUCH],
+  ] as const) {
+    if (!(name in client)) redis.defineCommand(name, { numberOfKeys: 1, lua })
+  }
+  const at = (key: string) => cacheKey(options, 'cache', key)
+
+  async function send<T>(what: string, command: () => Promise<T>): Promise<T> {
+    try {
+      return await command()
+    } catch (error) {
+      if (error instanceof SessionError) throw error
+      throw new SessionStoreError(`Redis failed to ${what} a session of Django's.`, error)
+    }
+  }
+
+  return ({ now }) => {
+    const store: SessionStore = {
+      async load(key) {
+        if (!isSessionKey(key)) return undefined
+        const [data, ttl] = await send('load', () => client.coatcheckDjangoLoad(at(key)))
+        if (data === null) return undefined
+        assertJson(data)
+        return { data, expiresAt: ttl < 0 ? MAX_EXPIRES_AT : now() + ttl }
+      },
+
+      async create(key, { data, expiresAt }) {
+        if (!isSessionKey(key)) throw new SessionUsageError('create() was given a malformed key.')
+        const ttl = expiresAt - now()
+        const created = await send('create', () => client.coatcheckDjangoCreate(at(key), data, ttl))
+        if (!created) throw new KeyExistsError()
+        return key
+      },
+
+      async save(key, { data, expiresAt }, expected) {
+        if (!isSessionKey(key)) throw new SessionGoneError()
+        // Django would not know what to make of the word that a session has moved, and leaves none itself.
+        const ttl = data === MOVED ? 0 : expiresAt - now()
+        const args = expected === undefined ? [] : ([expected] as const)
+        const saved = await send('save', () =>
+          client.coatcheckDjangoSave(at(key), data, ttl, ...args),
+        )
+        if (saved === 0) throw new SessionGoneError()
+        if (saved === -1) throw new SessionConflictError()
+        return key
+      },
+
+      async touch(key, expiresAt) {
+        if (!isSessionKey(key)) throw new SessionGoneError()
+        const touched = await send('touch', () =>
+          client.coatcheckDjangoTouch(at(key), expiresAt - now()),
+        )
+        if (!touched) throw new SessionGoneError()
+        return key
+      },
+
+      async delete(key) {
+        if (isSessionKey(key)) await send('delete', () => client.del(at(key)))
+      },
+    }
+    return { store, codec: dataCodec }
+  }
+}
+
+/** @throws SessionStoreError for a value that is not a JSON object. */
+function assertJson(value: string): void {
+  if (value.startsWith('{')) return
+  throw new SessionStoreError(
+    "The session in Django's cache is not JSON: Django pickles what it caches, and only Python reads that. Give the cache in CACHES a serializer that writes JSON, or use SESSION_ENGINE cached_db, which works with any.",
+    undefined,
+  )
+}

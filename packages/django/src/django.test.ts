@@ -1,0 +1,558 @@
+// What a real Django 3.2.25 wrote, read and written; and Django's rules where no Django is needed to see them.
+import {
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import {
+  createPlainSigner,
+  createSigner,
+  type Session,
+  type Sessions,
+  type SessionsOptions,
+} from '@coatcheck/core'
+import { createCookies } from '@coatcheck/cookies'
+import { sqliteStore } from '@coatcheck/db/sqlite'
+import Database from 'better-sqlite3'
+import { afterEach, describe, expect, test } from 'vitest'
+import {
+  DJANGO_TABLE,
+  djangoAuthHash,
+  djangoDb,
+  djangoFile,
+  djangoSessions,
+  djangoSignedCookies,
+  dumps,
+  getDjangoUser,
+  isDjangoUserCurrent,
+  loads,
+  setDjangoUser,
+  type DjangoEngine,
+  type DjangoSettings,
+} from './index.ts'
+import { parse, stringify } from './python-json.ts'
+
+interface Encoded {
+  data: Record<string, unknown>
+  salt: string
+  encoded: string
+}
+interface Signed {
+  salt: string
+  value: string
+  signed: string
+}
+const vectors = JSON.parse(
+  readFileSync(join(import.meta.dirname, 'fixtures/vectors.json'), 'utf8'),
+) as {
+  secret_key: string
+  timestamp: number
+  session_data: Encoded[]
+  file_session_data: Encoded[]
+  signed_cookie_sessions: { data: Record<string, unknown>; salt: string; session_key: string }[]
+  timestamp_signer: Signed[]
+  signer: Signed[]
+  signed_cookies: { name: string; salt: string; value: string; cookie: string }[]
+  key_salts: Record<string, string>
+}
+const secretKey = vectors.secret_key
+const now = () => vectors.timestamp * 1000
+const other = 'another secret key of more than thirty-two characters'
+
+const folders: string[] = []
+function folder(): string {
+  const path = mkdtempSync(join(tmpdir(), 'coatcheck-django-'))
+  folders.push(path)
+  return path
+}
+afterEach(() => {
+  for (const path of folders.splice(0)) rmSync(path, { recursive: true, force: true })
+})
+
+const KEY = 'abcdefgh'.repeat(4)
+const COOKIE = `sessionid=${KEY}`
+
+/** Django's table on SQLite, as its migration makes it, and the sessions in it. */
+function database(
+  options: { now?: () => number; settings?: DjangoSettings; fallbackKeys?: string[] } = {},
+) {
+  const connection = new Database(':memory:')
+  connection.exec(`
+    CREATE TABLE "django_session" ("session_key" varchar(40) NOT NULL PRIMARY KEY,
+      "session_data" text NOT NULL, "expire_date" datetime NOT NULL);
+    CREATE INDEX "django_session_expire_date_a5c62663" ON "django_session" ("expire_date");`)
+  const store = sqliteStore(connection, { table: DJANGO_TABLE, now: options.now ?? now })
+  const sessions = djangoSessions({ secretKey, now, engine: djangoDb(store), ...options })
+  const insert = (data: string, date = '2100-01-01 00:00:00') =>
+    connection.prepare('INSERT INTO django_session VALUES (?, ?, ?)').run(KEY, data, date)
+  const row = () =>
+    connection.prepare('SELECT * FROM django_session').get() as
+      | { session_key: string; session_data: string; expire_date: string }
+      | undefined
+  return { connection, sessions, insert, row }
+}
+
+async function opened(sessions: Sessions, cookie = COOKIE): Promise<Session<any>> {
+  return sessions.open(cookie)
+}
+const contents = (session: Session<any>) => Object.fromEntries(session.entries())
+const isCompressed = ({ encoded }: { encoded: string }) => encoded.startsWith('.')
+
+describe('vectors', () => {
+  for (const { salt, value, signed } of vectors.signer) {
+    test(`Signer: ${JSON.stringify(value)}`, () => {
+      const signer = createPlainSigner({ secrets: [secretKey], salt })
+      expect(signer.sign(value)).toBe(signed)
+      expect(signer.unsign(signed)).toBe(value)
+    })
+  }
+
+  for (const { salt, value, signed } of vectors.timestamp_signer) {
+    test(`TimestampSigner: ${JSON.stringify(value)}`, () => {
+      const signer = createSigner({ secrets: [secretKey], salt, now })
+      expect(signer.sign(value)).toBe(signed)
+      expect(signer.read(signed)).toEqual({ value, signedAt: now() })
+    })
+  }
+
+  for (const { name, salt, value, cookie } of vectors.signed_cookies) {
+    test(`set_signed_cookie: ${JSON.stringify(value)}`, () => {
+      const cookies = createCookies({ secrets: [secretKey], now })
+      const header = `${name}=${encodeURIComponent(cookie)}`
+      const headers = new Headers()
+      const jar = cookies(
+        new Request('http://localhost/', { headers: { cookie: header } }),
+        headers,
+      )
+      expect(jar.getSigned(name, { salt })).toBe(value)
+      jar.setSigned(name, value, { salt })
+      expect(decodeURIComponent(headers.get('set-cookie')!)).toContain(`${name}=${cookie};`)
+    })
+  }
+
+  for (const { data, salt, encoded } of [...vectors.session_data, ...vectors.file_session_data]) {
+    test(`session data: ${encoded.slice(0, 40)}`, async () => {
+      expect(loads(encoded, { secretKey, salt })).toEqual(data)
+      const written = dumps(data, { secretKey, salt, compress: true, now })
+      expect(loads(written, { secretKey, salt })).toEqual(data)
+      // What zlib makes of a text differs from one zlib to the next; everything else is the same, byte for byte.
+      if (!isCompressed({ encoded })) expect(written).toBe(encoded)
+      else expect(written.length).toBeLessThanOrEqual(encoded.length + 4)
+
+      const { sessions, insert } = database()
+      insert(encoded)
+      const session = await opened(sessions)
+      expect(contents(session)).toEqual(data)
+    })
+  }
+
+  for (const { data, session_key: token } of vectors.signed_cookie_sessions) {
+    test(`signed cookie: ${token.slice(0, 40)}`, async () => {
+      const sessions = djangoSessions({ secretKey, engine: djangoSignedCookies(), now })
+      const session = await opened(sessions, `sessionid=${token}`)
+      expect(contents(session)).toEqual(data)
+      if (Object.keys(data).length === 0) return
+      session.modified = true
+      const { setCookie } = await sessions.commit(session)
+      if (!token.startsWith('.')) expect(setCookie).toContain(`sessionid=${token};`)
+      const again = await opened(sessions, setCookie!.split(';')[0])
+      expect(contents(again)).toEqual(data)
+    })
+  }
+
+  test('the salts of the engines are those that Django signs with', () => {
+    for (const salt of Object.values(vectors.key_salts)) {
+      expect(salt).toBe('django.contrib.sessions.SessionStore')
+    }
+  })
+})
+
+describe("Python's JSON", () => {
+  test('what Python writes beyond JavaScript survives both ways', () => {
+    const text =
+      '{"id":123456789012345678901234567890,"low":-9007199254740993,"nan":NaN,"inf":[Infinity,-Infinity],"text":"NaN \\u00e9 12345678901234567"}'
+    const value = parse(text) as Record<string, unknown>
+    expect(value).toEqual({
+      id: 123456789012345678901234567890n,
+      low: -9007199254740993n,
+      nan: Number.NaN,
+      inf: [Infinity, -Infinity],
+      text: 'NaN é 12345678901234567',
+    })
+    expect(stringify(value)).toBe(text)
+  })
+
+  test('all beyond ASCII is escaped, as json.dumps does', () => {
+    expect(stringify({ a: 'é\u2028\u007F🌍\u0001"\\\uD800' })).toBe(
+      '{"a":"\\u00e9\\u2028\\u007f\\ud83c\\udf0d\\u0001\\"\\\\\\ud800"}',
+    )
+  })
+
+  test('a number of Django that JavaScript cannot hold is still there after Node has changed something else', async () => {
+    const { sessions, insert, row } = database()
+    insert(
+      dumps(
+        { snowflake: 1234567890123456789n, n: 1 },
+        { secretKey, salt: vectors.key_salts['db']! },
+      ),
+    )
+    const session = await opened(sessions)
+    expect(session.get('snowflake')).toBe(1234567890123456789n)
+    session.set('n', 2)
+    session.set('more', 98765432109876543210n)
+    await sessions.commit(session)
+    expect(loads(row()!.session_data, { secretKey, salt: vectors.key_salts['db']! })).toEqual({
+      snowflake: 1234567890123456789n,
+      n: 2,
+      more: 98765432109876543210n,
+    })
+  })
+
+  test('what Python has no word for is refused by name', async () => {
+    const { sessions } = database()
+    const session = await opened(sessions, '')
+    session.set('when', new Date())
+    await expect(async () => sessions.commit(session)).rejects.toMatchObject({
+      code: 'ERR_SESSION_ENCODE',
+      key: 'when',
+    })
+  })
+})
+
+describe('data that is not what Django signed', () => {
+  const good = vectors.session_data[1]!
+  const salt = good.salt
+  const cases: Record<string, string> = {
+    corrupt: 'nonsense',
+    empty: '',
+    'not Base64': 'ä:1r31uy:x',
+    forged: good.encoded.replace('eyJ0', 'eyJ1'),
+    'of another secret': dumps(good.data, { secretKey: other, salt }),
+    'of another salt': dumps(good.data, { secretKey, salt: 'another' }),
+    'not an object': dumps([1, 2], { secretKey, salt }),
+    'not JSON': createSigner({ secrets: [secretKey], salt }).sign('bm90IGpzb24'),
+    'compressed nonsense': createSigner({ secrets: [secretKey], salt }).sign('.bm90IGpzb24'),
+  }
+  for (const [what, data] of Object.entries(cases)) {
+    test(`${what}: an empty session`, async () => {
+      const { sessions, insert } = database()
+      insert(data)
+      const session = await opened(sessions)
+      expect(contents(session)).toEqual({})
+      expect(loads(data, { secretKey, salt: 'none' })).toBeUndefined()
+    })
+    test(`${what}, in a cookie: an empty session, and the cookie goes`, async () => {
+      const sessions = djangoSessions({ secretKey, engine: djangoSignedCookies(), now })
+      const session = await opened(sessions, `sessionid=${encodeURIComponent(data)}`)
+      expect(contents(session)).toEqual({})
+      expect((await sessions.commit(session)).setCookie).toMatch(/^sessionid=; Max-Age=0/)
+    })
+  }
+
+  test('of an old secret: read, and signed with the current one when it is saved', async () => {
+    const { sessions, insert, row } = database({ fallbackKeys: [other] })
+    insert(dumps({ a: 1 }, { secretKey: other, salt }))
+    const session = await opened(sessions)
+    expect(session.get('a')).toBe(1)
+    session.set('b', 2)
+    await sessions.commit(session)
+    expect(loads(row()!.session_data, { secretKey, salt })).toEqual({ a: 1, b: 2 })
+    expect(loads(row()!.session_data, { secretKey: other, salt })).toBeUndefined()
+  })
+
+  test('expired, in the table: no session', async () => {
+    const { sessions, insert } = database()
+    insert(good.encoded, '2023-11-14 22:29:59.999999')
+    expect(contents(await opened(sessions))).toEqual({})
+  })
+
+  test('loads: a signature older than maxAge is none', () => {
+    const signed = dumps('x', { secretKey, now })
+    const later = (seconds: number) => () => now() + seconds * 1000
+    expect(loads(signed, { secretKey, maxAge: 10, now: later(10) })).toBe('x')
+    expect(loads(signed, { secretKey, maxAge: 10, now: later(11) })).toBeUndefined()
+  })
+})
+
+describe('expiry', () => {
+  const salt = vectors.key_salts['db']!
+
+  test('seconds, as Django keeps them', async () => {
+    const { sessions, insert, row } = database()
+    insert(vectors.session_data[4]!.encoded)
+    const session = await opened(sessions)
+    expect(session.getExpiryAge()).toBe(3600)
+    session.set('user', 43)
+    expect((await sessions.commit(session)).setCookie).toContain('Max-Age=3600')
+    expect(row()!.expire_date).toBe('2023-11-14 23:30:00.000000')
+  })
+
+  test('a date, as Django 4.1 and newer keeps it, whichever way Python wrote it', async () => {
+    for (const date of [
+      '2023-11-15T00:00:00+00:00',
+      '2023-11-15T01:00:00.000000+01:00',
+      '2023-11-15T00:00:00.000000+00:00',
+    ]) {
+      const { sessions, insert } = database()
+      insert(dumps({ _session_expiry: date, a: 1 }, { secretKey, salt }))
+      expect((await opened(sessions)).getExpiryDate().toISOString()).toBe(
+        '2023-11-15T00:00:00.000Z',
+      )
+    }
+  })
+
+  test('a date is written as the fromisoformat of every Python reads it', async () => {
+    const { sessions, row } = database()
+    const session = await opened(sessions, '')
+    session.set('a', 1)
+    session.setExpiry(new Date(Date.UTC(2030, 0, 2, 3, 4, 5, 678)))
+    await sessions.commit(session)
+    expect(loads(row()!.session_data, { secretKey, salt })).toEqual({
+      a: 1,
+      _session_expiry: '2030-01-02T03:04:05.678000+00:00',
+    })
+    expect(row()!.expire_date).toBe('2030-01-02 03:04:05.678000')
+  })
+
+  test('a signed cookie ends by its age, and by an expiry of its own', async () => {
+    let time = now()
+    const sessions = djangoSessions({
+      secretKey,
+      engine: djangoSignedCookies(),
+      now: () => time,
+      settings: { SESSION_COOKIE_AGE: 100 },
+    })
+    const tokenOf = async (seconds?: number) => {
+      const session = await opened(sessions, '')
+      session.set('a', 1)
+      if (seconds !== undefined) session.setExpiry(seconds)
+      return (await sessions.commit(session)).setCookie!.split(';')[0]!
+    }
+    const [plain, short, long] = [await tokenOf(), await tokenOf(10), await tokenOf(1000)]
+    const live = async (token: string) => (await opened(sessions, token)).get('a') === 1
+    time += 9999
+    expect([await live(plain), await live(short), await live(long)]).toEqual([true, true, true])
+    time += 1
+    expect([await live(plain), await live(short), await live(long)]).toEqual([true, false, true])
+    time += 90_000
+    expect([await live(plain), await live(long)]).toEqual([false, false])
+  })
+})
+
+describe('the settings', () => {
+  const lineOf = async (settings: DjangoSettings, more: Partial<SessionsOptions> = {}) => {
+    const { sessions } = database({ settings, ...more } as object)
+    const session = await opened(sessions, '')
+    session.set('a', 1)
+    return (await sessions.commit(session, { secure: true })).setCookie!.replace(
+      /=[a-z0-9]{32};/,
+      '=KEY;',
+    )
+  }
+
+  test("are Django's by default", async () => {
+    expect(await lineOf({})).toBe('sessionid=KEY; Max-Age=1209600; Path=/; HttpOnly; SameSite=Lax')
+  })
+
+  test('shape the cookie', async () => {
+    expect(
+      await lineOf({
+        SESSION_COOKIE_AGE: 60,
+        SESSION_COOKIE_NAME: 'sid',
+        SESSION_COOKIE_DOMAIN: 'example.com',
+        SESSION_COOKIE_PATH: '/app',
+        SESSION_COOKIE_SECURE: true,
+        SESSION_COOKIE_HTTPONLY: false,
+        SESSION_COOKIE_SAMESITE: 'Strict',
+      }),
+    ).toBe('sid=KEY; Max-Age=60; Domain=example.com; Path=/app; Secure; SameSite=Strict')
+    expect(await lineOf({ SESSION_COOKIE_SAMESITE: false })).not.toContain('SameSite')
+    expect(await lineOf({ SESSION_COOKIE_DOMAIN: null })).not.toContain('Domain')
+    expect(await lineOf({ SESSION_EXPIRE_AT_BROWSER_CLOSE: true })).not.toContain('Max-Age')
+  })
+
+  test('SESSION_SAVE_EVERY_REQUEST renews what was only looked at', async () => {
+    let time = now()
+    const { sessions, insert, row } = database({
+      settings: { SESSION_SAVE_EVERY_REQUEST: true },
+      now: () => time,
+    })
+    insert(vectors.session_data[1]!.encoded, '2023-11-20 00:00:00')
+    time += 1000
+    const session = await opened(sessions)
+    session.get('theme')
+    expect((await sessions.commit(session)).setCookie).toContain('Max-Age=1209600')
+    expect(row()).toMatchObject({
+      session_data: vectors.session_data[1]!.encoded,
+      expire_date: '2023-11-28 22:30:01.000000',
+    })
+  })
+
+  test('that are not known, or cannot work, are refused by name', () => {
+    expect(() => database({ settings: { SESSION_COOKIE_AGES: 1 } as object })).toThrow(
+      /SESSION_COOKIE_AGES is not among/,
+    )
+    expect(() => database({ settings: { SESSION_COOKIE_SAMESITE: 'Loose' as 'Lax' } })).toThrow(
+      /SESSION_COOKIE_SAMESITE must be/,
+    )
+    expect(() => database({ settings: { SESSION_COOKIE_AGE: -1 } })).toThrow(/maxAge/)
+    expect(() => djangoSessions({ secretKey: 'short', engine: djangoSignedCookies() })).toThrow(
+      expect.objectContaining({ code: 'ERR_SESSION_OPTIONS' }),
+    )
+  })
+})
+
+describe('the user', () => {
+  const user = {
+    id: '7',
+    backend: 'django.contrib.auth.backends.ModelBackend',
+    hash: 'ab'.repeat(32),
+  }
+
+  test('of django.contrib.auth is read', async () => {
+    const { sessions, insert } = database()
+    insert(vectors.session_data[7]!.encoded)
+    expect(getDjangoUser(await opened(sessions))).toEqual(user)
+    expect(getDjangoUser(await opened(sessions, ''))).toBeUndefined()
+  })
+
+  test('logs in as Django does it: a new key, and nothing of another user left', async () => {
+    const { sessions, insert, row } = database()
+    insert(vectors.session_data[1]!.encoded)
+    const session = await opened(sessions)
+    setDjangoUser(session, user)
+    await sessions.commit(session)
+    expect(row()!.session_key).not.toBe(KEY)
+    expect(contents(session)).toMatchObject({ theme: 'dark', _auth_user_id: '7' })
+
+    const again = await opened(sessions, `sessionid=${row()!.session_key}`)
+    setDjangoUser(again, { ...user, id: '8' })
+    await sessions.commit(again)
+    expect(contents(again)).toEqual({
+      _auth_user_id: '8',
+      _auth_user_backend: user.backend,
+      _auth_user_hash: user.hash,
+    })
+  })
+
+  test('is current until the password changes, over a rotation of the secret too', () => {
+    const password = 'pbkdf2_sha256$260000$salt$hash'
+    const current = { ...user, hash: djangoAuthHash(password, secretKey) }
+    expect(isDjangoUserCurrent(current, password, { secretKey })).toBe(true)
+    expect(isDjangoUserCurrent(current, password, { secretKey: other })).toBe(false)
+    expect(
+      isDjangoUserCurrent(current, password, { secretKey: other, fallbackKeys: [secretKey] }),
+    ).toBe(true)
+    expect(isDjangoUserCurrent(current, `${password}2`, { secretKey })).toBe(false)
+    expect(isDjangoUserCurrent({ ...user, hash: '' }, password, { secretKey })).toBe(false)
+  })
+})
+
+describe('what a cycled key leaves', () => {
+  const engines: Record<string, (path: string) => { engine: DjangoEngine; keys: () => string[] }> =
+    {
+      db(path) {
+        const connection = new Database(join(path, 'db.sqlite3'))
+        const store = sqliteStore(connection, { table: DJANGO_TABLE, now })
+        store.migrate()
+        return {
+          engine: djangoDb(store),
+          keys: () =>
+            (
+              connection.prepare('SELECT session_key FROM django_session').all() as {
+                session_key: string
+              }[]
+            ).map((row) => row.session_key),
+        }
+      },
+      file: (path) => ({
+        engine: djangoFile(path),
+        keys: () =>
+          readdirSync(path)
+            .filter((name) => name.startsWith('sessionid'))
+            .map((name) => name.slice('sessionid'.length)),
+      }),
+    }
+  for (const [name, open] of Object.entries(engines)) {
+    test(`${name}: nothing, as with Django itself`, async () => {
+      const { engine, keys } = open(folder())
+      const sessions = djangoSessions({ secretKey, engine, now })
+      const first = await opened(sessions, '')
+      first.set('a', 1)
+      await sessions.commit(first)
+      const [before] = keys()
+      const second = await opened(sessions, `sessionid=${before}`)
+      second.cycleKey()
+      await sessions.commit(second)
+      expect(keys()).toEqual([second.key])
+      expect(second.key).not.toBe(before)
+    })
+  }
+})
+
+describe('files', () => {
+  const at = (path: string, more: object = {}) =>
+    djangoSessions({ secretKey, engine: djangoFile(path), ...more })
+  const made = async (sessions: Sessions, seconds?: number | Date) => {
+    const session = await opened(sessions, '')
+    session.set('a', 1)
+    if (seconds !== undefined) session.setExpiry(seconds)
+    await sessions.commit(session)
+    return session.key!
+  }
+
+  test('are named by cookie and key, for their owner alone, and hold what Django signs', async () => {
+    const path = folder()
+    const key = await made(at(path))
+    expect(readdirSync(path).toSorted()).toEqual(['.coatcheck', `sessionid${key}`])
+    const file = join(path, `sessionid${key}`)
+    expect(statSync(file).mode & 0o777).toBe(0o600)
+    expect(
+      loads(readFileSync(file, 'utf8'), { secretKey, salt: vectors.key_salts['file']! }),
+    ).toEqual({ a: 1 })
+    expect(readdirSync(join(path, '.coatcheck'))).toEqual([])
+  })
+
+  test('end by their age, by seconds and by a date, and a sweep removes just those', async () => {
+    const path = folder()
+    const sessions = at(path, { settings: { SESSION_COOKIE_AGE: 100 } })
+    const [plain, short, dated] = [
+      await made(sessions),
+      await made(sessions, 10),
+      await made(sessions, new Date(Date.now() + 60_000)),
+    ]
+    const back = (key: string, seconds: number) => {
+      const time = Date.now() / 1000 - seconds
+      utimesSync(join(path, `sessionid${key}`), time, time)
+    }
+    const live = async (key: string) => (await opened(sessions, `sessionid=${key}`)).get('a') === 1
+    expect(await Promise.all([plain, short, dated].map(live))).toEqual([true, true, true])
+    for (const key of [plain, short, dated]) back(key, 11)
+    expect(await Promise.all([plain, short, dated].map(live))).toEqual([true, false, true])
+    for (const key of [plain, short, dated]) back(key, 101)
+    expect(await Promise.all([plain, short, dated].map(live))).toEqual([false, false, true])
+    writeFileSync(join(path, 'another-file'), '')
+    expect(await sessions.store.clearExpired!()).toBe(2)
+    expect(readdirSync(path).toSorted()).toEqual([
+      '.coatcheck',
+      'another-file',
+      `sessionid${dated}`,
+    ])
+  })
+
+  test('a folder that is not there is an error that names it, and no key leads out of it', async () => {
+    expect(() => at('/nowhere/at/all')).toThrow(/\/nowhere\/at\/all/)
+    const path = folder()
+    writeFileSync(join(path, 'sessionidsecret'), 'x')
+    const { store } = at(join(path))
+    for (const key of ['../../etc/passwd', 'secret', 'UPPERCASE', 'a/../../../b', '']) {
+      expect(await store.load(key)).toBeUndefined()
+    }
+  })
+})

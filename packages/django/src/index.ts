@@ -1,0 +1,15 @@
+// The public face of @coatcheck/django: the preset, Django's engines, its signing, and its users.
+export {
+  djangoAuthHash,
+  getDjangoUser,
+  isDjangoUserCurrent,
+  setDjangoUser,
+  type DjangoUser,
+} from './auth.ts'
+export { djangoCache, type DjangoCacheOptions, type RedisClient } from './cache.ts'
+export { DJANGO_TABLE, djangoCachedDb, djangoDb } from './database.ts'
+export { djangoFile } from './file.ts'
+export { djangoSessions, type DjangoSessionsOptions, type DjangoSettings } from './sessions.ts'
+export { djangoSignedCookies } from './signed-cookies.ts'
+export { dumps, loads, type DjangoKeys, type DumpsOptions, type LoadsOptions } from './signing.ts'
+export type { DjangoEngine, DjangoSite } from './site.ts'
