@@ -80,10 +80,10 @@ const count = (value: number) => Math.round(value).toLocaleString('en')
 /** A table row for each contender: its speed, its range, and what it is of the raw driver's. */
 export function toMarkdown(title: string, results: readonly Result[]): string {
   const raw = results.find(({ role }) => role === 'raw')?.median
-  const rows = results.map(({ name, role, median, low, high }) => {
-    const ratio = raw && role !== 'raw' ? (median / raw).toFixed(2) : ''
+  const rows = results.map(({ name, role, median: own, low, high }) => {
+    const ratio = raw && role !== 'raw' ? (own / raw).toFixed(2) : ''
     const label = role === 'ours' ? `**${name}**` : name
-    return `| ${label} | ${count(median)} | ${count(low)}–${count(high)} | ${ratio} |`
+    return `| ${label} | ${count(own)} | ${count(low)}–${count(high)} | ${ratio} |`
   })
   return [
     `### ${title}`,

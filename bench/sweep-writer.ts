@@ -20,12 +20,12 @@ const save = (n: number) =>
     expiresAt: Date.UTC(2100, 0, 1),
   })
 
-let stopped = false
-process.on('message', () => (stopped = true))
+const stop = new AbortController()
+process.on('message', () => stop.abort())
 await save(0)
 process.send!('ready')
 let [stall, saves] = [0, 0]
-while (!stopped) {
+while (!stop.signal.aborted) {
   const start = performance.now()
   await save(saves)
   stall = Math.max(stall, performance.now() - start)

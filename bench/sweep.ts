@@ -29,6 +29,10 @@ interface Subject {
 
 const DATA = JSON.stringify({ user: 12_345, theme: 'dark', text: 'x'.repeat(165) })
 
+const sqliteRows = (count: number) =>
+  `WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ${count})
+   INSERT INTO coatcheck_session`
+
 /** Rows that ended within the last 30 days under random keys, and live ones under keys that the writer knows. */
 const subjects: Record<string, () => Promise<Subject>> = {
   async sqlite() {
@@ -38,17 +42,14 @@ const subjects: Record<string, () => Promise<Subject>> = {
     store.migrate()
     const database = new Database(url, { timeout: 120_000 })
     database.pragma('synchronous = NORMAL')
-    const rows = (count: number) =>
-      `WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ${count})
-       INSERT INTO coatcheck_session`
     return {
       url,
       fill() {
         database.exec(`
           DELETE FROM coatcheck_session; VACUUM; BEGIN;
-          ${rows(EXPIRED)} SELECT lower(hex(randomblob(16))), '${DATA}',
+          ${sqliteRows(EXPIRED)} SELECT lower(hex(randomblob(16))), '${DATA}',
             strftime('%Y-%m-%d %H:%M:%f000', 'now', '-' || (i % 2592000) || ' seconds') FROM n;
-          ${rows(LIVE)} SELECT printf('live%028d', i), '${DATA}', '2100-01-01 00:00:00.000000' FROM n;
+          ${sqliteRows(LIVE)} SELECT printf('live%028d', i), '${DATA}', '2100-01-01 00:00:00.000000' FROM n;
           COMMIT; PRAGMA wal_checkpoint(TRUNCATE); ANALYZE;`)
       },
       deletePlainly: () =>

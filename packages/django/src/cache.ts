@@ -5,7 +5,6 @@ import {
   MAX_EXPIRES_AT,
   MOVED,
   SessionConflictError,
-  SessionError,
   SessionGoneError,
   SessionStoreError,
   SessionUsageError,
@@ -80,15 +79,6 @@ export function djangoCache(redis: RedisClient, options: DjangoCacheOptions = {}
   }
   const at = (key: string) => cacheKey(options, 'cache', key)
 
-  async function send<T>(what: string, command: () => Promise<T>): Promise<T> {
-    try {
-      return await command()
-    } catch (error) {
-      if (error instanceof SessionError) throw error
-      throw new SessionStoreError(`Redis failed to ${what} a session of Django's.`, error)
-    }
-  }
-
   return ({ now }) => {
     const store: SessionStore = {
       async load(key) {
@@ -134,6 +124,15 @@ export function djangoCache(redis: RedisClient, options: DjangoCacheOptions = {}
       },
     }
     return { store, codec: dataCodec }
+  }
+}
+
+/** Sends a command, and turns the driver's errors into the library's. */
+async function send<T>(what: string, command: () => Promise<T>): Promise<T> {
+  try {
+    return await command()
+  } catch (error) {
+    throw new SessionStoreError(`Redis failed to ${what} a session of Django's.`, error)
   }
 }
 

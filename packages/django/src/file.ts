@@ -51,6 +51,7 @@ export function djangoFile(directory: string): DjangoEngine {
     mkdirSync(aside, { recursive: true, mode: 0o700 })
   })
   const withLock = createFileLock(aside)
+  const lockOf = (key: string) => join(aside, key)
 
   function attempt<T>(action: string, operation: () => T): T {
     try {
@@ -68,7 +69,6 @@ export function djangoFile(directory: string): DjangoEngine {
     const { cookieName, cookieAge, keySalt, now } = site
     const { unseal, codec } = sealing(site, keySalt)
     const pathOf = (key: string) => join(directory, cookieName + key)
-    const lockOf = (key: string) => join(aside, key)
 
     /** When a session that was last changed at `changed` ends; both in ms since the epoch. */
     const endOf = (data: string, changed: number) =>

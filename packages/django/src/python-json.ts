@@ -29,13 +29,15 @@ export function parse(text: string): unknown {
   const marked = text.replaceAll(/"(?:[^"\\]|\\.)*"|NaN|-?Infinity/g, (token) =>
     token.startsWith('"') ? token : `"${MARK}${token}"`,
   )
-  const revive = (_key: string, value: unknown, context?: { source?: string }): unknown => {
-    if (typeof value === 'string' && value.startsWith(MARK)) return Number(value.slice(MARK.length))
-    if (typeof value !== 'number' || Number.isSafeInteger(value)) return value
-    const source = context?.source ?? ''
-    return /^-?\d+$/.test(source) ? BigInt(source) : value
-  }
   return JSON.parse(marked, revive)
+}
+
+/** Brings back the numbers that JavaScript's own parser loses. */
+function revive(_key: string, value: unknown, context?: { source?: string }): unknown {
+  if (typeof value === 'string' && value.startsWith(MARK)) return Number(value.slice(MARK.length))
+  if (typeof value !== 'number' || Number.isSafeInteger(value)) return value
+  const source = context?.source ?? ''
+  return /^-?\d+$/.test(source) ? BigInt(source) : value
 }
 
 /** Session data as Django's JSONSerializer writes it, without a signature. */
