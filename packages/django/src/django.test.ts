@@ -307,6 +307,23 @@ describe('expiry', () => {
     }
   })
 
+  const dated = JSON.parse(
+    readFileSync(join(import.meta.dirname, 'fixtures/vectors-4.2.json'), 'utf8'),
+  ) as {
+    session_expiry_dates: { expires_at: number; data: { user: number }; encoded: string }[]
+  }
+  for (const { expires_at: expiresAt, data, encoded } of dated.session_expiry_dates) {
+    test(`a date as Django 4.2 stored it: ${new Date(expiresAt).toISOString()}`, async () => {
+      const { sessions, insert, row } = database()
+      insert(encoded)
+      const session = await opened(sessions)
+      expect(session.getExpiryDate().getTime()).toBe(expiresAt)
+      session.set('user', 43)
+      await sessions.commit(session)
+      expect(loads(row()!.session_data, { secretKey, salt })).toEqual({ ...data, user: 43 })
+    })
+  }
+
   test('a date is written as the fromisoformat of every Python reads it', async () => {
     const { sessions, row } = database()
     const session = await opened(sessions, '')
