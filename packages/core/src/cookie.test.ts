@@ -7,6 +7,12 @@ test('the line is Django’s default, with SameSite and HttpOnly', () => {
   )
 })
 
+test('sameSite: false leaves it to the browser', () => {
+  expect(sessionCookie({ sameSite: false }).write('abc', 60, false)).toBe(
+    'sessionid=abc; Max-Age=60; Path=/; HttpOnly',
+  )
+})
+
 test('a browser-length cookie has neither Max-Age nor Expires', () => {
   expect(sessionCookie().write('abc', undefined, false)).not.toMatch(/max-age|expires/i)
 })

@@ -6,7 +6,9 @@ import { mapStore } from '../../../testing/map-store.ts'
 import { counting, slow } from '../../../testing/wrappers.ts'
 import {
   createSessions,
+  jsonCodec,
   SessionStoreError,
+  type Codec,
   type SessionsOptions,
   type SessionStore,
 } from './index.ts'
@@ -480,4 +482,69 @@ test('a change made while a save is under way is not lost, and a flush then is n
   expect(await data(first!)).toEqual({ other: 1 })
   const cycled = await change(await start({ old: 1 }), (session) => session.cycleKey())
   expect(await data(cycled!)).toMatchObject({ old: 1, n: 1 })
+})
+
+/** Seals text anew each time, as a signature over the time does. */
+function sealingCodec() {
+  let seals = 0
+  const codec: Codec = {
+    ...jsonCodec,
+    seal: (text) => `${seals++}:${text}`,
+    open(stored) {
+      const colon = stored.indexOf(':')
+      if (colon < 1) throw new Error('not sealed')
+      return stored.slice(colon + 1)
+    },
+  }
+  return { codec, seals: () => seals }
+}
+
+test('a codec that seals: what is unchanged is neither sealed nor saved, and what is changed costs one save', async () => {
+  const { codec, seals } = sealingCodec()
+  const { sessions, calls, start } = setUp({ codec })
+  const cookie = await start({ cart: [1] })
+  expect(seals()).toBe(1)
+
+  const reader = await sessions.open(cookie)
+  expect(reader.get('cart')).toEqual([1])
+  await sessions.commit(reader)
+  expect(calls).toEqual(['load'])
+  expect(seals()).toBe(1)
+
+  const writer = await sessions.open(cookie)
+  writer.get('cart').push(2)
+  await sessions.commit(writer)
+  expect(calls).toEqual(['load', 'load', 'save'])
+  const marked = await sessions.open(cookie)
+  marked.modified = true
+  await sessions.commit(marked)
+  expect(calls.slice(3)).toEqual(['load', 'touch'])
+  expect(seals()).toBe(2)
+})
+
+test('a codec that seals: two requests at once are merged, and save() can follow save()', async () => {
+  const { codec } = sealingCodec()
+  const { sessions, start, data } = setUp({ codec })
+  const cookie = await start({ a: 1 })
+  const [one, other] = [await sessions.open(cookie), await sessions.open(cookie)]
+  one.set('b', 2)
+  other.update('a', (a = 0) => a + 1)
+  await one.save()
+  one.set('c', 3)
+  await sessions.commit(one)
+  await sessions.commit(other)
+  expect(await data(cookie)).toEqual({ a: 2, b: 2, c: 3 })
+  const last = await sessions.open(cookie)
+  last.delete('a')
+  last.delete('b')
+  last.delete('c')
+  expect((await sessions.commit(last)).setCookie).toContain('Max-Age=0')
+})
+
+test('a codec that seals: data that it did not seal is an empty session', async () => {
+  const { codec } = sealingCodec()
+  const { sessions, store } = setUp({ codec })
+  const key = 'k'.repeat(32)
+  await store.create(key, { data: '{"a":1}', expiresAt: Date.now() + 60_000 })
+  expect((await sessions.open(`sessionid=${key}`)).size).toBe(0)
 })

@@ -453,10 +453,10 @@ for (const [name, engine] of Object.entries(engines)) {
         const { dates } = (await (await fetch(`${site}/version`)).json()) as { dates: boolean }
         if (!dates) {
           // Redis' JSON, unlike the sessions' own, writes dates, which this Django then cannot use.
-        if (name !== 'cache on Redis, JSON') {
-          await expect(ann.django(`expire-at?date=${date}`)).rejects.toThrow(/: 500 /)
-        }
-        return
+          if (name !== 'cache on Redis, JSON') {
+            await expect(ann.django(`expire-at?date=${date}`)).rejects.toThrow(/: 500 /)
+          }
+          return
         }
         await ann.django(`expire-at?date=${date}`)
         expect(Math.abs((await ann.node('state')).age - 600)).toBeLessThanOrEqual(5)
