@@ -229,9 +229,11 @@ async function startExpress(sessions: Sessions, userHash: () => string): Promise
       }),
   }
   for (const [path, run] of Object.entries(routes)) {
-    app.all(`/${path}`, (request, response) => {
+    app.all(`/${path}`, async (request, response) => {
       const visitor = of(request)
       run(visitor, request)
+      // Some work, so that others come in between the load and the save.
+      if (path === 'add-own') await setTimeout(3)
       const state: State = {
         data: Object.fromEntries(visitor.entries()),
         age: visitor.getExpiryAge(),
