@@ -116,51 +116,61 @@ export function redisStore(
       )
     },
 
-    async create(key, { data, expiresAt }) {
-      if (!isSessionKey(key)) throw new SessionUsageError('create() was given a malformed key.')
-      const time = now()
-      const created = await send('create', () =>
-        client.coatcheckCreate(
-          prefix + key,
-          `${expiresAt}:${data}`,
-          timeToLive(expiresAt, time),
-          time,
-        ),
-      )
-      if (!created) throw new KeyExistsError()
-      return key
-    },
-
-    async save(key, { data, expiresAt }, expected) {
-      if (!isSessionKey(key)) throw new SessionGoneError()
+    create(key, { data, expiresAt }) {
+      if (!isSessionKey(key)) {
+        return Promise.reject(new SessionUsageError('create() was given a malformed key.'))
+      }
       const time = now()
       const ttl = timeToLive(expiresAt, time)
-      const saved = await send('save', () =>
-        client.coatcheckSave(
-          prefix + key,
-          `${expiresAt}:${data}`,
-          ttl,
-          time,
-          ...(expected === undefined ? [] : ([expected] as const)),
-        ),
+      return send(
+        'create',
+        () => client.coatcheckCreate(prefix + key, `${expiresAt}:${data}`, ttl, time),
+        (created) => {
+          if (!created) throw new KeyExistsError()
+          return key
+        },
       )
-      if (saved === 0) throw new SessionGoneError()
-      if (saved === -1) throw new SessionConflictError()
-      return key
     },
 
-    async touch(key, expiresAt) {
-      if (!isSessionKey(key)) throw new SessionGoneError()
+    save(key, { data, expiresAt }, expected) {
+      if (!isSessionKey(key)) return Promise.reject(new SessionGoneError())
       const time = now()
-      const touched = await send('touch', () =>
-        client.coatcheckTouch(prefix + key, expiresAt, timeToLive(expiresAt, time), time),
+      const ttl = timeToLive(expiresAt, time)
+      const value = `${expiresAt}:${data}`
+      return send(
+        'save',
+        () =>
+          expected === undefined
+            ? client.coatcheckSave(prefix + key, value, ttl, time)
+            : client.coatcheckSave(prefix + key, value, ttl, time, expected),
+        (saved) => {
+          if (saved === 0) throw new SessionGoneError()
+          if (saved === -1) throw new SessionConflictError()
+          return key
+        },
       )
-      if (!touched) throw new SessionGoneError()
-      return key
     },
 
-    async delete(key) {
-      if (isSessionKey(key)) await send('delete', () => client.del(prefix + key))
+    touch(key, expiresAt) {
+      if (!isSessionKey(key)) return Promise.reject(new SessionGoneError())
+      const time = now()
+      return send(
+        'touch',
+        () => client.coatcheckTouch(prefix + key, expiresAt, timeToLive(expiresAt, time), time),
+        (touched) => {
+          if (!touched) throw new SessionGoneError()
+          return key
+        },
+      )
+    },
+
+    delete(key) {
+      if (!isSessionKey(key)) return Promise.resolve()
+      return send(
+        'delete',
+        () => client.del(prefix + key),
+        () => {},
+      )
     },
 
     async close() {
@@ -210,28 +220,28 @@ function timeToLive(expiresAt: number, time: number): number {
   return expiresAt > time ? expiresAt - time + MARGIN : 0
 }
 
-/** Sends a command, and turns the driver's errors into the library's. */
-type Send = <T, R = T>(
-  what: string,
-  command: () => Promise<T>,
-  read?: (answer: T) => R,
-) => Promise<R>
+/** Sends a command, turns the driver's errors into the library's, and makes of the answer what `read` returns or throws. */
+type Send = <T, R>(what: string, command: () => Promise<T>, read: (answer: T) => R) => Promise<R>
 
-/** A call that waits for Redis: since when, by performance.now(), and how it fails. */
+/** A call that waits for Redis: since which tick, and how it fails. */
 interface Call {
   readonly since: number
   fail(error: unknown): void
 }
 
-/** All calls may take equally long, so the one that waits longest is the first: one timer serves them all. */
+/**
+ * All calls may take equally long, so the one that waits longest is the first: one timer serves them all. It also is the
+ * clock, as asking the time for each call would cost more than the rest of this.
+ */
 function createSender(): Send {
   const calls = new Set<Call>()
   let timer: NodeJS.Timeout | undefined
+  let tick = 0
 
   function failLate(): void {
-    const limit = performance.now() - TIMEOUT
+    tick++
     for (const call of calls) {
-      if (call.since > limit) break
+      if (tick - call.since <= TIMEOUT / TIMER) break
       call.fail(new Error(`No answer within ${TIMEOUT} ms`))
     }
     timer = calls.size > 0 ? setTimeout(failLate, TIMER).unref() : undefined
@@ -240,7 +250,7 @@ function createSender(): Send {
   return (what, command, read) =>
     new Promise((resolve, reject) => {
       const call: Call = {
-        since: performance.now(),
+        since: tick,
         fail(cause) {
           calls.delete(call)
           reject(new SessionStoreError(`Redis failed to ${what} a session.`, cause))
@@ -250,7 +260,12 @@ function createSender(): Send {
       timer ??= setTimeout(failLate, TIMER).unref()
       try {
         command().then((answer) => {
-          if (calls.delete(call)) resolve((read ? read(answer) : answer) as never)
+          if (!calls.delete(call)) return
+          try {
+            resolve(read(answer))
+          } catch (error) {
+            reject(error as Error)
+          }
         }, call.fail)
       } catch (error) {
         call.fail(error)

@@ -1,4 +1,5 @@
 // Signed text in Django's format: `value:timestamp:signature`, keyed by a salt and a secret, with old secrets still read.
+import { Buffer } from 'node:buffer'
 import {
   createHash,
   createHmac,
@@ -6,7 +7,6 @@ import {
   timingSafeEqual,
   type KeyObject,
 } from 'node:crypto'
-import { Buffer } from 'node:buffer'
 import { SessionUsageError } from './errors.ts'
 
 /** What {@link createPlainSigner} takes. */
@@ -71,14 +71,16 @@ export function createPlainSigner({ secrets, salt }: PlainSignerOptions): PlainS
   const keys = secrets.map((secret) =>
     createSecretKey(createHash('sha256').update(`${salt}signer${secret}`).digest()),
   )
+  const [current, ...old] = keys as [KeyObject, ...KeyObject[]]
   return {
-    sign: (value) => `${value}:${signature(keys[0]!, value)}`,
+    sign: (value) => `${value}:${signature(current, value)}`,
     unsign(signed) {
-      const end = signed.lastIndexOf(':')
-      if (end < 0) return undefined
+      const end = signed.length - SIGNATURE_LENGTH - 1
+      if (end < 0 || signed[end] !== ':') return undefined
       const value = signed.slice(0, end)
       const given = signed.slice(end + 1)
-      return keys.some((key) => isEqual(signature(key, value), given)) ? value : undefined
+      const isBy = (key: KeyObject) => isEqual(signature(key, value), given)
+      return isBy(current) || old.some(isBy) ? value : undefined
     },
   }
 }
@@ -110,7 +112,12 @@ export function createSigner({ secrets, salt, now = Date.now }: SignerOptions): 
       }
       return signer.sign(`${value}:${stamp}`)
     },
-    unsign: (signed, maxAge) => read(signed, maxAge)?.value,
+    unsign(signed, maxAge) {
+      if (maxAge !== undefined) return read(signed, maxAge)?.value
+      const stamped = signer.unsign(signed)
+      const middle = stamped?.lastIndexOf(':') ?? -1
+      return middle < 0 ? undefined : stamped!.slice(0, middle)
+    },
     read,
   }
 }
@@ -121,6 +128,7 @@ function signature(key: KeyObject, text: string): string {
 
 /** A SHA-256 in base64url, without padding. */
 const SIGNATURE_LENGTH = 43
+
 const left = Buffer.alloc(SIGNATURE_LENGTH)
 const right = Buffer.alloc(SIGNATURE_LENGTH)
 

@@ -53,14 +53,15 @@ const MAX_CONFLICTS = 100
 /** Makes the function that writes a loaded session. */
 export function createWriter(options: WriterOptions): (state: ManagedState) => Awaitable<void> {
   const { store, settings, concurrency, maxBytes, saveEveryRequest, touchAfter, now } = options
-  const stateless = store.traits?.stateless ?? false
+  const { stateless = false, sync = false } = store.traits ?? {}
   const lock = createLock()
 
   return (state) => {
     if (!state.accessed && !(saveEveryRequest && state.key !== undefined)) return
     return attempt(
       () => write(state),
-      (error) => retry(state, error),
+      // A synchronous store is brought up to date in this very turn: nobody else can come in between.
+      (error) => (sync && state.newKey === undefined ? merge(state, error) : retry(state, error)),
     )
   }
 
@@ -102,29 +103,34 @@ export function createWriter(options: WriterOptions): (state: ManagedState) => A
     return after(saving, (sameKey) => stored(state, draft, sameKey, record))
   }
 
-  /** On a conflict: loads the newest data, puts this request's changes onto it, and writes again. */
+  /** On a conflict: brings the session up to date and writes it again. Whatever else went wrong is thrown. */
   async function retry(state: ManagedState, error: unknown): Promise<void> {
     try {
-      if (!(error instanceof SessionConflictError) || concurrency === 'reject') throw error
-      const key = state.key!
-      await lock(key, async () => {
-        for (let conflicts = 1; conflicts <= MAX_CONFLICTS; conflicts++) {
-          reportConflict(conflicts)
-          const newest = await store.load(key)
-          if (!newest || newest.data === MOVED) throw new SessionGoneError()
-          state.draft.rebase(newest.data)
-          try {
-            return await write(state)
-          } catch (again) {
-            if (!(again instanceof SessionConflictError)) throw again
-          }
-        }
-        throw error
-      })
+      if (!isMergeable(error)) throw error
+      await lock(state.key!, async () => merge(state, error))
     } catch (final) {
       await abandonMove(state)
       throw final
     }
+  }
+
+  function isMergeable(error: unknown): boolean {
+    return error instanceof SessionConflictError && concurrency !== 'reject'
+  }
+
+  /** Loads the newest data, puts this request's changes onto it, and writes, until no other write comes in between. */
+  function merge(state: ManagedState, error: unknown, conflicts = 1): Awaitable<void> {
+    if (!isMergeable(error) || conflicts > MAX_CONFLICTS) throw error
+    reportConflict(conflicts)
+    return attempt(
+      () =>
+        after(store.load(state.key!), (newest) => {
+          if (!newest || newest.data === MOVED) throw new SessionGoneError()
+          state.draft.rebase(newest.data)
+          return write(state)
+        }),
+      (again) => merge(state, again, conflicts + 1),
+    )
   }
 
   function insert(state: ManagedState, record: SessionRecord): Awaitable<void> {

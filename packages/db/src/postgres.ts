@@ -91,7 +91,7 @@ export function postgresStore(
     if (!isSessionKey(key)) return undefined
     const { rows } = await query('load', statements.select, [key])
     if (rows.length === 0) return undefined
-    const expiresAt = Math.floor(rows[0].expires_at)
+    const expiresAt = Math.round(rows[0].expires_at)
     return expiresAt > now() ? { data: rows[0].session_data, expiresAt } : undefined
   }
 
@@ -169,7 +169,7 @@ function prepare(table: string) {
   return {
     select: sql(
       'load',
-      `SELECT session_data, (extract(epoch FROM expire_date) * 1000)::float8 AS expires_at
+      `SELECT session_data, date_part('epoch', expire_date) * 1000 AS expires_at
        FROM @ WHERE session_key = $1`,
     ),
     insert: sql(
