@@ -1,22 +1,16 @@
 // Whether speed and memory hold as the sessions grow in number: 1,000, 100,000 and 1,000,000 of 200 bytes.
 import { spawnSync } from 'node:child_process'
-import { mkdtempSync, rmSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { lruStore } from '@coatcheck/cache/lru'
 import { redisStore } from '@coatcheck/cache/redis'
-import { createKey, type SessionStore } from '@coatcheck/core'
+import { createKey, type SessionRecord, type SessionStore } from '@coatcheck/core'
 import { sqliteStore } from '@coatcheck/db/sqlite'
 import { fileStore } from '@coatcheck/file'
+import Database from 'better-sqlite3'
 import { redis } from '../testing/services.ts'
-import {
-  measure,
-  progress,
-  saveResults,
-  toMarkdown,
-  type Contender,
-  type Result,
-} from './harness.ts'
+import { measure, progress, saveResults, type Contender, type Result } from './harness.ts'
 
 const SIZES = [1_000, 100_000, 1_000_000]
 const EXPIRES = Date.now() + 86_400_000
@@ -31,15 +25,28 @@ const payload = {
 }
 const FIRST = JSON.stringify({ ...payload, visits: 0 })
 
+interface Opened {
+  store: SessionStore
+  /** The text under a key, read by the driver below alone; to see what of a change is the driver's. */
+  raw?(key: string): string
+  close?(): unknown
+}
+
 /** One store for each size, so that they can be measured in turn. */
-const engines: Record<
-  string,
-  (size: number) => Promise<{ store: SessionStore; close?(): unknown }>
-> = {
+const engines: Record<string, (size: number) => Promise<Opened>> = {
   async sqlite(size) {
-    const store = sqliteStore(join(folder, `${size}.sqlite`))
+    const path = join(folder, `${size}.sqlite`)
+    const store = sqliteStore(path)
     store.migrate()
-    return { store }
+    const database = new Database(path)
+    const select = database.prepare(
+      'SELECT session_data, expire_date FROM coatcheck_session WHERE session_key = ?',
+    )
+    return {
+      store,
+      raw: (key) => (select.get(key) as { session_data: string }).session_data,
+      close: () => database.close(),
+    }
   },
   async lru() {
     return { store: lruStore({ max: 2_000_000, maxBytes: 4_000_000_000 }) }
@@ -49,7 +56,9 @@ const engines: Record<
     return { store: redisStore(server.url), close: () => server[Symbol.asyncDispose]() }
   },
   async file(size) {
-    return { store: fileStore(join(folder, `files-${size}`)) }
+    const path = join(folder, `files-${size}`)
+    const raw = (key: string) => readFileSync(join(path, key.slice(0, 2), key), 'utf8').slice(17)
+    return { store: fileStore(path), raw }
   },
 }
 
@@ -67,13 +76,15 @@ async function fill(store: SessionStore, keys: readonly string[], what: string):
 const wanted = process.argv.slice(2)
 const all: { title: string; results: Result[] }[] = []
 const spreads: Record<string, number> = {}
+console.log(
+  `| operations/s | ${SIZES.map((size) => size.toLocaleString('en')).join(' | ')} | fastest to slowest |\n| --- | --: | --: | --: | --: |`,
+)
 for (const [name, open] of Object.entries(engines)) {
   if (wanted.length > 0 && !wanted.includes(name)) continue
-  const loads: Contender[] = []
-  const saves: Contender[] = []
+  const contenders: Record<string, Contender[]> = { 'the driver: load': [], load: [], save: [] }
   const closing: (() => unknown)[] = []
   for (const size of SIZES) {
-    const { store, close } = await open(size)
+    const { store, raw, close } = await open(size)
     closing.push(async () => {
       await store.close?.()
       await close?.()
@@ -84,16 +95,18 @@ for (const [name, open] of Object.entries(engines)) {
     let visits = 0
     // A prime that is no factor of the size: every session has its turn, far from the one before.
     const keyOf = (n: number) => keys[(n * 7919) % size]!
-    const label = `${size.toLocaleString('en')} sessions`
-    const role = size === SIZES[0] ? 'raw' : 'ours'
-    loads.push({
-      name: label,
-      role,
-      run: (n) => store.load(keyOf(n)),
+    const label = { name: `${size.toLocaleString('en')} sessions`, role: 'ours' } as const
+    if (raw) {
+      contenders['the driver: load']!.push({ ...label, run: (n) => JSON.parse(raw(keyOf(n))) })
+    }
+    contenders['load']!.push({
+      ...label,
+      run: store.traits?.sync
+        ? (n) => JSON.parse((store.load(keyOf(n)) as SessionRecord).data)
+        : async (n) => JSON.parse((await store.load(keyOf(n)))!.data),
     })
-    saves.push({
-      name: label,
-      role,
+    contenders['save']!.push({
+      ...label,
       run(n) {
         const key = keyOf(n)
         const data = JSON.stringify({ ...payload, visits: visits++ })
@@ -103,17 +116,16 @@ for (const [name, open] of Object.entries(engines)) {
       },
     })
   }
-  for (const [what, contenders] of [
-    ['load', loads],
-    ['save', saves],
-  ] as const) {
-    const title = `${name}: ${what}`
-    const results = await measure(title, contenders)
+  for (const [what, of] of Object.entries(contenders)) {
+    if (of.length === 0) continue
+    const title = `${name}, ${what}`
+    const results = await measure(title, of)
     all.push({ title, results })
-    console.log(toMarkdown(title, results))
     const medians = results.map((result) => result.median)
-    spreads[title] = Math.max(...medians) / Math.min(...medians)
-    console.log(`fastest to slowest: ${spreads[title].toFixed(2)}\n`)
+    const spread = Math.max(...medians) / Math.min(...medians)
+    spreads[title] = spread
+    const cells = medians.map((median) => Math.round(median).toLocaleString('en'))
+    console.log(`| ${title} | ${cells.join(' | ')} | ${spread.toFixed(2)} |`)
   }
   for (const close of closing) await close()
 }
