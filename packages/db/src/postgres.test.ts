@@ -3,6 +3,7 @@ import { randomUUID } from 'node:crypto'
 import pg from 'pg'
 import { afterAll, expect } from 'vitest'
 import { proveEngines } from '../../../testing/prove.ts'
+import { countRoundTrips } from '../../../testing/round-trips.ts'
 import { postgresStore } from './postgres.ts'
 
 const { url, test } = (await proveEngines('postgres'))['postgres']!
@@ -75,4 +76,22 @@ test('a server that is not there is a SessionStoreError within seconds', async (
   const store = postgresStore('postgres://test@127.0.0.1:1/test')
   await expect(async () => store.load(KEY)).rejects.toMatchObject({ code: 'ERR_SESSION_STORE' })
   await store.close?.()
+})
+
+test('each call is one round trip, once its statement is prepared', async () => {
+  const relay = await countRoundTrips(url!)
+  const store = postgresStore(relay.url, { table: freshTable() })
+  await store.migrate()
+  const other = 'o'.repeat(32)
+  const calls = async (key: string) => ({
+    create: await relay.during(() => store.create(key, { data: '1', expiresAt: later() })),
+    load: await relay.during(() => store.load(key)),
+    save: await relay.during(() => store.save(key, { data: '2', expiresAt: later() }, '1')),
+    touch: await relay.during(() => store.touch(key, later())),
+    delete: await relay.during(() => store.delete(key)),
+  })
+  await calls(other)
+  expect(await calls(KEY)).toEqual({ create: 1, load: 1, save: 1, touch: 1, delete: 1 })
+  await store.close?.()
+  relay.close()
 })
