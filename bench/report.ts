@@ -50,9 +50,10 @@ const table = (head: string[], rows: (string | number)[][]) =>
 const OURS = new Set(['lru', 'sqlite', 'signed-cookie', 'redis', 'file'])
 const label = (name: string) => (OURS.has(name) ? `**${name}**` : name)
 
+const speed = ({ seen }: Application, route: string) => median(seen[route]!.map(({ rps }) => rps))
+
 const httpTables = http.results.map(({ framework, applications }) => {
   const routes = Object.keys(applications[0]!.seen)
-  const speed = ({ seen }: Application, route: string) => median(seen[route]!.map(({ rps }) => rps))
   const rows = applications.map((application) => [
     label(application.name),
     ...routes.flatMap((route) => [
@@ -100,8 +101,8 @@ const scaleRows = scale.results.map(({ title, results }) => [
   ...results.map((result) => count(result.median)),
   scale.spreads[title]!.toFixed(2),
 ])
+const of = (list: Clearing[], what: keyof Clearing) => median(list.map((one) => one[what]))
 const sweepRows = sweep.results.map(({ kind, plain, swept }) => {
-  const of = (list: Clearing[], what: keyof Clearing) => median(list.map((one) => one[what]))
   const [deleting, stall] = [of(plain, 'total'), of(swept, 'stall')]
   return [
     kind,
