@@ -36,7 +36,7 @@ const payloads: Record<string, object> = {
     ],
     theme: 'dark',
     language: 'en',
-    csrf: 'k'.repeat(32),
+    csrf: 'k'.repeat(64),
     visits: 1,
   },
   '3 KB': {
