@@ -1,6 +1,7 @@
 // A TCP relay in front of a server that counts round trips: how often the client speaks after the server has answered.
 import { once } from 'node:events'
 import { connect, createServer, type AddressInfo, type Socket } from 'node:net'
+import type { SessionStore } from '@coatcheck/core'
 
 /** A relay that counts. */
 export interface RoundTrips {
@@ -8,6 +9,8 @@ export interface RoundTrips {
   readonly url: string
   /** How many round trips `run` took. */
   during(run: () => unknown): Promise<number>
+  /** How many each call of a store behind the relay took, on a session of its own. */
+  duringEach(store: SessionStore, key: string): Promise<Record<string, number>>
   close(): void
 }
 
@@ -46,6 +49,16 @@ export async function countRoundTrips(url: string): Promise<RoundTrips> {
       const before = trips
       await run()
       return trips - before
+    },
+    async duringEach(store, key) {
+      const expiresAt = Date.now() + 60_000
+      return {
+        create: await this.during(() => store.create(key, { data: '1', expiresAt })),
+        load: await this.during(() => store.load(key)),
+        save: await this.during(() => store.save(key, { data: '2', expiresAt }, '1')),
+        touch: await this.during(() => store.touch(key, expiresAt + 1)),
+        delete: await this.during(() => store.delete(key)),
+      }
     },
     close() {
       for (const socket of sockets) socket.destroy()
