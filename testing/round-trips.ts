@@ -40,24 +40,25 @@ export async function countRoundTrips(url: string): Promise<RoundTrips> {
     }
   }).listen(0, '127.0.0.1')
   await once(server, 'listening')
+  const during = async (run: () => unknown): Promise<number> => {
+    const before = trips
+    await run()
+    return trips - before
+  }
   const relayed = new URL(url)
   relayed.hostname = '127.0.0.1'
   relayed.port = String((server.address() as AddressInfo).port)
   return {
     url: relayed.href,
-    async during(run) {
-      const before = trips
-      await run()
-      return trips - before
-    },
+    during,
     async duringEach(store, key) {
       const expiresAt = Date.now() + 60_000
       return {
-        create: await this.during(() => store.create(key, { data: '1', expiresAt })),
-        load: await this.during(() => store.load(key)),
-        save: await this.during(() => store.save(key, { data: '2', expiresAt }, '1')),
-        touch: await this.during(() => store.touch(key, expiresAt + 1)),
-        delete: await this.during(() => store.delete(key)),
+        create: await during(() => store.create(key, { data: '1', expiresAt })),
+        load: await during(() => store.load(key)),
+        save: await during(() => store.save(key, { data: '2', expiresAt }, '1')),
+        touch: await during(() => store.touch(key, expiresAt + 1)),
+        delete: await during(() => store.delete(key)),
       }
     },
     close() {
