@@ -115,8 +115,9 @@ export function createSigner({ secrets, salt, now = Date.now }: SignerOptions): 
     unsign(signed, maxAge) {
       if (maxAge !== undefined) return read(signed, maxAge)?.value
       const stamped = signer.unsign(signed)
-      const middle = stamped?.lastIndexOf(':') ?? -1
-      return middle < 0 ? undefined : stamped!.slice(0, middle)
+      if (stamped === undefined || stamped.endsWith(':')) return undefined
+      const middle = stamped.lastIndexOf(':')
+      return middle < 0 ? undefined : stamped.slice(0, middle)
     },
     read,
   }

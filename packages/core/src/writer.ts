@@ -87,7 +87,7 @@ export function createWriter(options: WriterOptions): (state: ManagedState) => A
     if (state.refusal) throw state.refusal
     const unchanged = data === draft.base
     const record: SessionRecord = {
-      data: unchanged && !stateless ? draft.stored! : draft.seal(data),
+      data: unchanged ? draft.stored! : draft.seal(data),
       expiresAt: end,
     }
     assertSize(record.data)

@@ -235,6 +235,7 @@ describe('data that is not what Django signed', () => {
     forged: good.encoded.replace('eyJ0', 'eyJ1'),
     'of another secret': dumps(good.data, { secretKey: other, salt }),
     'of another salt': dumps(good.data, { secretKey, salt: 'another' }),
+    'JSON without a signature': '{"_auth_user_id":"1"}',
     'not an object': dumps([1, 2], { secretKey, salt }),
     'not JSON': createSigner({ secrets: [secretKey], salt }).sign('bm90IGpzb24'),
     'compressed nonsense': createSigner({ secrets: [secretKey], salt }).sign('.bm90IGpzb24'),
@@ -246,6 +247,13 @@ describe('data that is not what Django signed', () => {
       const session = await opened(sessions)
       expect(contents(session)).toEqual({})
       expect(loads(data, { secretKey, salt: 'none' })).toBeUndefined()
+    })
+    test(`${what}, in a file: an empty session, and a sweep leaves it to its age`, async () => {
+      const path = folder()
+      writeFileSync(join(path, `sessionid${KEY}`), data)
+      const sessions = djangoSessions({ secretKey, engine: djangoFile(path) })
+      expect(contents(await opened(sessions))).toEqual({})
+      expect(await sessions.store.clearExpired!()).toBe(0)
     })
     test(`${what}, in a cookie: an empty session, and the cookie goes`, async () => {
       const sessions = djangoSessions({ secretKey, engine: djangoSignedCookies(), now })

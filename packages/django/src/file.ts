@@ -27,7 +27,7 @@ import {
   type SessionStore,
 } from '@coatcheck/core'
 import { createFileLock } from '@coatcheck/file/lock'
-import { expiryOf, sealing, type DjangoEngine } from './site.ts'
+import { dataCodec, expiryOf, sealing, type DjangoEngine } from './site.ts'
 
 /** What Django takes for a session key here. Nothing that a path could stumble over is among it. */
 const KEY = /^[a-z0-9]{8,64}$/
@@ -67,13 +67,10 @@ export function djangoFile(directory: string): DjangoEngine {
 
   return (site) => {
     const { cookieName, cookieAge, keySalt, now } = site
-    const { unseal, codec } = sealing(site, keySalt)
+    const { seal, unseal } = sealing(site, keySalt)
     const pathOf = (key: string) => join(directory, cookieName + key)
 
-    /** When a session that was last changed at `changed` ends; both in ms since the epoch. */
-    const endOf = (data: string, changed: number) =>
-      expiryOf(unseal(data)?.json ?? '', changed, cookieAge)
-
+    /** The session in a file, with its data unsealed: empty text, which is no session's, if this site has not sealed it. */
     function live(path: string): SessionRecord | undefined {
       let file
       try {
@@ -84,23 +81,24 @@ export function djangoFile(directory: string): DjangoEngine {
         statSync(aside)
         return undefined
       }
-      let data
+      let sealed
       let changed
       try {
         changed = fstatSync(file).mtimeMs
-        data = readFileSync(file, 'utf8')
+        sealed = readFileSync(file, 'utf8')
       } finally {
         closeSync(file)
       }
       // Django makes a session's file before it writes it.
-      if (data === '') return undefined
-      const expiresAt = Math.round(endOf(data, changed))
+      if (sealed === '') return undefined
+      const data = unseal(sealed)?.json ?? ''
+      const expiresAt = Math.round(expiryOf(data, changed, cookieAge))
       return expiresAt > now() ? { data, expiresAt } : undefined
     }
 
     /** Sets the time from which the session in a file ends at `expiresAt`, if its data does not say when. */
     function date(path: string, data: string, expiresAt: number): void {
-      const changed = (expiresAt - endOf(data, 0)) / 1000
+      const changed = (expiresAt - expiryOf(data, 0, cookieAge)) / 1000
       const time = changed > 0 ? changed : now() / 1000
       utimesSync(path, time, time)
     }
@@ -108,7 +106,7 @@ export function djangoFile(directory: string): DjangoEngine {
     function replace(path: string, { data, expiresAt }: SessionRecord): void {
       const file = join(aside, randomUUID())
       try {
-        writeFileSync(file, data, { flag: 'wx', mode: 0o600 })
+        writeFileSync(file, seal(data), { flag: 'wx', mode: 0o600 })
         date(file, data, expiresAt)
         renameSync(file, path)
       } catch (error) {
@@ -189,6 +187,6 @@ export function djangoFile(directory: string): DjangoEngine {
         return removed
       },
     }
-    return { store, codec }
+    return { store, codec: dataCodec }
   }
 }

@@ -1,6 +1,6 @@
 // Django's signed_cookies engine: the session's data, signed, is the cookie's value.
 import { SessionGoneError, type SessionRecord, type SessionStore } from '@coatcheck/core'
-import { expiryOf, sealing, type DjangoEngine } from './site.ts'
+import { dataCodec, expiryOf, sealing, type DjangoEngine } from './site.ts'
 
 const SALT = 'django.contrib.sessions.backends.signed_cookies'
 
@@ -10,7 +10,7 @@ const SALT = 'django.contrib.sessions.backends.signed_cookies'
  */
 export function djangoSignedCookies(): DjangoEngine {
   return (site) => {
-    const { seal, unseal, codec } = sealing(site, SALT)
+    const { seal, unseal } = sealing(site, SALT)
     const load = (token: string): SessionRecord | undefined => {
       const opened = unseal(token)
       if (!opened) return undefined
@@ -19,20 +19,20 @@ export function djangoSignedCookies(): DjangoEngine {
         expiryOf(json, signedAt, site.cookieAge),
         signedAt + site.cookieAge * 1000,
       )
-      return expiresAt > site.now() ? { data: token, expiresAt } : undefined
+      return expiresAt > site.now() ? { data: json, expiresAt } : undefined
     }
     const store: SessionStore = {
       traits: { sync: true, stateless: true },
       load,
-      // The data is sealed, and so a token already.
-      create: (_key, { data }) => data,
-      save: (_token, { data }) => data,
+      create: (_key, { data }) => seal(data),
+      save: (_token, { data }) => seal(data),
       touch(token) {
-        if (!load(token)) throw new SessionGoneError()
-        return seal(unseal(token)!.json)
+        const record = load(token)
+        if (!record) throw new SessionGoneError()
+        return seal(record.data)
       },
       delete() {},
     }
-    return { store, codec }
+    return { store, codec: dataCodec }
   }
 }
