@@ -11,6 +11,19 @@ export function median(values: readonly number[]): number {
   return values.toSorted((a, b) => a - b)[values.length >> 1]!
 }
 
+/** A table in Markdown, with figures in every column but the first. */
+export function markdownTable(
+  head: readonly string[],
+  rows: readonly (readonly (string | number)[])[],
+): string {
+  return [
+    `| ${head.join(' | ')} |`,
+    `| --- |${' --: |'.repeat(head.length - 1)}`,
+    ...rows.map((row) => `| ${row.join(' | ')} |`),
+    '',
+  ].join('\n')
+}
+
 /** Writes what a whole run of a benchmark found to bench/results, for the report. */
 export function saveResults(name: string, results: object): void {
   const whole = { date: new Date().toISOString(), node: process.version, ...results }
@@ -75,22 +88,16 @@ export async function measure(
   })
 }
 
-const count = (value: number) => Math.round(value).toLocaleString('en')
+export const count = (value: number) => Math.round(value).toLocaleString('en')
 
 /** A table row for each contender: its speed, its range, and what it is of the raw driver's. */
 export function toMarkdown(title: string, results: readonly Result[]): string {
   const raw = results.find(({ role }) => role === 'raw')?.median
-  const rows = results.map(({ name, role, median: own, low, high }) => {
-    const ratio = raw && role !== 'raw' ? (own / raw).toFixed(2) : ''
-    const label = role === 'ours' ? `**${name}**` : name
-    return `| ${label} | ${count(own)} | ${count(low)}–${count(high)} | ${ratio} |`
-  })
-  return [
-    `### ${title}`,
-    '',
-    '| | operations/s | range | of raw |',
-    '| --- | --: | --: | --: |',
-    ...rows,
-    '',
-  ].join('\n')
+  const rows = results.map(({ name, role, median: own, low, high }) => [
+    role === 'ours' ? `**${name}**` : name,
+    count(own),
+    `${count(low)}–${count(high)}`,
+    raw && role !== 'raw' ? (own / raw).toFixed(2) : '',
+  ])
+  return `### ${title}\n\n${markdownTable(['', 'operations/s', 'range', 'of raw'], rows)}`
 }

@@ -3,7 +3,7 @@ import { spawn, type ChildProcess } from 'node:child_process'
 import { createInterface } from 'node:readline'
 import autocannon from 'autocannon'
 import { redis } from '../testing/services.ts'
-import { median, progress, saveResults } from './harness.ts'
+import { count, markdownTable, median, progress, saveResults } from './harness.ts'
 
 const ROUNDS = 3
 /** Seconds. */
@@ -104,23 +104,17 @@ try {
     const alone = applications[0]!
     const rps = (application: Application, route: (typeof ROUTES)[number]) =>
       median(application.seen[route].map((one) => one.rps))
-    const lines = [
-      `### ${framework}`,
-      '',
-      `| | ${ROUTES.map((route) => `${route}, requests/s | of ${framework} alone | p99, ms`).join(' | ')} |`,
-      `| --- |${ROUTES.map(() => ' --: | --: | --: |').join('')}`,
-      ...applications.map((application) => {
-        const cells = ROUTES.map((route) => {
-          const own = rps(application, route)
-          const p99 = median(application.seen[route].map((one) => one.p99))
-          return `${Math.round(own).toLocaleString('en')} | ${(own / rps(alone, route)).toFixed(2)} | ${p99}`
-        })
-        return `| ${application.name} | ${cells.join(' | ')} |`
-      }),
-      '',
-    ]
+    const rows = applications.map((application) => [
+      application.name,
+      ...ROUTES.flatMap((route) => [
+        count(rps(application, route)),
+        (rps(application, route) / rps(alone, route)).toFixed(2),
+        median(application.seen[route].map((one) => one.p99)),
+      ]),
+    ])
+    const head = ROUTES.flatMap((route) => [`${route}, requests/s`, 'of alone', 'p99, ms'])
     progress()
-    console.log(lines.join('\n'))
+    console.log(`### ${framework}\n\n${markdownTable(['', ...head], rows)}`)
     summary.push({
       framework,
       applications: applications.map(({ name, seen }) => ({ name, seen })),

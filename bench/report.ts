@@ -1,7 +1,7 @@
 // Writes docs/benchmarks.md and its charts from what the last whole runs of the benchmarks left in bench/results.
 import { readFileSync, writeFileSync } from 'node:fs'
 import { barChart, type Group } from './chart.ts'
-import { median, toMarkdown, type Result } from './harness.ts'
+import { count, markdownTable as table, median, toMarkdown, type Result } from './harness.ts'
 
 const read = <T>(name: string) =>
   JSON.parse(readFileSync(`bench/results/${name}.json`, 'utf8')) as T & {
@@ -37,16 +37,7 @@ interface Clearing {
   saves: number
 }
 
-const count = (value: number) => Math.round(value).toLocaleString('en')
 const day = ({ date }: { date: string }) => date.slice(0, 10)
-const table = (head: string[], rows: (string | number)[][]) =>
-  [
-    `| ${head.join(' | ')} |`,
-    `| --- |${' --: |'.repeat(head.length - 1)}`,
-    ...rows.map((row) => `| ${row.join(' | ')} |`),
-    '',
-  ].join('\n')
-
 const OURS = new Set(['lru', 'sqlite', 'signed-cookie', 'redis', 'file'])
 const label = (name: string) => (OURS.has(name) ? `**${name}**` : name)
 
