@@ -1,6 +1,6 @@
 // One contender of the memory benchmark, in a process of its own: prints the bytes of heap that each session takes.
 import { lruStore } from '@coatcheck/cache/lru'
-import { createKey } from '@coatcheck/core'
+import { createKey } from '@coatcheck/core/store'
 import expressSession from 'express-session'
 
 const SESSIONS = 1_000_000

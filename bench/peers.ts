@@ -2,7 +2,7 @@
 import { mkdirSync, readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { join } from 'node:path'
-import type { StoreTraits } from '@coatcheck/core'
+import type { StoreTraits } from '@coatcheck/core/store'
 import type { ExpressStore } from '@coatcheck/express-session'
 import Database from 'better-sqlite3'
 import connectPgSimple from 'connect-pg-simple'

@@ -10,12 +10,12 @@ import {
   createSessions,
   getSession,
   SessionStoreError,
-  type AdapterOptions,
   type Session,
   type Sessions,
   type SessionsOptions,
   type SessionStore,
 } from '@coatcheck/core'
+import type { AdapterOptions } from '@coatcheck/core/adapter'
 import { sqliteStore } from '@coatcheck/db/sqlite'
 import { signedCookieStore } from '@coatcheck/signed-cookie'
 import { CookieJar } from 'tough-cookie'

@@ -1,6 +1,6 @@
 // The stores that promise to survive the death of their process, by name.
 import { join } from 'node:path'
-import type { SessionStore } from '@coatcheck/core'
+import type { SessionStore } from '@coatcheck/core/store'
 import { sqliteStore } from '@coatcheck/db/sqlite'
 import { fileStore } from '@coatcheck/file'
 

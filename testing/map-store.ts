@@ -2,12 +2,13 @@
 import {
   isSessionKey,
   KeyExistsError,
+  RETIRED,
   SessionConflictError,
   SessionGoneError,
   SessionUsageError,
   type SessionRecord,
   type SessionStore,
-} from '@coatcheck/core'
+} from '@coatcheck/core/store'
 
 /** `records` is where it keeps them, for a test that looks inside. */
 export function mapStore({
@@ -20,7 +21,7 @@ export function mapStore({
   }
   const found = (key: string) => {
     const record = load(key)
-    if (!record) throw new SessionGoneError()
+    if (!record || record.data === RETIRED) throw new SessionGoneError()
     return record
   }
   const put = (key: string, { data, expiresAt }: SessionRecord) => {
@@ -40,7 +41,11 @@ export function mapStore({
       if (expected !== undefined && data !== expected) throw new SessionConflictError()
       return put(key, record)
     },
-    touch: (key, expiresAt) => put(key, { data: found(key).data, expiresAt }),
+    touch(key, expiresAt, from) {
+      const record = found(key)
+      if (from !== undefined && record.expiresAt !== from) throw new SessionConflictError()
+      return put(key, { data: record.data, expiresAt })
+    },
     delete: (key) => void records.delete(key),
     async clearExpired({ signal } = {}) {
       let removed = 0

@@ -1,7 +1,7 @@
 // A TCP relay in front of a server that counts round trips: how often the client speaks after the server has answered.
 import { once } from 'node:events'
 import { connect, createServer, type AddressInfo, type Socket } from 'node:net'
-import type { SessionStore } from '@coatcheck/core'
+import type { SessionStore } from '@coatcheck/core/store'
 
 /** A relay that counts. */
 export interface RoundTrips {

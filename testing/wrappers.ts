@@ -1,5 +1,5 @@
 // Wrappers around a store, for tests: one that counts the calls, one that takes its time.
-import type { Awaitable, SessionStore } from '@coatcheck/core'
+import type { Awaitable, SessionStore } from '@coatcheck/core/store'
 import { Readable } from 'node:stream'
 import { setTimeout } from 'node:timers/promises'
 

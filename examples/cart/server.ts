@@ -2,7 +2,7 @@
 import type { Server } from 'node:http'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
-import type { SessionStore } from '@coatcheck/core'
+import type { SessionStore } from '@coatcheck/core/store'
 import type { Express } from 'express'
 import { createApp } from './app.ts'
 import { embedded, engineNames, openEngine } from './engines.ts'

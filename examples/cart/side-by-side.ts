@@ -1,5 +1,5 @@
 // The same shop over every embedded engine at once: one click changes all their carts, and one table shows what each keeps.
-import type { SessionStore } from '@coatcheck/core'
+import type { SessionStore } from '@coatcheck/core/store'
 import express, { type Router } from 'express'
 import { createShop } from './app.ts'
 import { sideBySidePage } from './page.ts'

@@ -9,7 +9,7 @@ import {
   SessionUsageError,
   type SessionRecord,
   type SessionStore,
-} from '@coatcheck/core'
+} from '@coatcheck/core/store'
 
 /** Keeps sessions in the table `session` of a file, which is made where it is missing. */
 export function builtinStore(filename: string, { now = Date.now } = {}): SessionStore {

@@ -6,7 +6,7 @@ import {
   SessionStoreError,
   type SessionRecord,
   type SessionStore,
-} from '@coatcheck/core'
+} from '@coatcheck/core/store'
 import { describe, expect, test } from 'vitest'
 import { mapStore } from '../../testing/map-store.ts'
 import { cases, runCase, runConformance, type Subject } from './index.ts'

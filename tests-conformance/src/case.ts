@@ -1,5 +1,5 @@
 // What a case is: a promise of the contract, why it matters, and the steps that prove it.
-import type { Awaitable, StoreTraits } from '@coatcheck/core'
+import type { Awaitable, StoreTraits } from '@coatcheck/core/store'
 import type { Context } from './context.ts'
 
 /** The parts of the suite, in their order. */

@@ -1,14 +1,7 @@
 // What a case has in its hands: the store, a clock that it moves, and browsers that keep a cookie.
 import { strict as assert } from 'node:assert'
-import {
-  createKey,
-  createSessions,
-  type Session,
-  type Sessions,
-  type SessionsOptions,
-  type SessionRecord,
-  type SessionStore,
-} from '@coatcheck/core'
+import { createSessions, type Session, type Sessions, type SessionsOptions } from '@coatcheck/core'
+import { createKey, type SessionRecord, type SessionStore } from '@coatcheck/core/store'
 import { createClock, type Clock } from './clock.ts'
 import { inProcesses, type Job, type Outcome } from './processes.ts'
 import type { OpenOptions, Subject } from './subject.ts'

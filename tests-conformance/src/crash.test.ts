@@ -5,7 +5,7 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout } from 'node:timers/promises'
-import { createKey } from '@coatcheck/core'
+import { createKey } from '@coatcheck/core/store'
 import { expect, test } from 'vitest'
 import { openDurable } from '../../testing/crash-stores.ts'
 

@@ -1,5 +1,5 @@
 // The store to be proven: what its author hands to the suite.
-import type { Awaitable, SessionStore, StoreTraits } from '@coatcheck/core'
+import type { Awaitable, SessionStore, StoreTraits } from '@coatcheck/core/store'
 
 /** What {@link Subject.open} is given. */
 export interface OpenOptions {

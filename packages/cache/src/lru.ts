@@ -11,7 +11,7 @@ import {
   SessionUsageError,
   type SessionRecord,
   type SessionStore,
-} from '@coatcheck/core'
+} from '@coatcheck/core/store'
 
 /** Options of {@link lruStore}. */
 export interface LruStoreOptions {

@@ -8,7 +8,7 @@ import {
   SessionStoreError,
   SessionUsageError,
   type SessionStore,
-} from '@coatcheck/core'
+} from '@coatcheck/core/store'
 
 /** As much of an ioredis `Redis` or `Cluster` as the engine uses. */
 export interface RedisClient {

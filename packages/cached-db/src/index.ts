@@ -6,7 +6,7 @@ import {
   type SessionRecord,
   type SessionStore,
   type StoreTraits,
-} from '@coatcheck/core'
+} from '@coatcheck/core/store'
 
 /** Options of {@link cachedDbStore}. */
 export interface CachedDbStoreOptions {

@@ -1,14 +1,8 @@
 // Plain and signed cookies, as in Django's guide: what the request brought, and what the response sets.
 import { Buffer } from 'node:buffer'
-import {
-  assertCookieRules,
-  assertSecrets,
-  createSigner,
-  MAX_COOKIE_BYTES,
-  SessionTooLargeError,
-  SessionUsageError,
-  type Signer,
-} from '@coatcheck/core'
+import { SessionTooLargeError, SessionUsageError } from '@coatcheck/core'
+import { assertCookieRules, MAX_COOKIE_BYTES } from '@coatcheck/core/adapter'
+import { assertSecrets, createSigner, type Signer } from '@coatcheck/core/signing'
 import { parseCookie, parseSetCookie, stringifySetCookie } from 'cookie'
 import {
   readCookieHeader,

@@ -1,8 +1,12 @@
-// What adapters share: what their users may choose, and how a request's session is found again.
+// The entry for adapter authors: what adapters' users may choose, and how a request's session is found again.
 import type { CookieOptions } from './cookie.ts'
 import { SessionUsageError } from './errors.ts'
 import type { Session, SessionData } from './session.ts'
 import type { Sessions } from './sessions.ts'
+
+export { after, type Awaitable } from './awaitable.ts'
+export { assertCookieRules, MAX_COOKIE_BYTES } from './cookie.ts'
+export { addSessionHeaders, type HeaderTarget, type SessionHeaders } from './headers.ts'
 
 /** What every adapter takes besides the options of `createSessions()`. */
 export interface AdapterOptions<R> {

@@ -1,6 +1,5 @@
-// The public face of @coatcheck/core: everything an application, an adapter or a store author needs.
-export { getSession, keepSession, type AdapterOptions } from './adapter.ts'
-export { after, attempt, type Awaitable } from './awaitable.ts'
+// The entry for applications. What stores, adapters and signers are made with has entries of its own: ./store, ./adapter, ./node, ./signing.
+export { getSession } from './adapter.ts'
 export {
   createJsonCodec,
   jsonCodec,
@@ -8,12 +7,7 @@ export {
   type Dictionary,
   type JsonCodecOptions,
 } from './codec.ts'
-export {
-  assertCookieRules,
-  MAX_COOKIE_BYTES,
-  type CookieFormat,
-  type CookieOptions,
-} from './cookie.ts'
+export type { CookieFormat, CookieOptions } from './cookie.ts'
 export {
   KeyExistsError,
   SessionConflictError,
@@ -26,38 +20,12 @@ export {
   type SessionErrorOptions,
 } from './errors.ts'
 export type { SessionConflict, SessionWarning } from './events.ts'
-export { addSessionHeaders, type HeaderTarget, type SessionHeaders } from './headers.ts'
 export { hashKeys } from './hash-keys.ts'
-export { createKey, isSessionKey } from './key.ts'
-export { createLock, type Lock } from './lock.ts'
-export {
-  Session,
-  type Fields,
-  type KeyOf,
-  type SessionData,
-  type SessionState,
-  type ValueOf,
-} from './session.ts'
-export { MOVED } from './writer.ts'
+export { Session, type Fields, type KeyOf, type SessionData, type ValueOf } from './session.ts'
 export {
   createSessions,
   type ResponseInfo,
   type Sessions,
   type SessionsOptions,
 } from './sessions.ts'
-export {
-  assertSecrets,
-  createPlainSigner,
-  createSigner,
-  type PlainSigner,
-  type PlainSignerOptions,
-  type Signer,
-  type SignerOptions,
-} from './signing.ts'
-export {
-  MAX_EXPIRES_AT,
-  type ClearExpiredOptions,
-  type SessionRecord,
-  type SessionStore,
-  type StoreTraits,
-} from './store.ts'
+export type { SessionStore } from './store.ts'

@@ -1,11 +1,25 @@
-// The contract between the manager and an engine. A store moves opaque records and knows nothing of sessions.
+// The contract between the manager and an engine, and the entry for store authors. A store moves opaque records and knows
+// nothing of sessions.
 import type { Awaitable } from './awaitable.ts'
+
+export { after, attempt, type Awaitable } from './awaitable.ts'
+export {
+  KeyExistsError,
+  SessionConflictError,
+  SessionError,
+  SessionGoneError,
+  SessionStoreError,
+  SessionTooLargeError,
+  SessionUsageError,
+} from './errors.ts'
+export { createKey, isSessionKey } from './key.ts'
+export { createLock, type Lock } from './lock.ts'
 
 /** What a store keeps for one key. */
 export interface SessionRecord {
   /**
    * The session's data, encoded: well-formed text without NUL, as JSON is. A store never looks inside, and gives it
-   * back byte for byte.
+   * back byte for byte. Empty text ({@link RETIRED}) is no session's data: the key is retired.
    */
   readonly data: string
   /**
@@ -14,6 +28,12 @@ export interface SessionRecord {
    */
   readonly expiresAt: number
 }
+
+/**
+ * The data of a retired key: one that another key has replaced. Its record stays for a minute and opens nothing; it tells a
+ * request that was sent with the old key from one with a key that nobody ever had.
+ */
+export const RETIRED = ''
 
 /** The last millisecond of the year 9999: as far ahead as every database's dates reach. */
 export const MAX_EXPIRES_AT = 253_402_300_799_999
@@ -50,7 +70,7 @@ export interface StoreTraits {
  *   const replace = (key: string, record: SessionRecord) => (records.set(key, record), key)
  *   const found = (key: string) => {
  *     const record = live(key)
- *     if (!record) throw new SessionGoneError()
+ *     if (!record || record.data === RETIRED) throw new SessionGoneError()
  *     return record
  *   }
  *   return {
@@ -65,7 +85,11 @@ export interface StoreTraits {
  *       if (expected !== undefined && data !== expected) throw new SessionConflictError()
  *       return replace(key, { ...record })
  *     },
- *     touch: (key, expiresAt) => replace(key, { ...found(key), expiresAt }),
+ *     touch(key, expiresAt, from) {
+ *       const record = found(key)
+ *       if (from !== undefined && record.expiresAt !== from) throw new SessionConflictError()
+ *       return replace(key, { ...record, expiresAt })
+ *     },
  *     delete: (key) => void records.delete(key),
  *     clearExpired() {
  *       let removed = 0
@@ -76,19 +100,22 @@ export interface StoreTraits {
  * }
  * ```
  *
- * Rules for every method: a malformed key (see `isSessionKey`) behaves as one that is not there. A backend that
+ * Rules for every method: a retired key (a live record whose data is empty) can be loaded and deleted, and nothing else:
+ * no call brings it back to life. A malformed key (see `isSessionKey`) behaves as one that is not there. A backend that
  * fails is a SessionStoreError with the backend's own error as its `cause`, and never an empty answer. Time is the
  * application's clock, taken once a call; a `now: () => number` option makes expiry testable without waiting.
  */
 export interface SessionStore {
   readonly traits?: StoreTraits
 
-  /** The live record under `key`; undefined if there is none, it has expired, or the key is malformed. */
+  /**
+   * The live record under `key`, a retired key's too; undefined if there is none, it has expired, or the key is malformed.
+   */
   load(key: string): Awaitable<SessionRecord | undefined>
 
   /**
    * Stores a new record and resolves to the key to hand to the client (the same one, unless the store is stateless).
-   * Throws KeyExistsError if a live record has the key; an expired one is replaced. Two creates of one key at the
+   * Throws KeyExistsError if a live record has the key, retired or not; an expired one is replaced. Two creates of one key at the
    * same time: exactly one succeeds. Throws SessionUsageError if the key is malformed.
    */
   create(key: string, record: SessionRecord): Awaitable<string>
@@ -96,18 +123,23 @@ export interface SessionStore {
   /**
    * Replaces a live record, data and expiry, and resolves to the key to hand to the client. With `expected`, only
    * while its data is still exactly that, compared and replaced in one atomic step: throws SessionConflictError
-   * otherwise. Throws SessionGoneError if there is no live record; never creates one.
+   * otherwise. Throws SessionGoneError if there is no live record or the key is retired, whatever is expected; never
+   * creates one.
+   *
+   * Two saves are special in what they store: empty data retires the key, and an `expiresAt` that is not after now ends
+   * the session, so the store may remove it in the same step.
    */
   save(key: string, record: SessionRecord, expected?: string): Awaitable<string>
 
   /**
    * Moves the expiry of a live record, earlier or later, and leaves its data alone, whatever another writer does to
-   * it at the same time. Resolves to the key to hand to the client. Throws SessionGoneError if there is no live
-   * record; never creates one.
+   * it at the same time. Resolves to the key to hand to the client. With `from`, only while the record still ends then,
+   * as `load` told it, compared and moved in one atomic step: throws SessionConflictError otherwise. Throws
+   * SessionGoneError if there is no live record or the key is retired; never creates one.
    */
-  touch(key: string, expiresAt: number): Awaitable<string>
+  touch(key: string, expiresAt: number, from?: number): Awaitable<string>
 
-  /** Removes the record. No error where there is none, or the key is malformed. */
+  /** Removes the record, a retired key's too. No error where there is none, or the key is malformed. */
   delete(key: string): Awaitable<void>
 
   /**

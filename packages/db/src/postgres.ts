@@ -8,7 +8,7 @@ import {
   type SessionError,
   type SessionRecord,
   type SessionStore,
-} from '@coatcheck/core'
+} from '@coatcheck/core/store'
 import { assertBatchSize, assertTableName, DEFAULT_TABLE, failed, loadDriver } from './table.ts'
 
 /** As much of a pg `Pool` or `Client` as the engine uses. */

@@ -10,7 +10,7 @@ import {
   type SessionError,
   type SessionRecord,
   type SessionStore,
-} from '@coatcheck/core'
+} from '@coatcheck/core/store'
 import { formatDate, parseDate } from './date.ts'
 import {
   assertBatchSize,

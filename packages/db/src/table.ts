@@ -1,6 +1,6 @@
 // What the three databases share: the table's name, and the words for what can go wrong.
 import { createRequire } from 'node:module'
-import { SessionError, SessionStoreError, SessionUsageError } from '@coatcheck/core'
+import { SessionError, SessionStoreError, SessionUsageError } from '@coatcheck/core/store'
 
 /** The table's default name. */
 export const DEFAULT_TABLE = 'coatcheck_session'

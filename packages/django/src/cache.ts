@@ -3,13 +3,11 @@ import {
   isSessionKey,
   KeyExistsError,
   MAX_EXPIRES_AT,
-  MOVED,
   SessionConflictError,
   SessionGoneError,
   SessionStoreError,
   SessionUsageError,
-  type SessionStore,
-} from '@coatcheck/core'
+  type SessionStore, RETIRED } from '@coatcheck/core/store'
 import { dataCodec, type DjangoEngine } from './site.ts'
 
 /** As much of an ioredis `Redis` or `Cluster` as the engines use. */
@@ -100,7 +98,7 @@ export function djangoCache(redis: RedisClient, options: DjangoCacheOptions = {}
       async save(key, { data, expiresAt }, expected) {
         if (!isSessionKey(key)) throw new SessionGoneError()
         // Django would not know what to make of the word that a session has moved, and leaves none itself.
-        const ttl = data === MOVED ? 0 : expiresAt - now()
+        const ttl = data === RETIRED ? 0 : expiresAt - now()
         const args = expected === undefined ? [] : ([expected] as const)
         const saved = await send('save', () =>
           client.coatcheckDjangoSave(at(key), data, ttl, ...args),

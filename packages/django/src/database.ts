@@ -1,5 +1,5 @@
 // Django's db and cached_db engines: the django_session table, by any of the db engines.
-import { after, MOVED, SessionStoreError, type SessionStore } from '@coatcheck/core'
+import { after, SessionStoreError, type SessionStore, RETIRED } from '@coatcheck/core/store'
 import { cacheKey, type DjangoCacheOptions, type RedisClient } from './cache.ts'
 import { sealing, type DjangoEngine } from './site.ts'
 
@@ -65,7 +65,7 @@ export function leaveNothing(store: SessionStore): SessionStore {
   return {
     ...store,
     save: (key, record, expected) =>
-      record.data === MOVED
+      record.data === RETIRED
         ? after(store.save(key, { ...record, expiresAt: 0 }, expected), () =>
             after(store.delete(key), () => key),
           )

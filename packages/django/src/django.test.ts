@@ -10,13 +10,8 @@ import {
 } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import {
-  createPlainSigner,
-  createSigner,
-  type Session,
-  type Sessions,
-  type SessionsOptions,
-} from '@coatcheck/core'
+import type { Session, Sessions, SessionsOptions } from '@coatcheck/core'
+import { createPlainSigner, createSigner } from '@coatcheck/core/signing'
 import { createCookies } from '@coatcheck/cookies'
 import { sqliteStore } from '@coatcheck/db/sqlite'
 import Database from 'better-sqlite3'

@@ -17,15 +17,13 @@ import { join } from 'node:path'
 import { setImmediate } from 'node:timers/promises'
 import {
   KeyExistsError,
-  MOVED,
   SessionConflictError,
   SessionError,
   SessionGoneError,
   SessionStoreError,
   SessionUsageError,
   type SessionRecord,
-  type SessionStore,
-} from '@coatcheck/core'
+  type SessionStore, RETIRED } from '@coatcheck/core/store'
 import { createFileLock } from '@coatcheck/file/lock'
 import { dataCodec, expiryOf, sealing, type DjangoEngine } from './site.ts'
 
@@ -139,7 +137,7 @@ export function djangoFile(directory: string): DjangoEngine {
             const stored = live(path)
             if (!stored) throw new SessionGoneError()
             if (expected !== undefined && stored.data !== expected) throw new SessionConflictError()
-            if (record.data === MOVED || record.expiresAt <= now()) rmSync(path, { force: true })
+            if (record.data === RETIRED || record.expiresAt <= now()) rmSync(path, { force: true })
             else replace(path, record)
             return key
           }),

@@ -1,5 +1,5 @@
 // Django's signed_cookies engine: the session's data, signed, is the cookie's value.
-import { SessionGoneError, type SessionRecord, type SessionStore } from '@coatcheck/core'
+import { SessionGoneError, type SessionRecord, type SessionStore } from '@coatcheck/core/store'
 import { dataCodec, expiryOf, sealing, type DjangoEngine } from './site.ts'
 
 const SALT = 'django.contrib.sessions.backends.signed_cookies'

@@ -1,7 +1,7 @@
 // Django's signing of JSON values: `[.]payload:timestamp:signature`, with a dot for a payload that is compressed.
 import { Buffer } from 'node:buffer'
 import { deflateSync, inflateSync } from 'node:zlib'
-import { createSigner, type Signer } from '@coatcheck/core'
+import { createSigner, type Signer } from '@coatcheck/core/signing'
 import { parse, stringify } from './python-json.ts'
 
 /** What a signed value may unpack to, in bytes. */

@@ -1,5 +1,6 @@
 // What the engines know of the Django site: its keys, its cookie's name and age, and how it writes session data.
-import { createSigner, type Codec, type SessionStore } from '@coatcheck/core'
+import type { Codec, SessionStore } from '@coatcheck/core'
+import { createSigner } from '@coatcheck/core/signing'
 import { pythonJsonCodec } from './python-json.ts'
 import { seal, secretsOf, unseal, type DjangoKeys } from './signing.ts'
 

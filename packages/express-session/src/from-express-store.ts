@@ -10,7 +10,7 @@ import {
   type SessionRecord,
   type SessionStore,
   type StoreTraits,
-} from '@coatcheck/core'
+} from '@coatcheck/core/store'
 import { BROWSER_LENGTH_TTL, endOf, type StoredSession } from './session-data.ts'
 
 /** As much of an express-session store as is used. */

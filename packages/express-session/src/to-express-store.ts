@@ -8,7 +8,7 @@ import {
   SessionConflictError,
   SessionGoneError,
   type SessionStore,
-} from '@coatcheck/core'
+} from '@coatcheck/core/store'
 import { BROWSER_LENGTH_TTL, endOf, type StoredSession } from './session-data.ts'
 
 /** Options of {@link toExpressStore}. */

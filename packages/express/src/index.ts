@@ -2,13 +2,12 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import {
   createSessions,
-  keepSession,
-  type AdapterOptions,
   type Session,
   type SessionData,
   type Sessions,
   type SessionsOptions,
 } from '@coatcheck/core'
+import { keepSession, type AdapterOptions } from '@coatcheck/core/adapter'
 import { commitBeforeHeaders } from '@coatcheck/core/node'
 
 export { getSession } from '@coatcheck/core'

@@ -1,13 +1,6 @@
 // The adapter for Fastify 5: a plugin that opens in onRequest and commits in onSend, before the headers.
-import {
-  addSessionHeaders,
-  createSessions,
-  keepSession,
-  type AdapterOptions,
-  type Session,
-  type Sessions,
-  type SessionsOptions,
-} from '@coatcheck/core'
+import { createSessions, type Session, type Sessions, type SessionsOptions } from '@coatcheck/core'
+import { addSessionHeaders, keepSession, type AdapterOptions } from '@coatcheck/core/adapter'
 import type { FastifyPluginAsync, FastifyReply, FastifyRequest } from 'fastify'
 import fastifyPlugin from 'fastify-plugin'
 

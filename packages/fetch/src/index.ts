@@ -1,15 +1,13 @@
 // The adapter for standard handlers, Request -> Response: opens before the handler, commits before its response is returned.
 import {
-  addSessionHeaders,
   createSessions,
-  keepSession,
   SessionError,
-  type AdapterOptions,
   type Session,
   type SessionData,
   type Sessions,
   type SessionsOptions,
 } from '@coatcheck/core'
+import { addSessionHeaders, keepSession, type AdapterOptions } from '@coatcheck/core/adapter'
 
 export { getSession } from '@coatcheck/core'
 

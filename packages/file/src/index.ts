@@ -25,7 +25,7 @@ import {
   SessionUsageError,
   type SessionRecord,
   type SessionStore,
-} from '@coatcheck/core'
+} from '@coatcheck/core/store'
 import { createFileLock } from './lock.ts'
 
 /** Options of {@link fileStore}. */

@@ -3,7 +3,7 @@ import { randomUUID } from 'node:crypto'
 import { linkSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { hostname } from 'node:os'
 import { join } from 'node:path'
-import { SessionStoreError } from '@coatcheck/core'
+import { SessionStoreError } from '@coatcheck/core/store'
 
 /** A lock is held for a fraction of a millisecond; one that is this old, in ms, belongs to nobody any more. */
 const STALE_AFTER = 10_000

@@ -1,15 +1,13 @@
 // The adapter for Hono: opens before the next handler, commits before the response is returned.
 import {
-  addSessionHeaders,
   createSessions,
-  keepSession,
   SessionError,
-  type AdapterOptions,
   type Session,
   type SessionData,
   type Sessions,
   type SessionsOptions,
 } from '@coatcheck/core'
+import { addSessionHeaders, keepSession, type AdapterOptions } from '@coatcheck/core/adapter'
 import type { Context, MiddlewareHandler } from 'hono'
 
 export { getSession } from '@coatcheck/core'

@@ -1,13 +1,12 @@
 // The adapter for Koa 3 and 2: opens before the next middleware, commits before the headers.
 import {
   createSessions,
-  keepSession,
-  type AdapterOptions,
   type Session,
   type SessionData,
   type Sessions,
   type SessionsOptions,
 } from '@coatcheck/core'
+import { keepSession, type AdapterOptions } from '@coatcheck/core/adapter'
 import { commitBeforeHeaders } from '@coatcheck/core/node'
 import type { Context, Middleware } from 'koa'
 

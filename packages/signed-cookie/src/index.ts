@@ -2,13 +2,8 @@
 import { Buffer } from 'node:buffer'
 import { createCipheriv, createDecipheriv, hkdfSync, randomFillSync } from 'node:crypto'
 import { deflateSync, inflateSync } from 'node:zlib'
-import {
-  assertSecrets,
-  createSigner,
-  SessionGoneError,
-  type SessionRecord,
-  type SessionStore,
-} from '@coatcheck/core'
+import { assertSecrets, createSigner } from '@coatcheck/core/signing'
+import { SessionGoneError, type SessionRecord, type SessionStore } from '@coatcheck/core/store'
 
 /** Options of {@link signedCookieStore}. */
 export interface SignedCookieStoreOptions {

@@ -1,6 +1,6 @@
 // Section "expiry": a session ends when it should, to the millisecond, by every way to say so.
 import { strict as assert } from 'node:assert'
-import { MAX_EXPIRES_AT } from '@coatcheck/core'
+import { MAX_EXPIRES_AT } from '@coatcheck/core/store'
 import { ifStateless, section } from '../case.ts'
 import type { Browser, Context } from '../context.ts'
 

@@ -1,6 +1,6 @@
 // Section "random": random sequences of calls against the store and against a small model of what it should do.
 import { strict as assert } from 'node:assert'
-import { MAX_EXPIRES_AT } from '@coatcheck/core'
+import { MAX_EXPIRES_AT } from '@coatcheck/core/store'
 import fc from 'fast-check'
 import { ifStateless, section } from '../case.ts'
 import type { Context } from '../context.ts'
