@@ -1,8 +1,9 @@
 // The entry for adapter authors: what adapters' users may choose, and how a request's session is found again.
 import type { CookieOptions } from './cookie.ts'
 import { SessionUsageError } from './errors.ts'
+import type { SessionHeaders } from './headers.ts'
 import type { Session, SessionData } from './session.ts'
-import type { Sessions } from './sessions.ts'
+import type { CookieInfo, Sessions } from './sessions.ts'
 
 export { after, type Awaitable } from './awaitable.ts'
 export { assertCookieRules, MAX_COOKIE_BYTES } from './cookie.ts'
@@ -36,6 +37,22 @@ export function keepSession<D extends object>(
 ): void {
   const keeper = request as Keeper
   keeper[opened] = { property, sessions, session, before: keeper[opened] }
+}
+
+/**
+ * The headers for the answer to a commit that failed: the client must have the key of what `save()` stored before.
+ * @param info What the adapter tells of the cookie; where asking for it fails, the manager's own attributes are taken.
+ */
+export function headersAfterFailure<D extends object>(
+  sessions: Sessions<D>,
+  session: Session<D>,
+  info: () => CookieInfo,
+): SessionHeaders {
+  try {
+    return sessions.headers(session, info())
+  } catch {
+    return sessions.headers(session)
+  }
 }
 
 /**

@@ -24,3 +24,30 @@ export function attempt<T>(
     return recover(error)
   }
 }
+
+/** A piece of work in steps, each of which may have to wait: `const record = yield* wait(store.load(key))`. */
+export type Steps<T> = Generator<Awaitable<unknown>, T, any>
+
+/** Waits for a value, or has it at once. */
+export function* wait<T>(value: Awaitable<T>): Steps<T> {
+  return isPromise(value) ? yield value : value
+}
+
+/** Does the work: in this very turn as far as nothing has to be waited for. */
+export function run<T>(steps: Steps<T>): Awaitable<T> {
+  return goOn(steps, steps.next())
+}
+
+function goOn<T>(steps: Steps<T>, step: IteratorResult<Awaitable<unknown>, T>): Awaitable<T> {
+  while (!step.done) {
+    const { value } = step
+    if (isPromise(value)) {
+      return Promise.resolve(value).then(
+        (result) => goOn(steps, steps.next(result)),
+        (error) => goOn(steps, steps.throw(error)),
+      )
+    }
+    step = steps.next(value)
+  }
+  return step.value
+}

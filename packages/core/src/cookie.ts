@@ -37,6 +37,9 @@ export interface CookieOptions {
  */
 export const MAX_COOKIE_BYTES = 4096
 
+/** The longest age that a cookie of ours has, in seconds: until the year 9999. */
+const MAX_AGE = 253_402_300_800
+
 /** The session cookie of one manager. */
 export interface SessionCookie {
   /** The key in a Cookie header: empty if the cookie is forged or malformed, undefined if it is not there. */
@@ -47,6 +50,11 @@ export interface SessionCookie {
    * @throws SessionTooLargeError past 4096 bytes.
    */
   write(key: string, maxAge: number | undefined, secure: boolean): string
+  /**
+   * Throws what {@link write} would throw.
+   * @throws SessionTooLargeError past 4096 bytes.
+   */
+  assertFits(key: string, maxAge: number | undefined, secure: boolean): void
   /** The Set-Cookie line that deletes the cookie. */
   remove(secure: boolean): string
 }
@@ -102,10 +110,27 @@ export function sessionCookie(options: CookieOptions = {}): SessionCookie {
       value,
       secure: secure === 'auto' ? secureRequest : secure,
     })
+  /** A line with the longest key and age: where that fits, a plain key always does. */
+  const longest = () => line('k'.repeat(64), { maxAge: MAX_AGE }, true)
+  let fitsAnyKey = false
   try {
-    line('', {}, true)
+    fitsAnyKey = longest().length <= MAX_COOKIE_BYTES && !format
   } catch (error) {
     refuse(`cannot be written: ${(error as Error).message}`)
+  }
+  function write(key: string, maxAge: number | undefined, secureRequest: boolean): string {
+    const value = format ? format.write(key) : key
+    const text = line(value, maxAge === undefined ? {} : { maxAge }, secureRequest)
+    const bytes = Buffer.byteLength(text)
+    if (bytes > MAX_COOKIE_BYTES) {
+      throw new SessionTooLargeError(
+        `The session's cookie '${name}'`,
+        bytes,
+        MAX_COOKIE_BYTES,
+        'Browsers drop what is larger. Keep less in the session, or use an engine that stores it on the server.',
+      )
+    }
+    return text
   }
 
   return {
@@ -113,19 +138,9 @@ export function sessionCookie(options: CookieOptions = {}): SessionCookie {
       const value = header?.includes(name) ? parseCookie(header)[name] : undefined
       return format && value !== undefined ? (format.read(value) ?? '') : value
     },
-    write(key, maxAge, secureRequest) {
-      const value = format ? format.write(key) : key
-      const text = line(value, maxAge === undefined ? {} : { maxAge }, secureRequest)
-      const bytes = Buffer.byteLength(text)
-      if (bytes > MAX_COOKIE_BYTES) {
-        throw new SessionTooLargeError(
-          `The session's cookie '${name}'`,
-          bytes,
-          MAX_COOKIE_BYTES,
-          'Browsers drop what is larger. Keep less in the session, or use an engine that stores it on the server.',
-        )
-      }
-      return text
+    write,
+    assertFits(key, maxAge, secureRequest) {
+      if (!fitsAnyKey || key.length > 64) write(key, maxAge, secureRequest)
     },
     remove: (secureRequest) => line('', { maxAge: 0, expires: new Date(0) }, secureRequest),
   }

@@ -1,295 +1,408 @@
-// One request's working copy of a session: the data as loaded, the changes made to it, and how they go onto newer data.
+// One request's working copy of a session: the data, and what the request did to it since the store last had it.
 import type { Codec, Dictionary } from './codec.ts'
-
-/** A change that can be run again on a newer value; undefined removes the key. */
-export type Updater = (current: any) => unknown
-
-/**
- * What this request did to one key: its value in `data` counts, it is gone, or these functions ran on it. Each change is
- * an object of its own and never altered, so that one made during a save can be told from the one that is saved.
- */
-type Change =
-  | { readonly kind: 'set' }
-  | { readonly kind: 'delete' }
-  | { readonly kind: 'update'; readonly fns: readonly Updater[] }
+import { createKey } from './key.ts'
+import {
+  compose,
+  composeKey,
+  FLASH_KEY,
+  merge,
+  put,
+  readMarks,
+  runUpdaters,
+  writeMarks,
+  type Change,
+  type Changes,
+  type Updater,
+} from './merge.ts'
 
 /** When the session was created, in ms since the epoch; kept only where an absolute lifetime counts from it. */
-const CREATED = '_session_created'
-/** Names the keys that are there for the next request only. */
-const FLASH = '_session_flash'
+const CREATED_KEY = '_session_created'
+
+const NOTHING: ReadonlyMap<string, never> = new Map<string, never>()
+const UNCHANGED: Changes = { cleared: false, keys: NOTHING, faded: NOTHING, flashed: NOTHING }
+
+/** What the store has of a session. */
+export interface Kept {
+  /** As the store keeps it: what a save expects to find. */
+  readonly stored: string
+  /** The same, unsealed by the codec. */
+  readonly text: string
+  /** When the record ends, in ms since the epoch. */
+  readonly expiresAt: number
+}
+
+/** An object in the application's hands, and what it was when it got there, where that is not the base's value. */
+interface Held {
+  readonly value: object
+  was: string | undefined
+}
 
 export class Draft {
   readonly #codec: Codec
-  /** The text this draft started from. */
-  base: string | undefined
-  /** How the store kept that text, which is what a save expects to find. */
-  stored: string | undefined
+  /** What the store had when this draft was loaded or last saved. */
+  base: Kept | undefined
 
   #data: Dictionary = {}
-  /** The changes since the base. Never altered once it is `#settled`, but replaced. */
+  #cleared = false
   #changes: Map<string, Change> | undefined
-  /** Set if everything that was in the base is to go, whatever it is by now; a new object each time. */
-  #cleared: object | undefined
-  /** Which of the changes are on their way to the store. */
-  #settled:
-    | { changes: Map<string, Change> | undefined; cleared: object | undefined; text: string }
-    | undefined
-  /**
-   * Keys whose value is an object that the application holds and may change in place. The text beside a key is the
-   * value's encoding when it was handed out, where the base does not tell.
-   */
-  #handedOut: Map<string, string | undefined> | undefined
-  /** What this request flashes, for the next one to see. */
-  #flashed: Map<string, unknown> | undefined
-  /** Flashed by an earlier request, so this one is the last to see them. */
-  #fading: readonly string[] = []
+  #faded: ReadonlyMap<string, string> = NOTHING
+  #flashed: ReadonlyMap<string, string> = NOTHING
+  /** Flashed since the last save: the next request sees it, this one does not. */
+  #flashing: Map<string, unknown> | undefined
+  /** Flashed by an earlier request, with its marks: this one is the last to see it. */
+  #fading: ReadonlyMap<string, string> = NOTHING
+  /** Objects that the application holds and may change in place, by key: after a merge there may be an old and a new one. */
+  #held: Map<string, Held[]> | undefined
+  /** The base's data, decoded once to compare with and never handed out. */
+  #baseData: Dictionary | undefined
+  /** The snapshot that was merged into the base: the data is still as it was before that. */
+  #merged: Snapshot | undefined
 
-  /** @throws whatever the codec throws if `stored` is not of its making. */
-  constructor(codec: Codec, stored?: string) {
+  /** @throws whatever the codec throws if `kept` is not of its making. */
+  constructor(codec: Codec, kept?: Kept) {
     this.#codec = codec
-    if (stored === undefined) return
-    const text = this.#open(stored)
-    this.#data = codec.decode(text)
-    this.base = text
-    this.stored = stored
-    if (Object.hasOwn(this.#data, FLASH)) this.#fading = names(this.#data[FLASH])
+    if (kept === undefined) return
+    this.base = kept
+    this.#data = codec.decode(kept.text)
+    if (Object.hasOwn(this.#data, FLASH_KEY)) this.#fading = readMarks(this.#data)
   }
 
   /** When the session was created, in ms since the epoch, if that is kept. */
   get created(): number | undefined {
-    const created = Object.hasOwn(this.#data, CREATED) ? this.#data[CREATED] : undefined
-    return typeof created === 'number' ? created : undefined
-  }
-
-  /** Keeps `time` as the session's creation, unless another request was first. */
-  setCreated(time: number): void {
-    this.update(CREATED, (created: number = time) => created)
+    return createdIn(this.#current())
   }
 
   has(key: string): boolean {
-    return Object.hasOwn(this.#data, key)
+    return Object.hasOwn(this.#current(), key)
   }
 
   keys(): string[] {
-    return Object.keys(this.#data).filter((key) => key !== CREATED && key !== FLASH)
+    return Object.keys(this.#current())
   }
 
   get(key: string): unknown {
-    if (!Object.hasOwn(this.#data, key)) return undefined
-    const value = this.#data[key]
-    if (typeof value === 'object' && value !== null) this.#handOut(key, value)
+    const data = this.#current()
+    if (!Object.hasOwn(data, key)) return undefined
+    const value = data[key]
+    if (typeof value === 'object' && value !== null) this.#hold(key, value)
     return value
   }
 
   set(key: string, value: unknown): void {
-    put(this.#data, key, value)
-    this.#change(key, { kind: 'set' })
-    if (typeof value === 'object' && value !== null) this.#handOut(key, value)
+    const data = this.#current()
+    this.#held?.delete(key)
+    put(data, key, value)
+    this.#note(key, 'set')
+    if (typeof value === 'object' && value !== null) this.#hold(key, value)
   }
 
   delete(key: string): boolean {
-    if (!Object.hasOwn(this.#data, key)) return false
-    delete this.#data[key]
-    this.#change(key, { kind: 'delete' })
+    const data = this.#current()
+    if (!Object.hasOwn(data, key)) return false
+    this.#held?.delete(key)
+    delete data[key]
+    this.#note(key, 'delete')
     return true
   }
 
-  update(key: string, fn: Updater): void {
-    const earlier = this.#changes?.get(key)
-    const updates = earlier?.kind === 'update' ? earlier.fns : []
-    const mine = earlier ? updates.length === 0 : this.#isChangedInPlace(key)
-    run(this.#data, key, [fn])
+  update(key: string, updater: Updater): void {
+    const data = this.#current()
+    const ownValue = this.#isChangedInPlace(key)
+    runUpdaters(data, key, [updater])
     // On a value of this request's own there is nothing newer to run the function on.
-    this.#change(key, mine ? { kind: 'set' } : { kind: 'update', fns: [...updates, fn] })
-    if (!mine && this.#handedOut?.has(key)) this.#handedOut.set(key, this.#encodeOne(key))
+    this.#note(key, ownValue ? 'set' : [updater])
+    if (this.#held?.delete(key)) this.get(key)
   }
 
   /** Puts a value where the next request finds it and the one after does not. */
   flash(key: string, value: unknown): void {
-    this.#flashed ??= new Map()
-    this.#flashed.set(key, value)
+    this.#flashing ??= new Map()
+    this.#flashing.set(key, value)
   }
 
   clear(): void {
     const { created } = this
     this.#data = {}
-    this.#changes = this.#handedOut = this.#flashed = undefined
-    this.#fading = []
-    this.#cleared = {}
-    if (created !== undefined) this.setCreated(created)
+    this.#changes = this.#held = this.#flashing = undefined
+    this.#fading = this.#faded = this.#flashed = NOTHING
+    this.#cleared = true
+    if (created !== undefined) this.#setCreated(created)
   }
 
   /** Whether everything that was there before this request is to go. */
   get isCleared(): boolean {
-    return this.#cleared !== undefined
+    return this.#cleared
   }
 
   get isEmpty(): boolean {
-    for (const key in this.#data) if (key !== CREATED && key !== FLASH) return false
-    return !this.#flashed?.size
+    return !this.#flashing?.size && isEmptyData(this.#current())
   }
 
-  /** Whether anything was changed, by a method or in place. */
+  /** Whether anything was changed since the last save, by a method or in place. */
   get isChanged(): boolean {
-    if (this.isMarkedChanged || this.#flashed?.size) return true
-    for (const key of this.#handedOut?.keys() ?? []) if (this.#isChangedInPlace(key)) return true
-    return false
-  }
-
-  /** Whether a method changed anything; after `settle`, in-place changes count too. */
-  get isMarkedChanged(): boolean {
-    return this.isCleared || !!this.#changes?.size
+    if (this.#isMarkedChanged || this.#flashing?.size) return true
+    if (!this.#held?.size) return false
+    this.#current()
+    for (const [key, { value, was }] of this.#allHeld()) {
+      if (was !== undefined && was !== this.#encodeOne(key, value)) return true
+    }
+    return this.base !== undefined && this.#encode() !== this.base.text
   }
 
   /**
-   * Gets ready for a save: what was flashed to this request goes, if it looked (`accessed`); what it flashes comes;
-   * in-place changes are found. Returns the text to store; `saved` is to follow once it is.
+   * What is to be stored now, and what was done to get there. The draft goes on from here: `saved` is to follow once it is
+   * stored, or `restore`.
+   * @param accessed Whether the request looked at its session: then what was flashed to it goes.
+   * @param createdAt Kept as the session's creation, in ms since the epoch, if none is kept yet.
    */
-  settle(accessed: boolean): string {
-    if (accessed && this.#fading.length > 0) {
-      const faded = this.#fading
-      this.#fading = []
-      for (const key of faded) if (!this.#changes?.has(key)) this.delete(key)
-      this.update(FLASH, (list) => listOf(names(list).filter((key) => !faded.includes(key))))
+  take(accessed: boolean, createdAt: number | undefined): Snapshot {
+    const data = this.#current()
+    this.#takeOver()
+    if (createdAt !== undefined && !this.isEmpty && createdIn(data) === undefined) {
+      this.#setCreated(createdAt)
     }
-    if (this.#flashed) {
-      const keys = [...this.#flashed.keys()]
-      for (const [key, value] of this.#flashed) this.set(key, value)
-      this.#flashed = undefined
-      this.update(FLASH, (list) => listOf([...new Set([...names(list), ...keys])]))
-    }
-    let text = this.base
-    if (text === undefined || this.isMarkedChanged || this.#handedOut?.size) {
-      text = this.#codec.encode(this.#data, this.#suspects())
-      if (text !== this.base) this.#markInPlaceChanges()
-    }
-    this.#settled = { changes: this.#changes, cleared: this.#cleared, text }
-    return text
-  }
-
-  /** The text as the store is to keep it. */
-  seal(text: string): string {
-    return this.#codec.seal ? this.#codec.seal(text) : text
-  }
-
-  #open(stored: string): string {
-    return this.#codec.open ? this.#codec.open(stored) : stored
+    if (accessed && this.#fading.size > 0) this.#fade(data)
+    if (this.#flashing) this.#putFlashing(data)
+    const { base } = this
+    const marked = this.#isMarkedChanged
+    const text = base === undefined || marked || this.#held?.size ? this.#encode() : base.text
+    const changes = marked ? this.#changesSoFar() : UNCHANGED
+    const snapshot = new Snapshot(this.#codec, base, text, changes, this.#heldKeys())
+    this.#cleared = false
+    this.#changes = undefined
+    this.#faded = this.#flashed = NOTHING
+    return snapshot
   }
 
   /**
-   * What `settle` returned is stored as `stored`, or, if that is undefined, removed: the draft starts from there. Changes
-   * made in between stay changes, and what the application holds it may go on changing.
+   * What was taken is stored: the draft starts from `kept`, or from nothing if the session was removed. Changes made in
+   * between stay changes, and what the application holds it may go on changing.
    */
-  saved(stored: string | undefined): void {
-    const { changes, cleared, text } = this.#settled!
-    this.base = stored === undefined ? undefined : text
-    this.stored = stored
-    if (this.#changes === changes) this.#changes = undefined
-    else {
-      for (const [key, saved] of changes ?? []) {
-        const now = this.#changes?.get(key)
-        if (now === saved) this.#changes!.delete(key)
-        else if (now?.kind === 'update' && saved.kind === 'update') {
-          this.#changes!.set(key, { kind: 'update', fns: now.fns.slice(saved.fns.length) })
-        }
+  saved(snapshot: Snapshot, kept: Kept | undefined): void {
+    this.base = kept
+    this.#baseData = undefined
+    if (kept !== undefined && kept.text !== snapshot.text) {
+      this.#merged = snapshot
+      return
+    }
+    for (const [key, held] of this.#allHeld()) {
+      if (this.#data[key] === held.value && !this.#changes?.has(key)) held.was = undefined
+    }
+  }
+
+  /** What was taken is not stored: its changes are to be made again, with those that came after. */
+  restore({ changes }: Snapshot): void {
+    if (changes === UNCHANGED) return
+    const all = compose(changes, this.#changesSoFar())
+    this.#cleared = all.cleared
+    this.#changes = new Map(all.keys)
+    this.#faded = all.faded
+    this.#flashed = all.flashed
+  }
+
+  get #isMarkedChanged(): boolean {
+    const changed = this.#changes?.size ?? 0
+    return this.#cleared || changed + this.#faded.size + this.#flashed.size > 0
+  }
+
+  #changesSoFar(): Changes {
+    return {
+      cleared: this.#cleared,
+      keys: this.#changes ?? NOTHING,
+      faded: this.#faded,
+      flashed: this.#flashed,
+    }
+  }
+
+  /** The data; after a save that was merged, what that made of it, with what the request did and holds since. */
+  #current(): Dictionary {
+    const snapshot = this.#merged
+    if (snapshot === undefined) return this.#data
+    const before = this.#data
+    const saved = this.#codec.decode(snapshot.text)
+    const newest = this.#codec.decode(this.base!.text)
+    for (const [key, held] of this.#allHeld()) {
+      held.was ??= this.#encodeIn(saved, key)
+      // What another request has not changed stays the object that the application has.
+      if (before[key] === held.value && held.was === this.#encodeIn(newest, key)) {
+        put(newest, key, held.value)
       }
     }
-    if (this.#cleared === cleared) this.#cleared = undefined
-    for (const key of this.#handedOut?.keys() ?? []) this.#handedOut!.set(key, undefined)
+    this.#data = merge(this.#changesSoFar(), before, newest)
+    this.#merged = undefined
+    return this.#data
   }
 
-  /**
-   * Puts this request's changes, key by key, onto newer data, which becomes the new base.
-   * @throws whatever the codec throws if `stored` is not of its making.
-   */
-  rebase(stored: string): void {
-    const text = this.#open(stored)
-    const newest = this.#codec.decode(text)
-    const mine = this.#data
-    this.base = text
-    this.stored = stored
-    this.#data = this.isCleared ? {} : newest
-    for (const [key, change] of this.#changes ?? []) {
-      if (change.kind === 'delete') delete this.#data[key]
-      else if (change.kind === 'set') put(this.#data, key, mine[key])
-      else {
-        run(this.#data, key, change.fns)
-        if (this.#handedOut?.has(key)) this.#handedOut.set(key, this.#encodeOne(key))
-      }
+  /** An object that the application held from before a merge, and has changed since, is its value of that key now. */
+  #takeOver(): void {
+    for (const [key, { value, was }] of this.#allHeld()) {
+      if (was === undefined || was === this.#encodeOne(key, value)) continue
+      put(this.#data, key, value)
+      this.#note(key, 'set')
     }
   }
 
-  #change(key: string, change: Change): void {
-    if (!this.#changes) this.#changes = new Map()
-    else if (this.#changes === this.#settled?.changes) this.#changes = new Map(this.#changes)
-    this.#changes.set(key, change)
-  }
-
-  #handOut(key: string, value: object): void {
-    this.#handedOut ??= new Map()
-    if (this.#handedOut.has(key)) return
-    const updated = this.#changes?.get(key)?.kind === 'update'
-    this.#handedOut.set(key, updated ? this.#encodeOne(key, value) : undefined)
-  }
-
-  #markInPlaceChanges(): void {
-    for (const key of this.#handedOut?.keys() ?? []) {
-      if (this.#isChangedInPlace(key)) this.#change(key, { kind: 'set' })
+  #fade(data: Dictionary): void {
+    const marks = readMarks(data)
+    for (const key of this.#fading.keys()) {
+      marks.delete(key)
+      if (this.#changes?.has(key)) continue
+      this.#held?.delete(key)
+      delete data[key]
     }
+    writeMarks(data, marks)
+    this.#faded = new Map([...this.#faded, ...this.#fading])
+    this.#fading = NOTHING
   }
 
-  /** Whether a value that the application holds is no longer what it was when it was handed out. */
+  #putFlashing(data: Dictionary): void {
+    const marks = readMarks(data)
+    const flashed = new Map(this.#flashed)
+    for (const [key, value] of this.#flashing!) {
+      // Each flash has a mark of its own, so that a request that saw an earlier one takes only that away.
+      const mark = createKey().slice(0, 8)
+      this.#held?.delete(key)
+      put(data, key, value)
+      marks.set(key, mark)
+      flashed.set(key, mark)
+      if (typeof value === 'object' && value !== null) this.#hold(key, value)
+    }
+    writeMarks(data, marks)
+    this.#flashed = flashed
+    this.#flashing = undefined
+  }
+
+  /** Keeps `time` as the session's creation, unless another request was first. */
+  #setCreated(time: number): void {
+    this.update(CREATED_KEY, (created: number = time) => created)
+  }
+
+  #note(key: string, change: Change): void {
+    this.#changes ??= new Map()
+    this.#changes.set(key, composeKey(this.#changes.get(key), change))
+  }
+
+  #hold(key: string, value: object): void {
+    this.#held ??= new Map()
+    const held = this.#held.get(key)
+    if (held?.some((one) => one.value === value)) return
+    // What an update function made is compared with itself: it runs again on newer data, and that is no change in place.
+    const was =
+      typeof this.#changes?.get(key) === 'object' ? this.#encodeOne(key, value) : undefined
+    if (held) held.push({ value, was })
+    else this.#held.set(key, [{ value, was }])
+  }
+
+  *#allHeld(): Iterable<[key: string, held: Held]> {
+    for (const [key, all] of this.#held ?? []) for (const held of all) yield [key, held]
+  }
+
+  #heldKeys(): string[] {
+    return this.#held ? [...this.#held.keys()] : []
+  }
+
   #isChangedInPlace(key: string): boolean {
-    if (!this.#handedOut?.has(key) || !Object.hasOwn(this.#data, key)) return false
-    const change = this.#changes?.get(key)
-    if (change && change.kind !== 'update') return false
-    const before = this.#handedOut.get(key) ?? this.#encodeBase(key)
-    return before !== this.#encodeOne(key)
+    return (this.#held?.get(key) ?? []).some(({ value, was }) => {
+      const before = was ?? this.#encodeIn(this.#decodedBase(), key)
+      return before !== this.#encodeOne(key, value)
+    })
   }
 
-  #encodeBase(key: string): string | undefined {
-    if (this.base === undefined) return undefined
-    const data = this.#codec.decode(this.base)
+  #decodedBase(): Dictionary {
+    this.#baseData ??= this.base === undefined ? {} : this.#codec.decode(this.base.text)
+    return this.#baseData
+  }
+
+  /** The data as text, checked where the application had a hand in it. */
+  #encode(): string {
+    const suspects = [
+      ...this.#heldKeys(),
+      ...(this.#changes?.keys() ?? []),
+      ...this.#flashed.keys(),
+    ]
+    return this.#codec.encode(this.#data, suspects)
+  }
+
+  #encodeIn(data: Dictionary, key: string): string | undefined {
     return Object.hasOwn(data, key) ? this.#encodeOne(key, data[key]) : undefined
   }
 
-  #encodeOne(key: string, value: unknown = this.#data[key]): string {
-    const one: Dictionary = {}
-    put(one, key, value)
-    return this.#codec.encode(one, [key])
-  }
-
-  /** The keys whose values the application had in its hands. */
-  #suspects(): string[] {
-    return [...(this.#handedOut?.keys() ?? []), ...(this.#changes?.keys() ?? [])]
+  #encodeOne(key: string, value: unknown): string {
+    return encodeOne(this.#codec, key, value)
   }
 }
 
-/** Defines an own property, even where a plain assignment would hit a setter such as `__proto__`. */
-function put(data: Dictionary, key: string, value: unknown): void {
-  if (key in data && !Object.hasOwn(data, key)) {
-    Object.defineProperty(data, key, {
-      value,
-      configurable: true,
-      enumerable: true,
-      writable: true,
-    })
-  } else data[key] = value
+/** A draft at one moment: the text to store, and what was done to get there, so that it can be done to newer data. */
+export class Snapshot {
+  readonly #codec: Codec
+  readonly #held: readonly string[]
+
+  /** What the changes were made on; undefined for a session that the store does not have. */
+  readonly base: Kept | undefined
+  /** All of the data. */
+  readonly text: string
+  /** What methods changed. What was changed in place shows in the text alone. */
+  readonly changes: Changes
+
+  constructor(
+    codec: Codec,
+    base: Kept | undefined,
+    text: string,
+    changes: Changes,
+    held: readonly string[],
+  ) {
+    this.#codec = codec
+    this.base = base
+    this.text = text
+    this.changes = changes
+    this.#held = held
+  }
+
+  /** Whether the request changed anything: a value set anew to what it was counts. */
+  get isChanged(): boolean {
+    if (this.changes !== UNCHANGED) return true
+    return this.base !== undefined && this.text !== this.base.text
+  }
+
+  /**
+   * The newest data with this request's changes, those in place too. Its values are this call's own: the functions of other
+   * requests may change them.
+   */
+  onto(newest: Dictionary): Dictionary {
+    const mine = this.#codec.decode(this.text)
+    const keys = new Map(this.changes.keys)
+    for (const key of this.#changedInPlace(mine)) keys.set(key, 'set')
+    return merge({ ...this.changes, keys }, mine, newest)
+  }
+
+  #changedInPlace(mine: Dictionary): string[] {
+    if (this.#held.length === 0 || this.base === undefined) return []
+    const before = this.#codec.decode(this.base.text)
+    const encoded = (data: Dictionary, key: string) =>
+      Object.hasOwn(data, key) ? encodeOne(this.#codec, key, data[key]) : undefined
+    return this.#held.filter(
+      (key) =>
+        !this.changes.keys.has(key) &&
+        !this.changes.flashed.has(key) &&
+        encoded(before, key) !== encoded(mine, key),
+    )
+  }
 }
 
-/** Replaces a value by what the functions make of it, one after the other. */
-function run(data: Dictionary, key: string, fns: readonly Updater[]): void {
-  let value = Object.hasOwn(data, key) ? data[key] : undefined
-  for (const fn of fns) value = fn(value)
-  if (value === undefined) delete data[key]
-  else put(data, key, value)
+/** Whether data holds nothing of the application's. */
+export function isEmptyData(data: Dictionary): boolean {
+  for (const key in data) if (key !== CREATED_KEY && key !== FLASH_KEY) return false
+  return true
 }
 
-function names(list: unknown): string[] {
-  return Array.isArray(list) ? list.filter((name) => typeof name === 'string') : []
+/** When the session was created, in ms since the epoch, if its data tells. */
+export function createdIn(data: Dictionary): number | undefined {
+  const created = Object.hasOwn(data, CREATED_KEY) ? data[CREATED_KEY] : undefined
+  return typeof created === 'number' ? created : undefined
 }
 
-/** A list that is kept only while there is something in it. */
-function listOf(keys: string[]): string[] | undefined {
-  return keys.length > 0 ? keys : undefined
+function encodeOne(codec: Codec, key: string, value: unknown): string {
+  const one: Dictionary = {}
+  put(one, key, value)
+  return codec.encode(one, [key])
 }

@@ -24,6 +24,7 @@ export { hashKeys } from './hash-keys.ts'
 export { Session, type Fields, type KeyOf, type SessionData, type ValueOf } from './session.ts'
 export {
   createSessions,
+  type CookieInfo,
   type ResponseInfo,
   type Sessions,
   type SessionsOptions,

@@ -1,9 +1,10 @@
 // What adapters for node:http share: a response is held back until its session is stored and its cookie is set.
 import type { OutgoingHttpHeader, OutgoingHttpHeaders, ServerResponse } from 'node:http'
 import { after } from './awaitable.ts'
+import { headersAfterFailure } from './adapter.ts'
 import { addSessionHeaders } from './headers.ts'
 import type { Session } from './session.ts'
-import type { ResponseInfo, Sessions } from './sessions.ts'
+import type { CookieInfo, Sessions } from './sessions.ts'
 
 /**
  * Commits a session when the response is about to send its headers, whichever way the handler answers. Until it is stored
@@ -15,23 +16,22 @@ export function commitBeforeHeaders<D extends object>(
   sessions: Sessions<D>,
   session: Session<D>,
   response: ServerResponse,
-  info: () => Omit<ResponseInfo, 'status'>,
+  info: () => CookieInfo,
   fail: (error: unknown) => void,
 ): void {
+  const target = {
+    get: (name: string) => response.getHeader(name)?.toString(),
+    set: (name: string, value: string) => void response.setHeader(name, value),
+    append: (name: string, value: string) => void response.appendHeader(name, value),
+  }
   beforeHeaders(
     response,
     () =>
       after(sessions.commit(session, { ...info(), status: response.statusCode }), (headers) =>
-        addSessionHeaders(
-          {
-            get: (name) => response.getHeader(name)?.toString(),
-            set: (name, value) => void response.setHeader(name, value),
-            append: (name, value) => void response.appendHeader(name, value),
-          },
-          headers,
-        ),
+        addSessionHeaders(target, headers),
       ),
     fail,
+    () => addSessionHeaders(target, headersAfterFailure(sessions, session, info)),
   )
 }
 
@@ -51,16 +51,18 @@ const BODY_HEADERS = [
 
 /**
  * Runs `task` once, when the response is about to send its headers. Where it takes time, everything the handler sends
- * is held back, in order, until it is done. Where it fails, what was held is dropped and `fail` answers instead.
+ * is held back, in order, until it is done. Where it fails, what was held is dropped and `fail` answers instead;
+ * `afterFailure` adds to the headers of that answer.
  */
 function beforeHeaders(
   response: ServerResponse,
   task: () => void | Promise<void>,
   fail: (error: unknown) => void,
+  afterFailure: () => void,
 ): void {
   const { writeHead, write, end, flushHeaders } = response
   /** 'failing': `fail` is about to run. The handler does not know yet, and what it still sends is dropped. */
-  let phase: 'before' | 'held' | 'passed' | 'failing' | 'failed' = 'before'
+  let phase: 'before' | 'held' | 'passed' | 'failing' | 'failed' | 'answered' = 'before'
   let held: (() => unknown)[] = []
 
   function begin(): void {
@@ -113,13 +115,17 @@ function beforeHeaders(
   /** Calls `send` now or when the task is done; returns what it returned, or `meanwhile`. */
   function pass<T>(send: () => T, meanwhile: T): T {
     if (phase === 'before') begin()
-    if (phase === 'passed' || (phase === 'failed' && !response.writableEnded)) return send()
+    if (phase === 'failed') {
+      phase = 'answered'
+      afterFailure()
+    }
+    if (phase === 'passed' || (phase === 'answered' && !response.writableEnded)) return send()
     if (phase === 'held') held.push(send)
     return meanwhile
   }
 
   response.writeHead = ((status: number, ...rest: unknown[]) => {
-    if (phase === 'passed' || phase === 'failed') {
+    if (phase === 'passed' || phase === 'answered') {
       return (writeHead as Function).call(response, status, ...rest)
     }
     if (phase === 'held') throw headersSent()

@@ -172,10 +172,14 @@ test.each([Number.NaN, Infinity, new Date(Number.NaN), '60', undefined])(
 )
 
 test('an expiry that the data does not hold properly counts as none', async () => {
-  await visitor((session) => {
-    session.set('_session_expiry', 'soon')
-    expect(session.getExpiryAge()).toBe(1_209_600)
+  const store = mapStore({ now })
+  await store.create('k'.repeat(32), {
+    data: '{"a":1,"_session_expiry":"soon"}',
+    expiresAt: now() + 1000,
   })
+  const session = await createSessions<Any>({ store, now }).open(`sessionid=${'k'.repeat(32)}`)
+  expect(session.getExpiryAge()).toBe(1_209_600)
+  expect([...session]).toEqual([['a', 1]])
 })
 
 test('flash: there for the next request that looks, and for no other', async () => {

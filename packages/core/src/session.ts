@@ -2,7 +2,8 @@
 import type { Draft } from './draft.ts'
 import { SessionEncodeError, SessionUsageError } from './errors.ts'
 import { warnDeveloper } from './events.ts'
-import { endsWithBrowser, expiresAt, EXPIRY_KEY, type ExpirySettings } from './expiry.ts'
+import { endsWithBrowser, expiresAt, EXPIRY_KEY } from './expiry.ts'
+import { condemn, type SessionState } from './standing.ts'
 
 /**
  * The fields of your sessions. Augment it once, and every session is typed:
@@ -24,36 +25,11 @@ export type KeyOf<D> = keyof Fields<D> & string
 export type ValueOf<D, K extends KeyOf<D>> = NonNullableField<Fields<D>, K>
 type NonNullableField<F, K extends keyof F> = Exclude<F[K], undefined>
 
-/** What the manager keeps of a session besides its data. Not part of the public interface. */
-export interface SessionState {
-  readonly settings: ExpirySettings
-  readonly now: () => number
-  /** The manager's part of `save()`. */
-  readonly save: () => Promise<void>
-  /** Asks the store, or says why it cannot be asked now; undefined once the session is loaded. */
-  pending: (() => void) | undefined
-  draft: Draft
-  /** Makes an empty draft. */
-  readonly blank: () => Draft
-  /** The key under which the store has the session. */
-  key: string | undefined
-  /** When the stored record ends, in ms since the epoch. */
-  expiresAt: number | undefined
-  /** A key that `flush` left behind, to be removed from the store. */
-  flushed: string | undefined
-  /** The session gets a new key at the next save. */
-  cycled: boolean
-  accessed: boolean
-  /** What the application said of `modified`; undefined: look at the changes. */
-  modified: boolean | undefined
-  /** The response's headers are out, so no cookie can be sent any more. */
-  sent: boolean
-  /** The writes of this session that are under way. */
-  queue: Promise<void> | undefined
-}
-
 /** Gives the manager a session's state. Not part of the public interface. */
 export let stateOf: (session: Session<any>) => SessionState
+
+/** How the names of the session's own bookkeeping begin: none of them is the application's. */
+const BOOKKEEPING = '_session_'
 
 const TEST_COOKIE = 'testcookie'
 const TEST_COOKIE_VALUE = 'worked'
@@ -87,8 +63,8 @@ export class Session<D extends object = SessionData> implements Iterable<[KeyOf<
    * not stored yet. After `cycleKey()` it is the old key until the session is saved.
    */
   get key(): string | undefined {
-    this.#state.pending?.()
-    return this.#state.key
+    const { standing } = this.#loaded()
+    return standing.is === 'stored' ? standing.key : undefined
   }
 
   /** Whether this request has looked at the session or changed it. */
@@ -98,9 +74,9 @@ export class Session<D extends object = SessionData> implements Iterable<[KeyOf<
 
   /** Whether this request has changed the session, by a method or in place. Set it to force or to prevent a save. */
   get modified(): boolean {
-    const { modified, pending, draft, cycled, flushed } = this.#state
-    if (pending) return false
-    return modified ?? (draft.isChanged || cycled || flushed !== undefined)
+    const { modified, standing, draft, cycled, condemned, doubt } = this.#state
+    if (standing.is === 'unloaded') return false
+    return modified ?? (draft.isChanged || cycled || condemned.length > 0 || doubt !== undefined)
   }
 
   set modified(modified: boolean) {
@@ -113,14 +89,16 @@ export class Session<D extends object = SessionData> implements Iterable<[KeyOf<
   get<K extends KeyOf<D>>(key: K, fallback: ValueOf<D, K>): ValueOf<D, K>
   get(key: string, fallback?: unknown): unknown {
     const draft = this.#draft()
-    return draft.has(key) ? draft.get(key) : fallback
+    return this.#shows(key) && draft.has(key) ? draft.get(key) : fallback
   }
 
   /**
    * Puts `value` under `key`.
-   * @throws SessionEncodeError, here or at the save, for a value that JSON cannot carry back.
+   * @throws SessionEncodeError, here or at the save, for a value that JSON cannot carry back; SessionUsageError for a key
+   * that begins with `_session_`, which is the session's own bookkeeping.
    */
   set<K extends KeyOf<D>>(key: K, value: ValueOf<D, K>): this {
+    assertOwn(key)
     assertValue(key, value)
     this.#change().set(key, value)
     return this
@@ -128,19 +106,22 @@ export class Session<D extends object = SessionData> implements Iterable<[KeyOf<
 
   /** Whether there is a value under `key`. */
   has(key: KeyOf<D>): boolean {
-    return this.#draft().has(key)
+    const draft = this.#draft()
+    return this.#shows(key) && draft.has(key)
   }
 
   /** Removes `key`; returns whether it was there. */
   delete(key: KeyOf<D>): boolean {
-    return this.#draft().has(key) && this.#change().delete(key)
+    assertOwn(key)
+    return this.#take().has(key) && this.#change().delete(key)
   }
 
   /** Removes `key` and returns its value; `fallback` (default undefined) if there is none. */
   pop<K extends KeyOf<D>>(key: K): ValueOf<D, K> | undefined
   pop<K extends KeyOf<D>>(key: K, fallback: ValueOf<D, K>): ValueOf<D, K>
   pop(key: string, fallback?: unknown): unknown {
-    const draft = this.#draft()
+    assertOwn(key)
+    const draft = this.#take()
     if (!draft.has(key)) return fallback
     const value = draft.get(key)
     this.#change().delete(key)
@@ -167,6 +148,7 @@ export class Session<D extends object = SessionData> implements Iterable<[KeyOf<
   ): this
   update(target: string | object, fn?: (current: any) => unknown): this {
     if (typeof target === 'string') {
+      assertOwn(target)
       this.#change().update(target, (current) => {
         const value = fn!(current)
         assertValue(target, value)
@@ -174,7 +156,10 @@ export class Session<D extends object = SessionData> implements Iterable<[KeyOf<
       })
     } else {
       const entries = Object.entries(target)
-      for (const [key, value] of entries) assertValue(key, value)
+      for (const [key, value] of entries) {
+        assertOwn(key)
+        assertValue(key, value)
+      }
       const draft = this.#change()
       for (const [key, value] of entries) draft.set(key, value)
     }
@@ -183,7 +168,7 @@ export class Session<D extends object = SessionData> implements Iterable<[KeyOf<
 
   /** The keys, in order. */
   keys(): IterableIterator<KeyOf<D>> {
-    return this.#draft().keys().values() as IterableIterator<KeyOf<D>>
+    return this.#keys().values() as IterableIterator<KeyOf<D>>
   }
 
   /** The values, in the order of the keys. */
@@ -194,7 +179,7 @@ export class Session<D extends object = SessionData> implements Iterable<[KeyOf<
   /** Pairs of key and value, in order. */
   *entries(): IterableIterator<[KeyOf<D>, Fields<D>[KeyOf<D>]]> {
     const draft = this.#draft()
-    for (const key of draft.keys()) yield [key, draft.get(key)] as [KeyOf<D>, Fields<D>[KeyOf<D>]]
+    for (const key of this.#keys()) yield [key, draft.get(key)] as [KeyOf<D>, Fields<D>[KeyOf<D>]]
   }
 
   /** The same as {@link entries}. */
@@ -204,22 +189,20 @@ export class Session<D extends object = SessionData> implements Iterable<[KeyOf<
 
   /** How many keys there are. */
   get size(): number {
-    return this.#draft().keys().length
+    return this.#keys().length
   }
 
   /** Removes every key. A session that is empty when the request ends is removed, with its cookie. */
   clear(): void {
-    this.#change().clear()
+    this.#change()
+    if (this.#state.standing.is === 'unreadable') condemn(this.#state)
+    this.#state.draft.clear()
   }
 
   /** Ends the session: its data is gone, its key is dead, its cookie is deleted. What is set afterwards is a new session. */
   flush(): void {
     this.#change()
-    const state = this.#state
-    if (state.key !== undefined) state.flushed ??= state.key
-    state.key = state.expiresAt = undefined
-    state.cycled = false
-    state.draft = state.blank()
+    condemn(this.#state)
   }
 
   /** Gives the session a new key and keeps its data; the old key is dead. Call it when a user logs in. */
@@ -228,7 +211,7 @@ export class Session<D extends object = SessionData> implements Iterable<[KeyOf<
     this.#state.cycled = true
   }
 
-  /** Whether the session holds no data. */
+  /** Whether the session holds no data; an expiry that it was given counts as data, as in Django. */
   isEmpty(): boolean {
     return this.#draft().isEmpty
   }
@@ -254,18 +237,18 @@ export class Session<D extends object = SessionData> implements Iterable<[KeyOf<
 
   /** The seconds from now until this session would end if it were saved now. */
   getExpiryAge(): number {
-    const now = this.#state.now()
+    const now = this.#state.manager.now()
     return Math.floor((this.#expiresAt(now) - now) / 1000)
   }
 
   /** When this session would end if it were saved now. */
   getExpiryDate(): Date {
-    return new Date(this.#expiresAt(this.#state.now()))
+    return new Date(this.#expiresAt(this.#state.manager.now()))
   }
 
   /** Whether the session's cookie ends with the browser. */
   getExpireAtBrowserClose(): boolean {
-    return endsWithBrowser(this.#draft().get(EXPIRY_KEY), this.#state.settings)
+    return endsWithBrowser(this.#draft().get(EXPIRY_KEY), this.#state.manager.settings)
   }
 
   /** Sets a value that the next request can look for, to learn whether the browser keeps cookies. */
@@ -289,6 +272,7 @@ export class Session<D extends object = SessionData> implements Iterable<[KeyOf<
    * @throws SessionEncodeError, here or at the save, for a value that JSON cannot carry back.
    */
   flash<K extends KeyOf<D>>(key: K, value: ValueOf<D, K>): void {
+    assertOwn(key)
     assertValue(key, value)
     this.#change().flash(key, value)
   }
@@ -301,17 +285,22 @@ export class Session<D extends object = SessionData> implements Iterable<[KeyOf<
    * client would need a cookie that can no longer be sent.
    */
   save(): Promise<void> {
-    return this.#state.save()
+    return this.#state.manager.save(this.#state)
   }
 
   #expiresAt(now: number): number {
     const draft = this.#draft()
-    return expiresAt(draft.get(EXPIRY_KEY), this.#state.settings, draft.created, now)
+    return expiresAt(draft.get(EXPIRY_KEY), this.#state.manager.settings, draft.created, now)
+  }
+
+  #loaded(): SessionState {
+    const state = this.#state
+    if (state.standing.is === 'unloaded') state.manager.load(state)
+    return state
   }
 
   #draft(): Draft {
-    const state = this.#state
-    state.pending?.()
+    const state = this.#loaded()
     state.accessed = true
     if (state.sent) this.#warnIfUnsaved()
     return state.draft
@@ -324,13 +313,29 @@ export class Session<D extends object = SessionData> implements Iterable<[KeyOf<
     return draft
   }
 
+  /** For taking something out: where the session's content is not known, that cannot be done by finding nothing. */
+  #take(): Draft {
+    const draft = this.#draft()
+    this.#state.tookUnknown = true
+    return draft
+  }
+
+  #keys(): string[] {
+    const keys = this.#draft().keys()
+    return keys.some(isBookkeeping) ? keys.filter((key) => this.#shows(key)) : keys
+  }
+
+  #shows(key: string): boolean {
+    return !isBookkeeping(key) || this.#state.manager.shown.includes(key)
+  }
+
   /** A change after the headers is lost unless `save()` follows at once: looks a moment later whether it did. */
   #warnIfUnsaved(): void {
     if (this.#checking) return
     this.#checking = true
     setTimeout(() => {
       this.#checking = false
-      if (this.modified && !this.#state.queue) {
+      if (this.modified && !this.#state.line) {
         warnDeveloper(
           'CHANGED_AFTER_HEADERS',
           "The session was changed after the response's headers went out, and that change is not saved. Change it before the response starts, or call `await session.save()` right after the change.",
@@ -338,6 +343,17 @@ export class Session<D extends object = SessionData> implements Iterable<[KeyOf<
       }
     }, 0).unref?.()
   }
+}
+
+function isBookkeeping(key: unknown): boolean {
+  return typeof key === 'string' && key.startsWith(BOOKKEEPING)
+}
+
+function assertOwn(key: string): void {
+  if (!isBookkeeping(key)) return
+  throw new SessionUsageError(
+    `'${key}' cannot be changed: names that begin with '${BOOKKEEPING}' are the session's own bookkeeping. Take another name, or setExpiry().`,
+  )
 }
 
 /** Refuses at once what no codec could carry, so that the stack shows the line that set it. */

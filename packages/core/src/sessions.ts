@@ -1,16 +1,26 @@
 // The manager: opens a session before the handler, and after it writes what changed, once.
-import { after, attempt, type Awaitable } from './awaitable.ts'
+import { after, attempt, isPromise, type Awaitable } from './awaitable.ts'
 import { jsonCodec, type Codec } from './codec.ts'
 import { sessionCookie, type CookieOptions } from './cookie.ts'
 import { Draft } from './draft.ts'
-import { SessionGoneError, SessionStoreError, SessionUsageError } from './errors.ts'
+import { SessionStoreError, SessionUsageError } from './errors.ts'
 import { warn } from './events.ts'
-import { endsWithBrowser, EXPIRY_KEY, type ExpirySettings } from './expiry.ts'
+import type { ExpirySettings } from './expiry.ts'
 import type { SessionHeaders } from './headers.ts'
 import { isSessionKey } from './key.ts'
 import { Session, stateOf, type SessionData } from './session.ts'
+import {
+  isRetired,
+  NEW,
+  type CookieInfo,
+  type Manager,
+  type SessionState,
+  type Told,
+} from './standing.ts'
 import type { SessionRecord, SessionStore } from './store.ts'
-import { createWriter, MOVED, type ManagedState } from './writer.ts'
+import { createWriter } from './writer.ts'
+
+export type { CookieInfo } from './standing.ts'
 
 /** What {@link createSessions} takes; everything but the store has a default. */
 export interface SessionsOptions {
@@ -44,18 +54,19 @@ export interface SessionsOptions {
   readonly cookie?: CookieOptions
   /** How the data becomes text. Default: JSON. */
   readonly codec?: Codec
+  /**
+   * Names of the session's bookkeeping that `get`, `has` and `keys` show, though nothing can change them: Django shows
+   * `_session_expiry`. Default: none.
+   */
+  readonly shownBookkeeping?: readonly string[]
   /** The clock, in ms since the Unix epoch. Default `Date.now`. */
   readonly now?: () => number
 }
 
 /** What an adapter tells of the response it is about to start. */
-export interface ResponseInfo {
+export interface ResponseInfo extends CookieInfo {
   /** The HTTP status: nothing is saved from 500 on. Default 200. */
   readonly status?: number
-  /** Whether the request came over HTTPS, for `secure: 'auto'`. Default false. */
-  readonly secure?: boolean
-  /** The cookie's attributes, where this response's differ from the manager's. */
-  readonly cookie?: Omit<CookieOptions, 'name'> | undefined
 }
 
 /** The manager that {@link createSessions} returns. An adapter calls `open`, runs the handler, calls `commit`. */
@@ -65,17 +76,25 @@ export interface Sessions<D extends object = SessionData> {
   /**
    * The session that a request's Cookie header stands for: an empty one if there is no cookie, or the store does not
    * know its key. Forged and malformed cookies are empty sessions too, never errors.
+   * @param cookieInfo Asked for the cookie's attributes by `session.save()`, which must know before it writes whether the
+   * client can be given the cookie. Default: the manager's own.
    * @throws SessionStoreError if the backend fails.
    */
-  open(cookieHeader: string | undefined): Awaitable<Session<D>>
+  open(cookieHeader: string | undefined, cookieInfo?: () => CookieInfo): Awaitable<Session<D>>
   /** Loads a session that `lazy` has left unloaded. @throws SessionStoreError if the backend fails. */
   load(session: Session<D>): Awaitable<Session<D>>
   /**
-   * Writes what the request changed, and returns the headers to send. The response must wait for it.
+   * Writes what the request changed, and returns the headers to send. The response must wait for it. With a status of 500
+   * and above it writes nothing; what `save()` stored before is still told to the client.
    * @throws SessionGoneError if the session ended meanwhile, SessionConflictError with `concurrency: 'reject'`,
    * SessionTooLargeError, SessionEncodeError, and SessionStoreError if the backend fails.
    */
   commit(session: Session<D>, response?: ResponseInfo): Awaitable<SessionHeaders>
+  /**
+   * The headers for what has been stored so far, without a write: for the answer to a commit that failed, as the client
+   * must have the key of what `save()` stored before.
+   */
+  headers(session: Session<D>, cookieInfo?: CookieInfo): SessionHeaders
   /** Closes the store. */
   close(): Promise<void>
 }
@@ -98,178 +117,203 @@ export function createSessions<D extends object = SessionData>(
     absoluteMaxAge: options.absoluteMaxAge,
   }
   const cookieOptions = options.cookie
-  const cookie = sessionCookie(cookieOptions)
+  const ownCookie = sessionCookie(cookieOptions)
   const writeLoaded = createWriter({
     store,
+    codec,
     settings,
     concurrency: options.concurrency ?? 'merge',
     maxBytes: options.maxBytes ?? Infinity,
     saveEveryRequest,
     touchAfter: options.touchAfter ?? 0,
     now,
+    assertSendable,
   })
-  const blank = () => new Draft(codec)
+  const manager: Manager = {
+    settings,
+    codec,
+    now,
+    shown: options.shownBookkeeping ?? [],
+    load: (state) => void loadNow(state),
+    save: (state) => save(state),
+  }
 
-  function open(cookieHeader: string | undefined): Awaitable<Session<D>> {
-    const state: ManagedState = {
-      settings,
-      now,
-      blank,
-      save: () => enqueue(session),
-      pending: undefined,
-      draft: blank(),
-      key: undefined,
-      expiresAt: undefined,
-      flushed: undefined,
+  function open(
+    cookieHeader: string | undefined,
+    cookieInfo?: () => CookieInfo,
+  ): Awaitable<Session<D>> {
+    const state: SessionState = {
+      manager,
+      standing: NEW,
+      draft: new Draft(codec),
+      condemned: [],
       cycled: false,
+      moving: undefined,
+      doubt: undefined,
       accessed: false,
+      tookUnknown: false,
       modified: undefined,
+      untold: undefined,
+      owed: undefined,
+      cookieInfo,
+      response: undefined,
       sent: false,
-      cookie: undefined,
-      refusal: undefined,
-      newKey: undefined,
-      queue: undefined,
+      line: undefined,
+      loading: undefined,
     }
-    const session: Session<D> = new Session<D>(state)
-    const key = cookie.read(cookieHeader)
+    const session = new Session<D>(state)
+    const key = ownCookie.read(cookieHeader)
     if (key === undefined) return session
     if (!stateless && !isSessionKey(key)) {
       refuseCookie(state)
       return session
     }
-    state.key = key
-    state.pending = sync
-      ? () =>
-          void attempt(
-            () => adopt(state, store.load(key) as SessionRecord | undefined),
-            (error) => giveUp(state, error),
-          )
-      : () => {
-          throw new SessionUsageError(
-            'The session is not loaded yet: with `lazy: true`, call `await getSession(request)` before you use it.',
-            'ERR_SESSION_NOT_LOADED',
-          )
-        }
-    return sync || lazy ? session : load(session)
+    state.standing = { is: 'unloaded', key }
+    return sync || lazy ? session : after(load(state), () => session)
   }
 
-  function load(session: Session<D>): Awaitable<Session<D>> {
-    const state = stateOf(session) as ManagedState
-    if (!state.pending) return session
-    if (sync) {
-      state.pending()
-      return session
-    }
-    return (async () => {
-      try {
-        const record = await store.load(state.key!)
-        if (state.pending) adopt(state, record)
-      } catch (error) {
-        giveUp(state, error)
-      }
-      return session
-    })()
+  /** Asks a synchronous store; of any other, says why it cannot be asked now. */
+  function loadNow(state: SessionState): void {
+    if (sync) return void load(state)
+    throw new SessionUsageError(
+      'The session is not loaded yet: with `lazy: true`, call `await getSession(request)` before you use it.',
+      'ERR_SESSION_NOT_LOADED',
+    )
+  }
+
+  /** Loads a session once, however many ask for it. */
+  function load(state: SessionState): Awaitable<void> {
+    const { standing } = state
+    if (standing.is !== 'unloaded') return
+    if (state.loading) return state.loading
+    const loading = attempt(
+      () => after(store.load(standing.key), (record) => adopt(state, standing.key, record)),
+      (error) => giveUp(state, standing.key, error),
+    )
+    if (!isPromise(loading)) return
+    state.loading = loading.finally(() => (state.loading = undefined))
+    return state.loading
   }
 
   /** The backend failed to load the session: the request hears of it, or goes on without. */
-  function giveUp(state: ManagedState, error: unknown): void {
+  function giveUp(state: SessionState, key: string, error: unknown): void {
     if (!(error instanceof SessionStoreError) || ifUnavailable !== 'anonymous') throw error
     warn('STORE_UNAVAILABLE', `${error.message} The request got an empty session.`)
-    state.pending = state.key = undefined
-    // A session of its own would replace the client's, which is still there.
-    state.refusal = error
+    state.standing = { is: 'unavailable', key, error }
   }
 
   /** Takes what the store answered for the client's key. A key that it does not know is never adopted. */
-  function adopt(state: ManagedState, record: SessionRecord | undefined): void {
-    state.pending = undefined
-    const key = state.key
-    state.key = undefined
+  function adopt(state: SessionState, key: string, record: SessionRecord | undefined): void {
+    state.standing = NEW
     if (!record) {
       if (stateless) refuseCookie(state)
       return
     }
-    if (record.data === MOVED) {
-      // The owner has a new cookie on the way; one of another session would replace it.
-      state.refusal = new SessionGoneError()
+    const { data: stored, expiresAt } = record
+    if (isRetired(record)) {
+      state.standing = { is: 'retired', key }
       return
     }
-    let draft
+    const since = now()
     try {
-      draft = new Draft(codec, record.data)
+      const text = codec.open ? codec.open(stored) : stored
+      state.draft = new Draft(codec, { stored, text, expiresAt })
     } catch {
       warn(
         'CORRUPT_DATA',
         'A stored session could not be decoded, so the request got an empty one. Was it written with another codec?',
       )
+      state.standing = { is: 'unreadable', key, stored, since }
       return
     }
-    const { absoluteMaxAge } = settings
-    if (absoluteMaxAge !== undefined && draft.created !== undefined) {
-      if (draft.created + absoluteMaxAge * 1000 <= now()) return
+    const { created = since } = state.draft
+    if (created + (settings.absoluteMaxAge ?? Infinity) * 1000 <= since) {
+      state.draft = new Draft(codec)
+      state.standing = { is: 'unreadable', key, stored, since }
+      return
     }
-    state.draft = draft
-    state.key = key
-    state.expiresAt = record.expiresAt
+    state.standing = { is: 'stored', key, expiresAt, since }
   }
 
-  function commit(
-    session: Session<D>,
-    { status = 200, secure = false, cookie: overrides }: ResponseInfo = {},
-  ): Awaitable<SessionHeaders> {
-    const state = stateOf(session) as ManagedState
-    if (status >= 500) {
-      state.sent = true
-      return { vary: state.accessed }
-    }
-    const written = state.queue ? enqueue(session) : write(session)
+  function commit(session: Session<D>, response: ResponseInfo = {}): Awaitable<SessionHeaders> {
+    const state = stateOf(session)
+    state.response = response
+    const { status = 200 } = response
+    const written = status >= 500 ? state.line : inLine(state, () => write(state))
     return after(written, () => {
-      const headers = cookieHeaders(state, secure, overrides)
+      const headers = headersOf(state, response)
       state.sent = true
       return headers
     })
   }
 
-  function cookieHeaders(
-    state: ManagedState,
-    secure: boolean,
-    overrides: ResponseInfo['cookie'],
-  ): SessionHeaders {
-    const headers: SessionHeaders = { vary: state.accessed || state.cookie !== undefined }
-    if (state.cookie === undefined) return headers
-    const line = overrides ? sessionCookie({ ...cookieOptions, ...overrides }) : cookie
-    if (state.cookie === 'delete') headers.setCookie = line.remove(secure)
-    if (state.cookie === 'set') {
-      const browserLength = endsWithBrowser(state.draft.get(EXPIRY_KEY), settings)
-      const maxAge = browserLength ? undefined : Math.ceil((state.expiresAt! - now()) / 1000)
-      headers.setCookie = line.write(state.key!, maxAge, secure)
-    }
-    return headers
-  }
-
-  function write(session: Session<D>): Awaitable<void> {
-    const state = stateOf(session) as ManagedState
-    if (!state.pending) return writeLoaded(state)
-    // Nobody looked at it: only a rolling expiry gives a reason to.
-    return saveEveryRequest ? after(load(session), () => writeLoaded(state)) : undefined
+  /** What `save()` resolves to may be left alone: whoever does not wait for it is told of a failure by the commit. */
+  function save(state: SessionState): Promise<void> {
+    const saved = (async () => inLine(state, () => write(state)))()
+    saved.catch(() => {})
+    return saved
   }
 
   /** Writes after the writes that are under way, whether they fail or not. */
-  function enqueue(session: Session<D>): Promise<void> {
-    const state = stateOf(session) as ManagedState
-    const next = () => write(session)
-    const queued = (state.queue ?? Promise.resolve()).then(next, next).finally(() => {
-      if (state.queue === queued) state.queue = undefined
-    })
-    state.queue = queued
-    return queued
+  function inLine(state: SessionState, task: () => Awaitable<void>): Awaitable<void> {
+    const running = state.line ? state.line.then(task) : task()
+    if (!isPromise(running)) return
+    const leave = () => {
+      if (state.line === line) state.line = undefined
+    }
+    const line: Promise<void> = running.then(leave, leave)
+    state.line = line
+    return running
+  }
+
+  function write(state: SessionState): Awaitable<void> {
+    if (state.standing.is !== 'unloaded') return writeLoaded(state)
+    // Nobody looked at it: only a rolling expiry gives a reason to.
+    return saveEveryRequest ? after(load(state), () => writeLoaded(state)) : undefined
+  }
+
+  /** The cookie as a response is to have it. */
+  function cookieFor({ cookie }: CookieInfo) {
+    return cookie ? sessionCookie({ ...cookieOptions, ...cookie }) : ownCookie
+  }
+
+  /** Throws if the client could not be given this key: before a write, so that nothing is stored that cannot be found. */
+  function assertSendable(state: SessionState, told: Told): void {
+    const info = state.response ?? state.cookieInfo?.()
+    // Without the request's word the line may turn out to need `Secure`.
+    const { secure = info === undefined } = info ?? {}
+    const cookie = info ? cookieFor(info) : ownCookie
+    cookie.assertFits(told.key, maxAgeOf(told), secure)
+  }
+
+  function maxAgeOf({ expiresAt, browserLength }: Told) {
+    return browserLength ? undefined : Math.ceil((expiresAt - now()) / 1000)
+  }
+
+  function headersOf({ untold, accessed }: SessionState, info: CookieInfo): SessionHeaders {
+    const vary = accessed || untold !== undefined
+    if (untold === undefined) return { vary }
+    return { setCookie: cookieLine(untold, info), vary }
+  }
+
+  function cookieLine(untold: Told | 'delete', info: CookieInfo): string {
+    const cookie = cookieFor(info)
+    const { secure = false } = info
+    if (untold === 'delete') return cookie.remove(secure)
+    return cookie.write(untold.key, maxAgeOf(untold), secure)
   }
 
   return {
     store,
     open,
-    load,
+    load: (session) => after(load(stateOf(session)), () => session),
     commit,
+    headers(session, info = {}) {
+      const state = stateOf(session)
+      const headers = headersOf(state, info)
+      state.sent = true
+      return headers
+    },
     async close() {
       await store.close?.()
     },
@@ -277,8 +321,8 @@ export function createSessions<D extends object = SessionData>(
 }
 
 /** A value that cannot be a session of ours is deleted from the browser, so that it is not sent for ever. */
-function refuseCookie(state: ManagedState): void {
-  state.cookie = 'delete'
+function refuseCookie(state: SessionState): void {
+  state.untold = 'delete'
   warn(
     'MALFORMED_COOKIE',
     'A session cookie was malformed, forged or expired, so the request got an empty session and the cookie is deleted.',

@@ -52,6 +52,8 @@ export interface StoreTraits {
   readonly unshared?: boolean
   /** Compares and swaps within its own process alone: between processes the last save wins. */
   readonly nonAtomic?: boolean
+  /** Keeps no retired keys: retiring one removes its record, so that a late request with it is taken for a stranger's. */
+  readonly removesRetired?: boolean
   /** Keeps expiry in whole seconds, so that a record may end up to a second early or late. */
   readonly wholeSeconds?: boolean
 }

@@ -1,273 +1,490 @@
-// Brings the store in line with a session: one create, save, touch, move or delete, and on a conflict a merge.
+// Carries plans out: the only part that calls the store to write. Every write is conditional on what it started from.
 import { Buffer } from 'node:buffer'
-import { after, attempt, type Awaitable } from './awaitable.ts'
-import type { Draft } from './draft.ts'
+import { run, wait, type Awaitable, type Steps } from './awaitable.ts'
+import type { Codec, Dictionary } from './codec.ts'
+import { createdIn, isEmptyData, type Draft, type Kept, type Snapshot } from './draft.ts'
 import {
   KeyExistsError,
   SessionConflictError,
-  type SessionError,
+  SessionEncodeError,
+  SessionError,
   SessionGoneError,
+  SessionStoreError,
   SessionTooLargeError,
   SessionUsageError,
 } from './errors.ts'
 import { reportConflict } from './events.ts'
-import { expiresAt, EXPIRY_KEY, type ExpirySettings } from './expiry.ts'
+import { endsWithBrowser, expiresAt, EXPIRY_KEY, type ExpirySettings } from './expiry.ts'
 import { createKey } from './key.ts'
-import { createLock } from './lock.ts'
-import type { SessionState } from './session.ts'
-import type { SessionRecord, SessionStore } from './store.ts'
-
-/** A session's state with what only the manager needs of it. */
-export interface ManagedState extends SessionState {
-  /** What the response's Set-Cookie does. */
-  cookie: 'set' | 'delete' | undefined
-  /** Why nothing may be saved in place of the client's session: it has moved, or could not be loaded. */
-  refusal: SessionError | undefined
-  /** The key created for a cycled session, until the old one is retired. */
-  newKey: string | undefined
-}
+import { createLanes, type Lane } from './lanes.ts'
+import { createMover } from './move.ts'
+import { plan, unreadable, type Plan, type PlanOptions } from './plan.ts'
+import {
+  condemnKey,
+  isRetired,
+  NEW,
+  type Condemned,
+  type SessionState,
+  type Standing,
+  type Told,
+} from './standing.ts'
+import { RETIRED, type SessionRecord, type SessionStore } from './store.ts'
 
 /** The manager's options, as far as writing needs them. */
-export interface WriterOptions {
+export interface WriterOptions extends PlanOptions {
   readonly store: SessionStore
+  readonly codec: Codec
   readonly settings: ExpirySettings
   readonly concurrency: 'merge' | 'overwrite' | 'reject'
   readonly maxBytes: number
-  readonly saveEveryRequest: boolean
-  readonly touchAfter: number
   readonly now: () => number
+  /** Throws if the client could not be given this key in a cookie. */
+  readonly assertSendable: (state: SessionState, told: Told) => void
 }
 
-/**
- * The data that stands under an old key for a while after `cycleKey`, as it is and not through the codec, so that a request
- * that was sent with the old cookie is recognised.
- */
-export const MOVED = '{"_session_moved":true}'
-
 /** A request that the browser sent before it had the new cookie arrives within this time, in ms. */
-const MOVED_FOR = 60_000
+const RETIRED_FOR = 60_000
 
-/** Within one process the writers of one session queue up, so only other processes get in between. */
-const MAX_CONFLICTS = 100
+/** A record that ends at once: to save it is to delete, but only while the data is what is expected. */
+const ENDED: SessionRecord = { data: RETIRED, expiresAt: 0 }
 
-/** Makes the function that writes a loaded session. */
-export function createWriter(options: WriterOptions): (state: ManagedState) => Awaitable<void> {
-  const { store, settings, concurrency, maxBytes, saveEveryRequest, touchAfter, now } = options
+/**
+ * A conflict means that another process was faster, and each has one write of a key under way: to lose so often in a row
+ * means that the store's comparison never holds.
+ */
+export const MAX_CONFLICTS = 1000
+
+/** One write of one session: what it was asked to do, when it was asked. */
+export interface Turn {
+  readonly state: SessionState
+  readonly draft: Draft
+  readonly snapshot: Snapshot
+  readonly standing: Standing
+  readonly plan: Plan
+  readonly condemned: readonly Condemned[]
+  readonly cycled: boolean
+  readonly modified: boolean | undefined
+  readonly content: Content
+}
+
+/** What is to be stored. */
+export interface Content {
+  readonly text: string
+  /** When it ends, in ms since the epoch. */
+  readonly expiresAt: number
+  readonly browserLength: boolean
+  /** Whether there is nothing to keep: it is empty, or ends at once. */
+  readonly over: boolean
+}
+
+/** What is stored now, and what of it; no `kept` for a session that was removed. */
+interface Outcome {
+  readonly kept: Kept | undefined
+  readonly content: Content
+}
+
+/** What the writer and the mover share. */
+export interface Pen {
+  readonly options: WriterOptions
+  /** The newest data with a request's changes. */
+  contentOnto(turns: readonly Turn[], newest: Kept | undefined): Content
+  record(content: Content, base: Kept | undefined): SessionRecord
+  /** Creates a record under a new key, and resolves to that. */
+  create(
+    state: SessionState,
+    record: SessionRecord,
+    browserLength: boolean,
+    onDoubt: (key: string) => void,
+  ): Steps<string>
+  keep(record: SessionRecord): Kept
+  retired(): SessionRecord
+  /** The session has this record: or, if it was flushed meanwhile, one more key must die. */
+  adopt(turn: Turn, key: string, kept: Kept, content: Content): void
+}
+
+/** Makes the function that writes a session as it is now. */
+export function createWriter(options: WriterOptions): (state: SessionState) => Awaitable<void> {
+  const { store, codec, settings, concurrency, maxBytes, saveEveryRequest, now } = options
   const { stateless = false, sync = false } = store.traits ?? {}
-  const lock = createLock()
+  const lanes = createLanes(saveTogether, isOwnFault)
+  const move = createMover({ options, contentOnto, record, create, keep, retired, adopt })
 
   return (state) => {
-    if (!state.accessed && !(saveEveryRequest && state.key !== undefined)) return
-    return attempt(
-      () => write(state),
-      // A synchronous store is brought up to date in this very turn: nobody else can come in between.
-      (error) => (sync && state.newKey === undefined ? merge(state, error) : retry(state, error)),
-    )
+    if (!state.accessed && !(saveEveryRequest && state.standing.is === 'stored')) return
+    if (state.doubt) return run(writeAfterDoubt(state))
+    const turn = take(state)
+    if (turn.plan.to !== 'leave' || turn.condemned.length > 0) return run(carryOut(turn))
+    giveBack(turn)
   }
 
-  /** Decides what the session needs, and does it once. */
-  function write(state: ManagedState): Awaitable<void> {
-    const { draft, key } = state
-    const time = now()
-    if (settings.absoluteMaxAge !== undefined && draft.created === undefined && !draft.isEmpty) {
-      draft.setCreated(time)
+  /** A write whose answer was lost is looked for first. */
+  function* writeAfterDoubt(state: SessionState): Steps<void> {
+    const { key, stored, snapshot } = state.doubt!
+    const { draft } = state
+    const found = yield* wait(store.load(key))
+    if (state.draft === draft) {
+      state.doubt = undefined
+      if (found?.data === stored) {
+        draft.saved(snapshot, keep(found))
+        stand(state, key, found.expiresAt, endsWithBrowser(draft.get(EXPIRY_KEY), settings))
+      } else draft.restore(snapshot)
     }
-    const data = draft.settle(state.accessed)
-    const modified = state.modified ?? (draft.isMarkedChanged || state.cycled)
-    const end = expiresAt(draft.get(EXPIRY_KEY), settings, draft.created, time)
+    yield* carryOut(take(state))
+  }
 
-    if (draft.isEmpty || end <= time) {
-      if (key !== undefined && modified) return remove(state, key, data)
-      return state.flushed === undefined ? undefined : dropFlushed(state, state.flushed)
-    }
-    if (!modified) {
-      if (state.flushed !== undefined) return dropFlushed(state, state.flushed)
-      return key !== undefined && saveEveryRequest ? renew(state, key, end) : undefined
-    }
-    if (state.refusal) throw state.refusal
-    const unchanged = data === draft.base
-    const record: SessionRecord = {
-      data: unchanged ? draft.stored! : draft.seal(data),
+  /** What this write is asked to do. What the handler does from here on belongs to the next one. */
+  function take(state: SessionState): Turn {
+    const { draft, standing, cycled, modified, condemned, tookUnknown } = state
+    const time = now()
+    const snapshot = draft.take(
+      state.accessed,
+      settings.absoluteMaxAge === undefined ? undefined : time,
+    )
+    const expiry = draft.get(EXPIRY_KEY)
+    const end = expiresAt(expiry, settings, draft.created, time)
+    const empty = draft.isEmpty
+    const situation = {
+      standing,
+      empty,
+      modified: modified ?? (snapshot.isChanged || cycled),
+      cycled,
+      tookUnknown,
+      condemned,
       expiresAt: end,
     }
-    assertSize(record.data)
-    if (key === undefined) return insert(state, record)
-    if (stateless) {
-      assertCookiePossible(state)
-      return after(store.save(key, record), (token) => stored(state, draft, token, record))
+    state.cycled = false
+    state.modified = undefined
+    return {
+      state,
+      draft,
+      snapshot,
+      standing,
+      plan: plan(situation, options, time),
+      condemned,
+      cycled,
+      modified,
+      content: {
+        text: snapshot.text,
+        expiresAt: end,
+        browserLength: endsWithBrowser(expiry, settings),
+        over: empty || end <= time,
+      },
     }
-    if (state.cycled) return move(state, key, record)
-    const saving = unchanged
-      ? store.touch(key, end)
-      : store.save(key, record, concurrency === 'overwrite' ? undefined : draft.stored)
-    return after(saving, (sameKey) => stored(state, draft, sameKey, record))
   }
 
-  /** On a conflict: brings the session up to date and writes it again. Whatever else went wrong is thrown. */
-  async function retry(state: ManagedState, error: unknown): Promise<void> {
+  /** What was asked is not done: the next write is asked for it again. */
+  function giveBack({ state, draft, snapshot, cycled, modified }: Turn): void {
+    if (state.draft !== draft) return
+    if (state.doubt?.snapshot !== snapshot) draft.restore(snapshot)
+    state.cycled ||= cycled
+    state.modified ??= modified
+  }
+
+  function* carryOut(turn: Turn): Steps<void> {
+    const { state } = turn
     try {
-      if (!isMergeable(error)) throw error
-      await lock(state.key!, async () => merge(state, error))
-    } catch (final) {
-      await abandonMove(state)
-      throw final
+      yield* write(turn)
+    } catch (error) {
+      giveBack(turn)
+      throw error
     }
+    for (const one of turn.condemned) {
+      yield* lanes.alone(one.key, () => end(one, state.standing.is === 'stored'))
+      state.condemned = state.condemned.filter((other) => other !== one)
+      if (state.standing.is === 'new') state.owed ??= 'delete'
+    }
+    // Told only now: nothing is acknowledged while a key that must die is alive.
+    state.untold = state.owed ?? state.untold
+    state.owed = undefined
   }
 
-  function isMergeable(error: unknown): boolean {
-    return error instanceof SessionConflictError && concurrency !== 'reject'
+  function* write(turn: Turn): Steps<void> {
+    const { plan, standing, state, snapshot } = turn
+    if (plan.to === 'refuse') throw plan.error
+    if (plan.to === 'leave') giveBack(turn)
+    if (plan.to === 'create' || (stateless && standing.is === 'stored' && plan.to !== 'leave')) {
+      return yield* issue(turn)
+    }
+    if (standing.is !== 'stored') return
+    const { key } = standing
+    if (plan.to === 'renew') return yield* renew(turn, key)
+    if (plan.to === 'move') return yield* lanes.alone(key, (lane) => move(turn, key, lane))
+    if (plan.to !== 'save' && plan.to !== 'end') return
+    const outcome = sync
+      ? yield* saveTogether(key, [turn], { newest: undefined })
+      : concurrency === 'reject'
+        ? yield* lanes.alone(key, () => saveTogether(key, [turn], { newest: undefined }))
+        : yield* lanes.together(key, turn)
+    if (outcome.kept) return adopt(turn, key, outcome.kept, outcome.content)
+    if (state.draft !== turn.draft) return
+    turn.draft.saved(snapshot, undefined)
+    state.standing = NEW
+    state.owed = 'delete'
   }
 
-  /** Loads the newest data, puts this request's changes onto it, and writes, until no other write comes in between. */
-  function merge(state: ManagedState, error: unknown, conflicts = 1): Awaitable<void> {
-    if (!isMergeable(error) || conflicts > MAX_CONFLICTS) throw error
-    reportConflict(conflicts)
-    return attempt(
-      () =>
-        after(store.load(state.key!), (newest) => {
-          if (!newest || newest.data === MOVED) throw new SessionGoneError()
-          state.draft.rebase(newest.data)
-          return write(state)
-        }),
-      (again) => merge(state, again, conflicts + 1),
-    )
-  }
-
-  function insert(state: ManagedState, record: SessionRecord): Awaitable<void> {
-    assertCookiePossible(state)
-    const { draft, flushed } = state
-    return after(create(record), (key) => {
-      state.flushed = undefined
-      state.cycled = false
-      stored(state, draft, key, record)
-      if (flushed !== undefined && !stateless) return leaveMoved(flushed)
-    })
+  /** A new record; of a stateless store, whatever the session needs: each of its records is a new one. */
+  function* issue(turn: Turn): Steps<void> {
+    const { state, standing, snapshot, content, plan } = turn
+    if (plan.to === 'renew' && state.sent) return
+    if (plan.to === 'end') {
+      turn.draft.saved(snapshot, undefined)
+      state.standing = NEW
+      state.owed = 'delete'
+      return
+    }
+    if (state.sent) throw headersSent()
+    const made = record(content, snapshot.base)
+    let key
+    if (standing.is === 'stored') {
+      key = yield* wait(
+        plan.to === 'renew'
+          ? store.touch(standing.key, content.expiresAt)
+          : store.save(standing.key, made),
+      )
+      options.assertSendable(state, { ...content, key })
+    } else {
+      key = yield* create(state, made, content.browserLength, (doubted) => {
+        if (state.draft === turn.draft) state.doubt = { key: doubted, stored: made.data, snapshot }
+        else condemnKey(state, doubted, made.data)
+      })
+    }
+    adopt(turn, key, kept(made, content), content)
   }
 
   /** Creates under a new key; in the one case of 10^49 that it is taken, under another. */
-  function create(record: SessionRecord, tries = 3): Awaitable<string> {
-    return attempt(
-      () => store.create(createKey(), record),
-      (error) => {
-        if (!(error instanceof KeyExistsError) || tries === 1) throw error
-        return create(record, tries - 1)
-      },
-    )
+  function* create(
+    state: SessionState,
+    made: SessionRecord,
+    browserLength: boolean,
+    onDoubt: (key: string) => void,
+  ): Steps<string> {
+    if (state.sent) throw headersSent()
+    const { expiresAt } = made
+    for (let tries = 3; ; tries--) {
+      const key = createKey()
+      if (!stateless) options.assertSendable(state, { key, expiresAt, browserLength })
+      try {
+        const given = yield* wait(store.create(key, made))
+        if (stateless) options.assertSendable(state, { key: given, expiresAt, browserLength })
+        return given
+      } catch (error) {
+        if (error instanceof KeyExistsError && tries > 1) continue
+        if (!isRefusal(error) && !stateless) onDoubt(key)
+        throw error
+      }
+    }
+  }
+
+  /** Brings what the store has under a key to what these requests made of it: one write for all. */
+  function* saveTogether(key: string, turns: readonly Turn[], lane: Lane): Steps<Outcome> {
+    let newest = lane.newest ?? turns[0]!.snapshot.base!
+    for (let conflicts = 0; ;) {
+      const content = contentOnto(turns, newest)
+      try {
+        lane.newest = yield* put(key, turns, content, newest)
+        return { kept: lane.newest, content }
+      } catch (error) {
+        lane.newest = undefined
+        if (!(error instanceof SessionConflictError) || ++conflicts > MAX_CONFLICTS) throw error
+        const before = newest
+        newest = yield* reload(key)
+        if (concurrency === 'reject' && newest.stored !== before.stored) throw error
+        reportConflict(conflicts)
+      }
+    }
+  }
+
+  function* put(
+    key: string,
+    turns: readonly Turn[],
+    content: Content,
+    newest: Kept,
+  ): Steps<Kept | undefined> {
+    if (content.over) {
+      yield* remove(key, newest.stored, turns[0]!.standing)
+      return undefined
+    }
+    const made = record(content, newest)
+    try {
+      yield* wait(
+        made.data === newest.stored
+          ? store.touch(key, made.expiresAt, newest.expiresAt)
+          : store.save(key, made, newest.stored),
+      )
+    } catch (error) {
+      if (isRefusal(error)) throw error
+      for (const { state, draft, snapshot } of turns) {
+        if (state.draft === draft) state.doubt = { key, stored: made.data, snapshot }
+      }
+      if (error instanceof SessionError) throw error
+      throw new SessionStoreError('The store failed to save a session.', error)
+    }
+    return kept(made, content)
+  }
+
+  /** Removes a session that was emptied, while nobody else has put something into it. */
+  function* remove(key: string, stored: string, standing: Standing): Steps<void> {
+    try {
+      yield* wait(store.save(key, ENDED, stored))
+    } catch (error) {
+      if (!(error instanceof SessionGoneError)) throw error
+      const found = yield* wait(store.load(key))
+      if (found && !isRetired(found)) throw new SessionConflictError()
+      if (found || !isRecent('since' in standing ? standing.since : 0)) throw error
+    }
+  }
+
+  /** A retired key stands for a minute: what is missing after that may live on under another. */
+  function isRecent(since: number): boolean {
+    return now() - since < RETIRED_FOR
+  }
+
+  function* reload(key: string): Steps<Kept> {
+    const found = yield* wait(store.load(key))
+    if (!found || isRetired(found)) throw new SessionGoneError()
+    return keep(found)
+  }
+
+  /** Renews an unchanged session. Nothing of the request's is lost where another one was faster, or has ended it. */
+  function* renew(turn: Turn, key: string): Steps<void> {
+    const { snapshot, content } = turn
+    const base = snapshot.base!
+    try {
+      yield* wait(store.touch(key, content.expiresAt, base.expiresAt))
+    } catch (error) {
+      if (error instanceof SessionGoneError || error instanceof SessionConflictError) return
+      throw error
+    }
+    adopt(turn, key, { ...base, expiresAt: content.expiresAt }, content)
   }
 
   /**
-   * Gives the session a new key. The new record comes first, so that a crash in between loses nothing; the old one is
-   * then retired only while it is still what this request started from, so that no other request's change is lost.
+   * Ends a session, whatever others have made of it: the key is dead when this returns. Where another session takes its
+   * place the key is retired, so that a late request with it is told from a stranger's.
    */
-  async function move(state: ManagedState, key: string, record: SessionRecord): Promise<void> {
-    assertCookiePossible(state)
-    const { draft } = state
-    if (state.newKey === undefined) state.newKey = await create(record)
-    else await store.save(state.newKey, record)
-    const expected = concurrency === 'overwrite' ? undefined : draft.stored
-    await store.save(key, { data: MOVED, expiresAt: now() + MOVED_FOR }, expected)
-    const { newKey } = state
-    state.newKey = undefined
-    state.cycled = false
-    stored(state, draft, newKey, record)
-  }
-
-  async function abandonMove(state: ManagedState): Promise<void> {
-    if (state.newKey === undefined) return
-    const orphan = state.newKey
-    state.newKey = undefined
-    try {
-      await store.delete(orphan)
-    } catch {
-      // The backend is failing, which the caller is about to hear; the orphan expires by itself.
+  function* end(one: Condemned, replaced: boolean): Steps<void> {
+    const { key, refusal, since, mayBeRetired } = one
+    if (refusal || stateless) return
+    let expected = one.stored
+    for (let conflicts = 0; ;) {
+      try {
+        yield* wait(store.save(key, replaced ? retired() : ENDED, expected))
+        return
+      } catch (error) {
+        const known = error instanceof SessionGoneError || error instanceof SessionConflictError
+        if (!known || ++conflicts > MAX_CONFLICTS) throw error
+      }
+      const found = yield* wait(store.load(key))
+      if (!found || isRetired(found)) {
+        if (found ? replaced || mayBeRetired : isRecent(since)) return
+        throw new SessionGoneError()
+      }
+      expected = found.data
     }
   }
 
-  async function leaveMoved(key: string): Promise<void> {
-    try {
-      await store.save(key, { data: MOVED, expiresAt: now() + MOVED_FOR })
-    } catch (error) {
-      if (!(error instanceof SessionGoneError)) throw error
+  /** What is to be stored if several requests' changes are put, one after the other, onto the newest data. */
+  function contentOnto(turns: readonly Turn[], newest: Kept | undefined): Content {
+    const last = turns.at(-1)!
+    const isFirst = turns.length === 1 && last.snapshot.base?.stored === newest?.stored
+    if (isFirst || (concurrency === 'overwrite' && newest)) return last.content
+    let data: Dictionary = newest ? decode(newest.text) : {}
+    for (const { snapshot } of turns) data = snapshot.onto(data)
+    const expiry = Object.hasOwn(data, EXPIRY_KEY) ? data[EXPIRY_KEY] : undefined
+    const time = now()
+    const end = expiresAt(expiry, settings, createdIn(data), time)
+    return {
+      text: codec.encode(data, Object.keys(data)),
+      expiresAt: end,
+      browserLength: endsWithBrowser(expiry, settings),
+      over: isEmptyData(data) || end <= time,
     }
   }
 
-  /** Removes a session that this request emptied, unless another request put something into it meanwhile. */
-  function remove(state: ManagedState, key: string, data: string): Awaitable<void> {
-    const { draft } = state
-    const unconditional = stateless || concurrency === 'overwrite' || draft.isCleared
-    // A record that ends in 1970 is dead at once: a delete that holds only if nobody has changed the record.
-    const retired = unconditional
-      ? undefined
-      : attempt(
-          () => store.save(key, { data, expiresAt: 0 }, draft.stored),
-          (error) => {
-            if (!(error instanceof SessionGoneError)) throw error
-            return key
-          },
-        )
-    return after(retired, () => after(store.delete(key), () => ended(state, draft)))
-  }
-
-  function dropFlushed(state: ManagedState, key: string): Awaitable<void> {
-    const { draft } = state
-    return after(store.delete(key), () => {
-      state.flushed = undefined
-      ended(state, draft)
-    })
-  }
-
-  /** Renews an unchanged session, at most once in `touchAfter` seconds. */
-  function renew(state: ManagedState, key: string, end: number): Awaitable<void> {
-    if (Math.abs(end - state.expiresAt!) < touchAfter * 1000) return
-    if (state.sent && stateless) return
-    return attempt<void>(
-      () =>
-        after(store.touch(key, end), (sameKey) => {
-          state.key = sameKey
-          state.expiresAt = end
-          state.cookie = 'set'
-        }),
-      (error) => {
-        // Nothing of this request's is lost, so one that only looked gets its answer.
-        if (!(error instanceof SessionGoneError)) throw error
-      },
-    )
-  }
-
-  function assertSize(data: string): void {
-    if (data.length * 3 <= maxBytes) return
-    const bytes = Buffer.byteLength(data)
-    if (bytes > maxBytes) {
+  function record({ text, expiresAt }: Content, base: Kept | undefined): SessionRecord {
+    if (text === base?.text) return { data: base.stored, expiresAt }
+    const data = codec.seal ? codec.seal(text) : text
+    if (data.length * 3 > maxBytes) {
+      const bytes = Buffer.byteLength(data)
       const advice = 'Keep less in the session, or raise maxBytes.'
-      throw new SessionTooLargeError("The session's data", bytes, maxBytes, advice)
+      if (bytes > maxBytes)
+        throw new SessionTooLargeError("The session's data", bytes, maxBytes, advice)
+    }
+    return { data, expiresAt }
+  }
+
+  function decode(text: string): Dictionary {
+    try {
+      return codec.decode(text)
+    } catch (error) {
+      throw unreadable(error)
     }
   }
-}
 
-/** The store has `record` under `key`, and the client is to have the key. */
-function stored(state: ManagedState, draft: Draft, key: string, record: SessionRecord): void {
-  draft.saved(record.data)
-  if (state.draft !== draft) {
-    // Flushed while the save was under way.
-    state.flushed = key
-    return
+  function keep({ data, expiresAt }: SessionRecord): Kept {
+    try {
+      return { stored: data, text: codec.open ? codec.open(data) : data, expiresAt }
+    } catch (error) {
+      throw unreadable(error)
+    }
   }
-  state.key = key
-  state.expiresAt = record.expiresAt
-  state.modified = undefined
-  state.cookie = 'set'
+
+  function retired(): SessionRecord {
+    return { data: RETIRED, expiresAt: now() + RETIRED_FOR }
+  }
+
+  function adopt(turn: Turn, key: string, kept: Kept, content: Content): void {
+    const { state, draft, standing } = turn
+    if (state.draft === draft) draft.saved(turn.snapshot, kept)
+    else {
+      // Flushed meanwhile: what has just been stored must die instead of what it was before.
+      const before = 'key' in standing ? standing.key : undefined
+      state.condemned = state.condemned.filter((one) => one.key !== before)
+      condemnKey(state, key, kept.stored)
+    }
+    stand(state, key, kept.expiresAt, content.browserLength, state.draft === draft)
+  }
+
+  function stand(
+    state: SessionState,
+    key: string,
+    end: number,
+    browserLength: boolean,
+    isHere = true,
+  ): void {
+    if (isHere) state.standing = { is: 'stored', key, expiresAt: end, since: now() }
+    state.owed = { key, expiresAt: end, browserLength }
+  }
 }
 
-/** The store has the session no more, and the client is to forget its key. */
-function ended(state: ManagedState, draft: Draft): void {
-  draft.saved(undefined)
-  state.key = state.expiresAt = state.modified = undefined
-  state.cookie = 'delete'
+/** Whether a store says that it has not done what it was asked. Any other error leaves open whether it has. */
+export function isRefusal(error: unknown): boolean {
+  return (
+    error instanceof SessionGoneError ||
+    error instanceof SessionConflictError ||
+    error instanceof KeyExistsError ||
+    error instanceof SessionTooLargeError ||
+    error instanceof SessionEncodeError ||
+    error instanceof SessionUsageError
+  )
 }
 
-function assertCookiePossible(state: ManagedState): void {
-  if (!state.sent) return
-  throw new SessionUsageError(
+/** Whether an error is that of what one request wanted to store, and not of the store or of others. */
+function isOwnFault(error: unknown): boolean {
+  return !(
+    error instanceof SessionGoneError ||
+    error instanceof SessionConflictError ||
+    error instanceof SessionStoreError
+  )
+}
+
+/** What was just stored. */
+function kept({ data, expiresAt }: SessionRecord, { text }: Content): Kept {
+  return { stored: data, text, expiresAt }
+}
+
+export function headersSent(): SessionUsageError {
+  return new SessionUsageError(
     "The response's headers are out, so the client cannot be given the cookie that this save needs. Save a new session, or a new key, before the response starts.",
     'ERR_SESSION_HEADERS_SENT',
   )

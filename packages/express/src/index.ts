@@ -51,20 +51,20 @@ export function session<D extends object = SessionData>(
 
   return (message, response, next) => {
     const request = message as SessionRequest
+    const info = () => ({
+      secure: request.secure ?? 'encrypted' in request.socket,
+      cookie: cookieFor?.(request),
+    })
     const start = (opened: Session<D>) => {
       request[property] = opened
       keepSession(request, property, sessions, opened)
-      const info = () => ({
-        secure: request.secure ?? 'encrypted' in request.socket,
-        cookie: cookieFor?.(request),
-      })
       commitBeforeHeaders(sessions, opened, response, info, next)
       next()
     }
 
     let opened
     try {
-      opened = sessions.open(request.headers.cookie)
+      opened = sessions.open(request.headers.cookie, info)
     } catch (error) {
       return next(error)
     }

@@ -1,6 +1,11 @@
 // The adapter for Fastify 5: a plugin that opens in onRequest and commits in onSend, before the headers.
 import { createSessions, type Session, type Sessions, type SessionsOptions } from '@coatcheck/core'
-import { addSessionHeaders, keepSession, type AdapterOptions } from '@coatcheck/core/adapter'
+import {
+  addSessionHeaders,
+  headersAfterFailure,
+  keepSession,
+  type AdapterOptions,
+} from '@coatcheck/core/adapter'
 import type { FastifyPluginAsync, FastifyReply, FastifyRequest } from 'fastify'
 import fastifyPlugin from 'fastify-plugin'
 
@@ -31,6 +36,10 @@ const plugin: FastifyPluginAsync<SessionPluginOptions> = async (app, options) =>
   type Holder = FastifyRequest & { [property: string]: Session<any> | undefined }
   /** Requests whose session could not be saved: the error's own reply is sent without another try. */
   const failed = new WeakSet<FastifyRequest>()
+  const infoOf = (request: FastifyRequest) => () => ({
+    secure: request.protocol === 'https',
+    cookie: cookieFor?.(request),
+  })
   app.decorateRequest(property)
 
   app.addHook('onRequest', (request, _reply, next) => {
@@ -41,7 +50,7 @@ const plugin: FastifyPluginAsync<SessionPluginOptions> = async (app, options) =>
     }
     let opened
     try {
-      opened = sessions.open(request.headers.cookie)
+      opened = sessions.open(request.headers.cookie, infoOf(request))
     } catch (error) {
       return next(error as Error)
     }
@@ -52,7 +61,12 @@ const plugin: FastifyPluginAsync<SessionPluginOptions> = async (app, options) =>
   app.addHook('onSend', (request, reply, _payload, next) => {
     const opened = (request as Holder)[property]
     // None if opening has failed.
-    if (!opened || failed.has(request)) return next()
+    if (!opened) return next()
+    const info = infoOf(request)
+    if (failed.has(request)) {
+      addSessionHeaders(headersOf(reply), headersAfterFailure(sessions, opened, info))
+      return next()
+    }
     const fail = (error: unknown) => {
       failed.add(request)
       next(error as Error)
@@ -63,11 +77,7 @@ const plugin: FastifyPluginAsync<SessionPluginOptions> = async (app, options) =>
     }
     let committed
     try {
-      committed = sessions.commit(opened, {
-        status: reply.statusCode,
-        secure: request.protocol === 'https',
-        cookie: cookieFor?.(request),
-      })
+      committed = sessions.commit(opened, { ...info(), status: reply.statusCode })
     } catch (error) {
       return fail(error)
     }

@@ -7,7 +7,13 @@ import {
   type Sessions,
   type SessionsOptions,
 } from '@coatcheck/core'
-import { addSessionHeaders, keepSession, type AdapterOptions } from '@coatcheck/core/adapter'
+import {
+  addSessionHeaders,
+  headersAfterFailure,
+  keepSession,
+  type AdapterOptions,
+  type SessionHeaders,
+} from '@coatcheck/core/adapter'
 
 export { getSession } from '@coatcheck/core'
 
@@ -44,32 +50,37 @@ export function withSession<D extends object = SessionData, Rest extends unknown
   }
 
   return async (request, ...rest) => {
+    const info = () => ({
+      secure: request.url.startsWith('https:'),
+      cookie: cookieFor?.(request),
+    })
     let opened
     try {
-      opened = await sessions.open(request.headers.get('Cookie') ?? undefined)
+      opened = await sessions.open(request.headers.get('Cookie') ?? undefined, info)
     } catch (error) {
       return failed(error, request)
     }
     keepSession(request, property, sessions, opened)
     const response = await handler(request, opened, ...rest)
-    let headers
     try {
-      headers = await sessions.commit(opened, {
-        status: response.status,
-        secure: request.url.startsWith('https:'),
-        cookie: cookieFor?.(request),
-      })
+      return withHeaders(
+        response,
+        await sessions.commit(opened, { ...info(), status: response.status }),
+      )
     } catch (error) {
       // Nobody is going to read it.
       await response.body?.cancel()
-      return failed(error, request)
+      return withHeaders(await failed(error, request), headersAfterFailure(sessions, opened, info))
     }
-    if (headers.setCookie === undefined && !headers.vary) return response
-    // The headers of a redirect, or of a response that was fetched, cannot be changed.
-    const answer = new Response(response.body, response)
-    addSessionHeaders(answer.headers, headers)
-    return answer
   }
+}
+
+/** The response with a session's headers. Those of a redirect, or of a response that was fetched, cannot be changed. */
+function withHeaders(response: Response, headers: SessionHeaders): Response {
+  if (headers.setCookie === undefined && !headers.vary) return response
+  const answer = new Response(response.body, response)
+  addSessionHeaders(answer.headers, headers)
+  return answer
 }
 
 function plainAnswer({ message, status }: SessionError): Response {

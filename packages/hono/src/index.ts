@@ -7,7 +7,12 @@ import {
   type Sessions,
   type SessionsOptions,
 } from '@coatcheck/core'
-import { addSessionHeaders, keepSession, type AdapterOptions } from '@coatcheck/core/adapter'
+import {
+  addSessionHeaders,
+  headersAfterFailure,
+  keepSession,
+  type AdapterOptions,
+} from '@coatcheck/core/adapter'
 import type { Context, MiddlewareHandler } from 'hono'
 
 export { getSession } from '@coatcheck/core'
@@ -35,25 +40,25 @@ export function session<D extends object = SessionData>(
   const sessions = createSessions<D>(options)
 
   return async (c, next) => {
-    const opened = await answered(() => sessions.open(c.req.header('Cookie')))
+    const info = () => ({ secure: isSecure(c), cookie: cookieFor?.(c) })
+    const target = {
+      get: (name: string) => c.res.headers.get(name),
+      set: (name: string, value: string) => c.header(name, value),
+      append: (name: string, value: string) => c.header(name, value, { append: true }),
+    }
+    const opened = await answered(() => sessions.open(c.req.header('Cookie'), info))
     c.set(property as 'session', opened as Session)
     keepSession(c, property, sessions, opened)
     await next()
-    const headers = await answered(() =>
-      sessions.commit(opened, {
-        status: c.res.status,
-        secure: isSecure(c),
-        cookie: cookieFor?.(c),
-      }),
-    )
-    addSessionHeaders(
-      {
-        get: (name) => c.res.headers.get(name),
-        set: (name, value) => c.header(name, value),
-        append: (name, value) => c.header(name, value, { append: true }),
-      },
-      headers,
-    )
+    let headers
+    try {
+      headers = await sessions.commit(opened, { ...info(), status: c.res.status })
+    } catch (error) {
+      // What is set here Hono takes over into the error's answer.
+      addSessionHeaders(target, headersAfterFailure(sessions, opened, info))
+      throw answerable(error)
+    }
+    addSessionHeaders(target, headers)
   }
 }
 
@@ -62,13 +67,18 @@ function isSecure(c: Context): boolean {
   return c.req.url.startsWith('https:')
 }
 
-/** What `call` resolves to; a session's error gets what Hono's own error handler looks for, as HTTPException has it. */
+/** What `call` resolves to. */
 async function answered<T>(call: () => T | Promise<T>): Promise<T> {
   try {
     return await call()
   } catch (error) {
-    if (!(error instanceof SessionError)) throw error
-    const { message, status } = error
-    throw Object.assign(error, { getResponse: () => new Response(message, { status }) })
+    throw answerable(error)
   }
+}
+
+/** A session's error with what Hono's own error handler looks for, as HTTPException has it. */
+function answerable(error: unknown): unknown {
+  if (!(error instanceof SessionError)) return error
+  const { message, status } = error
+  return Object.assign(error, { getResponse: () => new Response(message, { status }) })
 }

@@ -36,10 +36,10 @@ export function session<D extends object = SessionData>(
   const sessions = createSessions<D>(options)
 
   return async (ctx, next) => {
-    const opened = await sessions.open(ctx.headers.cookie)
+    const info = () => ({ secure: ctx.secure, cookie: cookieFor?.(ctx) })
+    const opened = await sessions.open(ctx.headers.cookie, info)
     ctx[property] = opened
     keepSession(ctx, property, sessions, opened)
-    const info = () => ({ secure: ctx.secure, cookie: cookieFor?.(ctx) })
     commitBeforeHeaders(sessions, opened, ctx.res, info, (error) => ctx.onerror(error as Error))
     await next()
   }

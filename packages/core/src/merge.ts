@@ -1,0 +1,109 @@
+// What one request did to its session, and how that goes onto newer data: key by key, at the top level. Pure.
+import type { Dictionary } from './codec.ts'
+
+/** A change that can be run again on a newer value; undefined removes the key. */
+export type Updater = (current: any) => unknown
+
+/** What a request did to one key: its value counts, it is gone, or these functions ran on it. */
+export type Change = 'set' | 'delete' | readonly Updater[]
+
+/** What a request did to its session. */
+export interface Changes {
+  /** Everything that was there before is to go, whatever it is by now. */
+  readonly cleared: boolean
+  readonly keys: ReadonlyMap<string, Change>
+  /** What an earlier request flashed and this one has seen, each with its mark: it goes, unless it was flashed anew. */
+  readonly faded: ReadonlyMap<string, string>
+  /** What this request flashes for the next one, each with its mark. */
+  readonly flashed: ReadonlyMap<string, string>
+}
+
+/** Where the marks of what is flashed stand in the data. */
+export const FLASH_KEY = '_session_flash'
+
+/**
+ * The newest data with one request's changes. Neither is changed at the top level; `update` functions run on the newest
+ * values, and may change those.
+ * @param mine The request's own data, for the values that it set.
+ */
+export function merge(changes: Changes, mine: Dictionary, newest: Dictionary): Dictionary {
+  const merged: Dictionary = changes.cleared ? {} : copy(newest)
+  const marks = readMarks(merged)
+  for (const [key, mark] of changes.faded) {
+    if (marks.get(key) !== mark) continue
+    marks.delete(key)
+    if (!changes.keys.has(key)) delete merged[key]
+  }
+  for (const [key, change] of changes.keys) {
+    if (change === 'delete') delete merged[key]
+    else if (change === 'set') put(merged, key, mine[key])
+    else runUpdaters(merged, key, change)
+  }
+  for (const [key, mark] of changes.flashed) {
+    put(merged, key, mine[key])
+    marks.set(key, mark)
+  }
+  if (changes.faded.size + changes.flashed.size > 0) writeMarks(merged, marks)
+  return merged
+}
+
+/** Two sets of changes as one, of which `later` was made on top of `earlier`. */
+export function compose(earlier: Changes, later: Changes): Changes {
+  if (later.cleared) return later
+  const keys = new Map(earlier.keys)
+  for (const [key, change] of later.keys) keys.set(key, composeKey(keys.get(key), change))
+  return {
+    cleared: earlier.cleared,
+    keys,
+    faded: new Map([...earlier.faded, ...later.faded]),
+    flashed: new Map([...earlier.flashed, ...later.flashed]),
+  }
+}
+
+/** One change of a key after another. */
+export function composeKey(earlier: Change | undefined, later: Change): Change {
+  if (typeof later === 'string' || earlier === undefined) return later
+  // On a value of this request's own there is nothing newer to run the functions on.
+  return typeof earlier === 'string' ? 'set' : [...earlier, ...later]
+}
+
+/** The marks of what is flashed, by key. An earlier format was a list of the keys alone. */
+export function readMarks(data: Dictionary): Map<string, string> {
+  const kept = Object.hasOwn(data, FLASH_KEY) ? data[FLASH_KEY] : undefined
+  if (Array.isArray(kept)) {
+    return new Map(kept.filter((key) => typeof key === 'string').map((key) => [key, '']))
+  }
+  if (typeof kept !== 'object' || kept === null) return new Map()
+  return new Map(Object.entries(kept).map(([key, mark]) => [key, String(mark)]))
+}
+
+/** Puts the marks into the data; none at all where nothing is flashed. */
+export function writeMarks(data: Dictionary, marks: ReadonlyMap<string, string>): void {
+  if (marks.size > 0) data[FLASH_KEY] = Object.fromEntries(marks)
+  else delete data[FLASH_KEY]
+}
+
+/** Replaces a value by what the functions make of it, one after the other. */
+export function runUpdaters(data: Dictionary, key: string, updaters: readonly Updater[]): void {
+  let value = Object.hasOwn(data, key) ? data[key] : undefined
+  for (const updater of updaters) value = updater(value)
+  if (value === undefined) delete data[key]
+  else put(data, key, value)
+}
+
+/** Defines an own property, even where a plain assignment would hit a setter such as `__proto__`. */
+export function put(data: Dictionary, key: string, value: unknown): void {
+  if (key in data && !Object.hasOwn(data, key)) {
+    Object.defineProperty(data, key, {
+      value,
+      configurable: true,
+      enumerable: true,
+      writable: true,
+    })
+  } else data[key] = value
+}
+
+/** A copy of the top level; a spread keeps an own `__proto__` as data. */
+function copy(data: Dictionary): Dictionary {
+  return { ...data }
+}

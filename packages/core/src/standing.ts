@@ -1,0 +1,170 @@
+// Where a session stands with the store, and what is still owed to it: what the session, the plan and the writer share.
+import type { Codec } from './codec.ts'
+import type { CookieOptions } from './cookie.ts'
+import { Draft, type Snapshot } from './draft.ts'
+import { SessionGoneError, SessionStoreError, type SessionError } from './errors.ts'
+import type { ExpirySettings } from './expiry.ts'
+import { RETIRED, type SessionRecord } from './store.ts'
+
+/** Where a session stands: what its client's key opens, as far as this request knows. */
+export type Standing =
+  /** Nothing: no key, or one that nobody has. What is set makes a new session. */
+  | { readonly is: 'new' }
+  /** Not asked for yet. */
+  | { readonly is: 'unloaded'; readonly key: string }
+  /** A record. */
+  | {
+      readonly is: 'stored'
+      readonly key: string
+      readonly expiresAt: number
+      readonly since: number
+    }
+  /** A record that is no session any more, or not to this manager: it reads as empty, and can be ended. */
+  | {
+      readonly is: 'unreadable'
+      readonly key: string
+      readonly stored: string
+      readonly since: number
+    }
+  /** Another key has replaced this one, and its cookie is on its way to the client. */
+  | { readonly is: 'retired'; readonly key: string }
+  /** The store could not be asked, and the application goes on without. */
+  | { readonly is: 'unavailable'; readonly key: string; readonly error: SessionStoreError }
+
+export const NEW: Standing = { is: 'new' }
+
+/** A key that must die: an obligation that outlives errors, and is forgotten when the key is dead. */
+export interface Condemned {
+  readonly key: string
+  /** What the store is expected to have there. */
+  readonly stored: string
+  /** Why this request cannot end it. */
+  readonly refusal: SessionError | undefined
+  /** When the request last saw it, in ms since the epoch. */
+  readonly since: number
+  /** This request itself may have retired it: the answer was lost. */
+  readonly mayBeRetired: boolean
+}
+
+/** A write whose answer was lost: it is looked for before anything is written again. */
+export interface Doubt {
+  readonly key: string
+  readonly stored: string
+  readonly snapshot: Snapshot
+}
+
+/** What a cookie tells the client: its key, and for how long. */
+export interface Told {
+  readonly key: string
+  /** In ms since the epoch. */
+  readonly expiresAt: number
+  readonly browserLength: boolean
+}
+
+/** What the client has not been told yet of what was stored: a cookie, or to forget the one it has. */
+export type Untold = Told | 'delete' | undefined
+
+/** What an adapter tells of a request's cookie. */
+export interface CookieInfo {
+  /** Whether the request came over HTTPS, for `secure: 'auto'`. Default false. */
+  readonly secure?: boolean
+  /** The cookie's attributes, where this response's differ from the manager's. */
+  readonly cookie?: Omit<CookieOptions, 'name'> | undefined
+}
+
+/** What a session needs of its manager. */
+export interface Manager {
+  readonly settings: ExpirySettings
+  readonly codec: Codec
+  readonly now: () => number
+  /** Bookkeeping that the application may see: Django shows `_session_expiry`. */
+  readonly shown: readonly string[]
+  /** Asks the store at once, or says why it cannot be asked now. */
+  load(state: SessionState): void
+  save(state: SessionState): Promise<void>
+}
+
+/** A session's state. Not part of the public interface. */
+export interface SessionState {
+  readonly manager: Manager
+  standing: Standing
+  draft: Draft
+  /** Keys that must die before anything is acknowledged. */
+  condemned: readonly Condemned[]
+  /** The session gets a new key at the next write. */
+  cycled: boolean
+  /** The new key of a move that has begun, and whether the old key may be retired already. */
+  moving: { readonly to: string; readonly stored: string; readonly doubt: boolean } | undefined
+  doubt: Doubt | undefined
+  accessed: boolean
+  /** The application wanted to take something out of a session whose content is not known. */
+  tookUnknown: boolean
+  /** What the application said of `modified`; undefined: look at the changes. */
+  modified: boolean | undefined
+  untold: Untold
+  /** The same, of a write that is not acknowledged yet. */
+  owed: Untold
+  /** Asked for the cookie's attributes when a cookie is due. */
+  readonly cookieInfo: (() => CookieInfo) | undefined
+  /** What the response is told of its cookie, from the commit on. */
+  response: CookieInfo | undefined
+  /** The response's headers are out, so no cookie can be sent any more. */
+  sent: boolean
+  /** The writes under way: the next one waits for this. It never rejects. */
+  line: Promise<void> | undefined
+  /** A load under way, shared by all who wait for it. */
+  loading: Promise<void> | undefined
+}
+
+/**
+ * What earlier versions left under a key that was replaced. It is read as a retired key, so that an upgrade logs nobody out.
+ */
+const EARLIER_RETIRED = '{"_session_moved":true}'
+
+/** Whether a record stands for a key that another one has replaced. */
+export function isRetired({ data }: SessionRecord): boolean {
+  return data === RETIRED || data === EARLIER_RETIRED
+}
+
+/** The session ends here: its key must die, and what comes is a new session. */
+export function condemn(state: SessionState): void {
+  const { standing, draft, moving, doubt } = state
+  switch (standing.is) {
+    case 'stored':
+      condemnKey(state, standing.key, draft.base!.stored, standing.since, moving?.doubt)
+      break
+    case 'unreadable':
+      condemnKey(state, standing.key, standing.stored, standing.since)
+      break
+    case 'retired':
+      refuseToEnd(state, standing.key, new SessionGoneError())
+      break
+    case 'unavailable':
+      refuseToEnd(state, standing.key, standing.error)
+      break
+    default:
+      if (doubt) condemnKey(state, doubt.key, doubt.stored)
+  }
+  if (moving) condemnKey(state, moving.to, moving.stored)
+  state.standing = NEW
+  state.draft = new Draft(state.manager.codec)
+  state.cycled = false
+  state.moving = state.doubt = undefined
+}
+
+/** A key must die, instead of whatever was known of it. */
+export function condemnKey(
+  state: SessionState,
+  key: string,
+  stored: string,
+  since: number = state.manager.now(),
+  mayBeRetired = false,
+): void {
+  const others = state.condemned.filter((one) => one.key !== key)
+  state.condemned = [...others, { key, stored, since, mayBeRetired, refusal: undefined }]
+}
+
+function refuseToEnd(state: SessionState, key: string, refusal: SessionError): void {
+  const one = { key, stored: '', since: 0, mayBeRetired: false, refusal }
+  state.condemned = [...state.condemned, one]
+}
