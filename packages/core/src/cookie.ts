@@ -118,7 +118,13 @@ export function sessionCookie(options: CookieOptions = {}): SessionCookie {
   } catch (error) {
     refuse(`cannot be written: ${(error as Error).message}`)
   }
+  /** The last line: what was checked before a write is what is sent after it. */
+  let last = { key: '', maxAge: undefined as number | undefined, secureRequest: false, text: '' }
   function write(key: string, maxAge: number | undefined, secureRequest: boolean): string {
+    const { text: before } = last
+    if (last.key === key && last.maxAge === maxAge && last.secureRequest === secureRequest) {
+      if (before !== '') return before
+    }
     const value = format ? format.write(key) : key
     const text = line(value, maxAge === undefined ? {} : { maxAge }, secureRequest)
     const bytes = Buffer.byteLength(text)
@@ -130,6 +136,7 @@ export function sessionCookie(options: CookieOptions = {}): SessionCookie {
         'Browsers drop what is larger. Keep less in the session, or use an engine that stores it on the server.',
       )
     }
+    last = { key, maxAge, secureRequest, text }
     return text
   }
 

@@ -19,6 +19,7 @@ import {
 const CREATED_KEY = '_session_created'
 
 const NOTHING: ReadonlyMap<string, never> = new Map<string, never>()
+const NO_KEYS: readonly string[] = []
 const UNCHANGED: Changes = { cleared: false, keys: NOTHING, faded: NOTHING, flashed: NOTHING }
 
 /** What the store has of a session. */
@@ -138,6 +139,11 @@ export class Draft {
     return !this.#flashing?.size && isEmptyData(this.#current())
   }
 
+  /** Whether nothing can have been changed: nothing was set, nothing flashed, and nothing is in the application's hands. */
+  get isUntouched(): boolean {
+    return !(this.#held || this.#flashing || this.#fading.size || this.#isMarkedChanged)
+  }
+
   /** Whether anything was changed since the last save, by a method or in place. */
   get isChanged(): boolean {
     if (this.#isMarkedChanged || this.#flashing?.size) return true
@@ -157,7 +163,7 @@ export class Draft {
    */
   take(accessed: boolean, createdAt: number | undefined): Snapshot {
     const data = this.#current()
-    this.#takeOver()
+    if (this.#held) this.#takeOver()
     if (createdAt !== undefined && !this.isEmpty && createdIn(data) === undefined) {
       this.#setCreated(createdAt)
     }
@@ -185,6 +191,7 @@ export class Draft {
       this.#merged = snapshot
       return
     }
+    if (!this.#held) return
     for (const [key, held] of this.#allHeld()) {
       if (this.#data[key] === held.value && !this.#changes?.has(key)) held.was = undefined
     }
@@ -297,8 +304,8 @@ export class Draft {
     for (const [key, all] of this.#held ?? []) for (const held of all) yield [key, held]
   }
 
-  #heldKeys(): string[] {
-    return this.#held ? [...this.#held.keys()] : []
+  #heldKeys(): readonly string[] {
+    return this.#held ? [...this.#held.keys()] : NO_KEYS
   }
 
   #isChangedInPlace(key: string): boolean {
@@ -315,11 +322,9 @@ export class Draft {
 
   /** The data as text, checked where the application had a hand in it. */
   #encode(): string {
-    const suspects = [
-      ...this.#heldKeys(),
-      ...(this.#changes?.keys() ?? []),
-      ...this.#flashed.keys(),
-    ]
+    const suspects = [...this.#heldKeys()]
+    if (this.#changes) suspects.push(...this.#changes.keys())
+    if (this.#flashed.size > 0) suspects.push(...this.#flashed.keys())
     return this.#codec.encode(this.#data, suspects)
   }
 

@@ -1,5 +1,5 @@
 // The manager: opens a session before the handler, and after it writes what changed, once.
-import { after, attempt, isPromise, type Awaitable } from './awaitable.ts'
+import { after, isPromise, type Awaitable } from './awaitable.ts'
 import { jsonCodec, type Codec } from './codec.ts'
 import { sessionCookie, type CookieOptions } from './cookie.ts'
 import { Draft } from './draft.ts'
@@ -12,6 +12,7 @@ import { Session, stateOf, type SessionData } from './session.ts'
 import {
   isRetired,
   NEW,
+  NONE,
   type CookieInfo,
   type Manager,
   type SessionState,
@@ -134,8 +135,8 @@ export function createSessions<D extends object = SessionData>(
     codec,
     now,
     shown: options.shownBookkeeping ?? [],
-    load: (state) => void loadNow(state),
-    save: (state) => save(state),
+    load: loadNow,
+    save,
   }
 
   function open(
@@ -146,7 +147,7 @@ export function createSessions<D extends object = SessionData>(
       manager,
       standing: NEW,
       draft: new Draft(codec),
-      condemned: [],
+      condemned: NONE,
       cycled: false,
       moving: undefined,
       doubt: undefined,
@@ -169,30 +170,50 @@ export function createSessions<D extends object = SessionData>(
       return session
     }
     state.standing = { is: 'unloaded', key }
-    return sync || lazy ? session : after(load(state), () => session)
+    return sync || lazy ? session : load(session, state)
   }
 
   /** Asks a synchronous store; of any other, says why it cannot be asked now. */
   function loadNow(state: SessionState): void {
-    if (sync) return void load(state)
+    if (sync) return void load(undefined, state)
     throw new SessionUsageError(
       'The session is not loaded yet: with `lazy: true`, call `await getSession(request)` before you use it.',
       'ERR_SESSION_NOT_LOADED',
     )
   }
 
-  /** Loads a session once, however many ask for it. */
-  function load(state: SessionState): Awaitable<void> {
-    const { standing } = state
-    if (standing.is !== 'unloaded') return
-    if (state.loading) return state.loading
-    const loading = attempt(
-      () => after(store.load(standing.key), (record) => adopt(state, standing.key, record)),
-      (error) => giveUp(state, standing.key, error),
-    )
-    if (!isPromise(loading)) return
-    state.loading = loading.finally(() => (state.loading = undefined))
-    return state.loading
+  /** Loads a session once, however many ask for it; resolves to what the caller goes on with. */
+  function load<T>(given: T, state: SessionState): Awaitable<T> {
+    const { standing, loading } = state
+    if (standing.is !== 'unloaded') return given
+    if (loading) return loading.then(() => given)
+    let answer
+    try {
+      answer = store.load(standing.key)
+      if (!isPromise(answer)) adopt(state, standing.key, answer)
+    } catch (error) {
+      giveUp(state, standing.key, error)
+    }
+    if (!isPromise(answer)) return given
+    const loaded = finishLoad(given, state, standing.key, answer)
+    state.loading = loaded
+    return loaded
+  }
+
+  async function finishLoad<T>(
+    given: T,
+    state: SessionState,
+    key: string,
+    answer: Promise<SessionRecord | undefined>,
+  ): Promise<T> {
+    try {
+      adopt(state, key, await answer)
+    } catch (error) {
+      giveUp(state, key, error)
+    } finally {
+      state.loading = undefined
+    }
+    return given
   }
 
   /** The backend failed to load the session: the request hears of it, or goes on without. */
@@ -269,7 +290,7 @@ export function createSessions<D extends object = SessionData>(
   function write(state: SessionState): Awaitable<void> {
     if (state.standing.is !== 'unloaded') return writeLoaded(state)
     // Nobody looked at it: only a rolling expiry gives a reason to.
-    return saveEveryRequest ? after(load(state), () => writeLoaded(state)) : undefined
+    return saveEveryRequest ? after(load(state, state), writeLoaded) : undefined
   }
 
   /** The cookie as a response is to have it. */
@@ -306,7 +327,7 @@ export function createSessions<D extends object = SessionData>(
   return {
     store,
     open,
-    load: (session) => after(load(stateOf(session)), () => session),
+    load: (session) => load(session, stateOf(session)),
     commit,
     headers(session, info = {}) {
       const state = stateOf(session)

@@ -33,6 +33,9 @@ export type Standing =
 
 export const NEW: Standing = { is: 'new' }
 
+/** No key must die. */
+export const NONE: readonly Condemned[] = []
+
 /** A key that must die: an obligation that outlives errors, and is forgotten when the key is dead. */
 export interface Condemned {
   readonly key: string
@@ -113,7 +116,7 @@ export interface SessionState {
   /** The writes under way: the next one waits for this. It never rejects. */
   line: Promise<void> | undefined
   /** A load under way, shared by all who wait for it. */
-  loading: Promise<void> | undefined
+  loading: Promise<unknown> | undefined
 }
 
 /**

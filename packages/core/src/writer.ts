@@ -1,6 +1,6 @@
 // Carries plans out: the only part that calls the store to write. Every write is conditional on what it started from.
 import { Buffer } from 'node:buffer'
-import { run, wait, type Awaitable, type Steps } from './awaitable.ts'
+import { isPromise, run, wait, type Awaitable, type Steps } from './awaitable.ts'
 import type { Codec, Dictionary } from './codec.ts'
 import { createdIn, isEmptyData, type Draft, type Kept, type Snapshot } from './draft.ts'
 import {
@@ -23,6 +23,7 @@ import {
   condemnKey,
   isRetired,
   NEW,
+  NONE,
   type Condemned,
   type SessionState,
   type Standing,
@@ -112,9 +113,24 @@ export function createWriter(options: WriterOptions): (state: SessionState) => A
   return (state) => {
     if (!state.accessed && !(saveEveryRequest && state.standing.is === 'stored')) return
     if (state.doubt) return run(writeAfterDoubt(state))
+    if (saveEveryRequest || !isUntouched(state)) return writeNow(state)
+  }
+
+  function writeNow(state: SessionState): Awaitable<void> {
     const turn = take(state)
-    if (turn.plan.to !== 'leave' || turn.condemned.length > 0) return run(carryOut(turn))
+    const { plan, condemned } = turn
+    if (plan.to !== 'leave' && plan.to !== 'refuse') return run(carryOut(turn))
     giveBack(turn)
+    if (plan.to === 'refuse') throw plan.error
+    if (condemned !== NONE) return run(endCondemned(turn))
+  }
+
+  /** Whether there is nothing to plan: the request only looked. */
+  function isUntouched(state: SessionState): boolean {
+    const { draft, cycled, modified, condemned, tookUnknown } = state
+    return (
+      draft.isUntouched && !cycled && !tookUnknown && modified === undefined && condemned === NONE
+    )
   }
 
   /** A write whose answer was lost is looked for first. */
@@ -129,7 +145,8 @@ export function createWriter(options: WriterOptions): (state: SessionState) => A
         stand(state, key, found.expiresAt, endsWithBrowser(draft.get(EXPIRY_KEY), settings))
       } else draft.restore(snapshot)
     }
-    yield* carryOut(take(state))
+    const written = writeNow(state)
+    if (isPromise(written)) yield written
   }
 
   /** What this write is asked to do. What the handler does from here on belongs to the next one. */
@@ -181,41 +198,51 @@ export function createWriter(options: WriterOptions): (state: SessionState) => A
   }
 
   function* carryOut(turn: Turn): Steps<void> {
-    const { state } = turn
     try {
       yield* write(turn)
     } catch (error) {
       giveBack(turn)
       throw error
     }
-    for (const one of turn.condemned) {
+    if (turn.condemned !== NONE) yield* endCondemned(turn)
+    else acknowledge(turn.state)
+  }
+
+  function* endCondemned({ state, condemned }: Turn): Steps<void> {
+    for (const one of condemned) {
       yield* lanes.alone(one.key, () => end(one, state.standing.is === 'stored'))
-      state.condemned = state.condemned.filter((other) => other !== one)
+      const others = state.condemned.filter((other) => other !== one)
+      state.condemned = others.length > 0 ? others : NONE
       if (state.standing.is === 'new') state.owed ??= 'delete'
     }
-    // Told only now: nothing is acknowledged while a key that must die is alive.
+    acknowledge(state)
+  }
+
+  /** The client is told only now: nothing is acknowledged while a key that must die is alive. */
+  function acknowledge(state: SessionState): void {
     state.untold = state.owed ?? state.untold
     state.owed = undefined
   }
 
-  function* write(turn: Turn): Steps<void> {
-    const { plan, standing, state, snapshot } = turn
-    if (plan.to === 'refuse') throw plan.error
-    if (plan.to === 'leave') giveBack(turn)
-    if (plan.to === 'create' || (stateless && standing.is === 'stored' && plan.to !== 'leave')) {
-      return yield* issue(turn)
-    }
-    if (standing.is !== 'stored') return
+  /** What the plan says, as steps to carry out. */
+  function write(turn: Turn): Steps<void> {
+    const { plan, standing } = turn
+    if (plan.to === 'create' || standing.is !== 'stored') return issue(turn)
+    if (stateless) return issue(turn)
     const { key } = standing
-    if (plan.to === 'renew') return yield* renew(turn, key)
-    if (plan.to === 'move') return yield* lanes.alone(key, (lane) => move(turn, key, lane))
-    if (plan.to !== 'save' && plan.to !== 'end') return
-    const outcome = sync
+    if (plan.to === 'renew') return renew(turn, key)
+    if (plan.to === 'move') return lanes.alone(key, (lane) => move(turn, key, lane))
+    return save(turn, key)
+  }
+
+  function* save(turn: Turn, key: string): Steps<void> {
+    const { state, snapshot } = turn
+    const { kept, content } = sync
       ? yield* saveTogether(key, [turn], { newest: undefined })
       : concurrency === 'reject'
         ? yield* lanes.alone(key, () => saveTogether(key, [turn], { newest: undefined }))
         : yield* lanes.together(key, turn)
-    if (outcome.kept) return adopt(turn, key, outcome.kept, outcome.content)
+    if (kept) return adopt(turn, key, kept, content)
     if (state.draft !== turn.draft) return
     turn.draft.saved(snapshot, undefined)
     state.standing = NEW
@@ -280,11 +307,19 @@ export function createWriter(options: WriterOptions): (state: SessionState) => A
     let newest = lane.newest ?? turns[0]!.snapshot.base!
     for (let conflicts = 0; ;) {
       const content = contentOnto(turns, newest)
+      const made = content.over ? ENDED : record(content, newest)
       try {
-        lane.newest = yield* put(key, turns, content, newest)
+        const answer = content.over
+          ? run(remove(key, newest.stored, turns[0]!.standing))
+          : made.data === newest.stored
+            ? store.touch(key, made.expiresAt, newest.expiresAt)
+            : store.save(key, made, newest.stored)
+        if (isPromise(answer)) yield answer
+        lane.newest = content.over ? undefined : kept(made, content)
         return { kept: lane.newest, content }
       } catch (error) {
         lane.newest = undefined
+        if (!isRefusal(error)) throw inDoubt(key, turns, made, error)
         if (!(error instanceof SessionConflictError) || ++conflicts > MAX_CONFLICTS) throw error
         const before = newest
         newest = yield* reload(key)
@@ -294,32 +329,18 @@ export function createWriter(options: WriterOptions): (state: SessionState) => A
     }
   }
 
-  function* put(
+  /** The write may have been made, or may yet be: it is looked for before these sessions are written again. */
+  function inDoubt(
     key: string,
     turns: readonly Turn[],
-    content: Content,
-    newest: Kept,
-  ): Steps<Kept | undefined> {
-    if (content.over) {
-      yield* remove(key, newest.stored, turns[0]!.standing)
-      return undefined
+    { data }: SessionRecord,
+    error: unknown,
+  ): SessionError {
+    for (const { state, draft, snapshot } of turns) {
+      if (state.draft === draft && data !== RETIRED) state.doubt = { key, stored: data, snapshot }
     }
-    const made = record(content, newest)
-    try {
-      yield* wait(
-        made.data === newest.stored
-          ? store.touch(key, made.expiresAt, newest.expiresAt)
-          : store.save(key, made, newest.stored),
-      )
-    } catch (error) {
-      if (isRefusal(error)) throw error
-      for (const { state, draft, snapshot } of turns) {
-        if (state.draft === draft) state.doubt = { key, stored: made.data, snapshot }
-      }
-      if (error instanceof SessionError) throw error
-      throw new SessionStoreError('The store failed to save a session.', error)
-    }
-    return kept(made, content)
+    if (error instanceof SessionError) return error
+    return new SessionStoreError('The store failed to save a session.', error)
   }
 
   /** Removes a session that was emptied, while nobody else has put something into it. */
