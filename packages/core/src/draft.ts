@@ -68,6 +68,11 @@ export class Draft {
     if (Object.hasOwn(this.#data, FLASH_KEY)) this.#fading = readMarks(this.#data)
   }
 
+  /** The data, bookkeeping and all. It is not to be changed. */
+  get data(): Readonly<Dictionary> {
+    return this.#current()
+  }
+
   /** When the session was created, in ms since the epoch, if that is kept. */
   get created(): number | undefined {
     return createdIn(this.#current())

@@ -96,6 +96,26 @@ export class SessionStoreError extends SessionError {
   }
 }
 
+/** Whether a store says that it has not done what it was asked. Any other error leaves open whether it has. */
+export function isRefusal(error: unknown): boolean {
+  return (
+    error instanceof SessionGoneError ||
+    error instanceof SessionConflictError ||
+    error instanceof KeyExistsError ||
+    error instanceof SessionTooLargeError ||
+    error instanceof SessionEncodeError ||
+    error instanceof SessionUsageError
+  )
+}
+
+/** A save came too late for the cookie that it needs. */
+export function headersSent(): SessionUsageError {
+  return new SessionUsageError(
+    "The response's headers are out, so the client cannot be given the cookie that this save needs. Save a new session, or a new key, before the response starts.",
+    'ERR_SESSION_HEADERS_SENT',
+  )
+}
+
 /** The library was called in a way that cannot work: a wrong option, or a method at a wrong moment. */
 export class SessionUsageError extends SessionError {
   constructor(message: string, code = 'ERR_SESSION_USAGE') {

@@ -3,23 +3,16 @@ import { after, isPromise, type Awaitable } from './awaitable.ts'
 import { jsonCodec, type Codec } from './codec.ts'
 import { sessionCookie, type CookieOptions } from './cookie.ts'
 import { Draft } from './draft.ts'
-import { SessionStoreError, SessionUsageError } from './errors.ts'
-import { warn } from './events.ts'
+import { SessionUsageError } from './errors.ts'
 import type { ExpirySettings } from './expiry.ts'
 import type { SessionHeaders } from './headers.ts'
 import { isSessionKey } from './key.ts'
+import { load, refuseCookie, type LoadOptions } from './load.ts'
 import { Session, stateOf, type SessionData } from './session.ts'
-import {
-  isRetired,
-  NEW,
-  NONE,
-  type CookieInfo,
-  type Manager,
-  type SessionState,
-  type Told,
-} from './standing.ts'
-import type { SessionRecord, SessionStore } from './store.ts'
-import { createWriter } from './writer.ts'
+import { NEW, NONE, type CookieInfo, type Manager, type SessionState } from './standing.ts'
+import type { SessionStore } from './store.ts'
+import { assertSendable, headersOf, type TellOptions } from './told.ts'
+import { createWriter, type WriterOptions } from './writer.ts'
 
 export type { CookieInfo } from './standing.ts'
 
@@ -109,229 +102,16 @@ export function createSessions<D extends object = SessionData>(
 ): Sessions<D> {
   if (isSessions<D>(options)) return options
   assertOptions(options)
-  const { store, codec = jsonCodec, now = Date.now } = options
-  const { saveEveryRequest = false, lazy = false, ifUnavailable = 'error' } = options
-  const { sync = false, stateless = false } = store.traits ?? {}
-  const settings: ExpirySettings = {
-    maxAge: options.maxAge ?? 1_209_600,
-    expireAtBrowserClose: options.expireAtBrowserClose ?? false,
-    absoluteMaxAge: options.absoluteMaxAge,
-  }
-  const cookieOptions = options.cookie
-  const ownCookie = sessionCookie(cookieOptions)
-  const writeLoaded = createWriter({
-    store,
-    codec,
-    settings,
-    concurrency: options.concurrency ?? 'merge',
-    maxBytes: options.maxBytes ?? Infinity,
-    saveEveryRequest,
-    touchAfter: options.touchAfter ?? 0,
-    now,
-    assertSendable,
-  })
-  const manager: Manager = {
-    settings,
-    codec,
-    now,
-    shown: options.shownBookkeeping ?? [],
-    load: loadNow,
-    save,
-  }
-
-  function open(
-    cookieHeader: string | undefined,
-    cookieInfo?: () => CookieInfo,
-  ): Awaitable<Session<D>> {
-    const state: SessionState = {
-      manager,
-      standing: NEW,
-      draft: new Draft(codec),
-      condemned: NONE,
-      cycled: false,
-      moving: undefined,
-      doubt: undefined,
-      accessed: false,
-      tookUnknown: false,
-      modified: undefined,
-      untold: undefined,
-      owed: undefined,
-      cookieInfo,
-      response: undefined,
-      sent: false,
-      line: undefined,
-      loading: undefined,
-    }
-    const session = new Session<D>(state)
-    const key = ownCookie.read(cookieHeader)
-    if (key === undefined) return session
-    if (!stateless && !isSessionKey(key)) {
-      refuseCookie(state)
-      return session
-    }
-    state.standing = { is: 'unloaded', key }
-    return sync || lazy ? session : load(session, state)
-  }
-
-  /** Asks a synchronous store; of any other, says why it cannot be asked now. */
-  function loadNow(state: SessionState): void {
-    if (sync) return void load(undefined, state)
-    throw new SessionUsageError(
-      'The session is not loaded yet: with `lazy: true`, call `await getSession(request)` before you use it.',
-      'ERR_SESSION_NOT_LOADED',
-    )
-  }
-
-  /** Loads a session once, however many ask for it; resolves to what the caller goes on with. */
-  function load<T>(given: T, state: SessionState): Awaitable<T> {
-    const { standing, loading } = state
-    if (standing.is !== 'unloaded') return given
-    if (loading) return loading.then(() => given)
-    let answer
-    try {
-      answer = store.load(standing.key)
-      if (!isPromise(answer)) adopt(state, standing.key, answer)
-    } catch (error) {
-      giveUp(state, standing.key, error)
-    }
-    if (!isPromise(answer)) return given
-    const loaded = finishLoad(given, state, standing.key, answer)
-    state.loading = loaded
-    return loaded
-  }
-
-  async function finishLoad<T>(
-    given: T,
-    state: SessionState,
-    key: string,
-    answer: Promise<SessionRecord | undefined>,
-  ): Promise<T> {
-    try {
-      adopt(state, key, await answer)
-    } catch (error) {
-      giveUp(state, key, error)
-    } finally {
-      state.loading = undefined
-    }
-    return given
-  }
-
-  /** The backend failed to load the session: the request hears of it, or goes on without. */
-  function giveUp(state: SessionState, key: string, error: unknown): void {
-    if (!(error instanceof SessionStoreError) || ifUnavailable !== 'anonymous') throw error
-    warn('STORE_UNAVAILABLE', `${error.message} The request got an empty session.`)
-    state.standing = { is: 'unavailable', key, error }
-  }
-
-  /** Takes what the store answered for the client's key. A key that it does not know is never adopted. */
-  function adopt(state: SessionState, key: string, record: SessionRecord | undefined): void {
-    state.standing = NEW
-    if (!record) {
-      if (stateless) refuseCookie(state)
-      return
-    }
-    const { data: stored, expiresAt } = record
-    if (isRetired(record)) {
-      state.standing = { is: 'retired', key }
-      return
-    }
-    const since = now()
-    try {
-      const text = codec.open ? codec.open(stored) : stored
-      state.draft = new Draft(codec, { stored, text, expiresAt })
-    } catch {
-      warn(
-        'CORRUPT_DATA',
-        'A stored session could not be decoded, so the request got an empty one. Was it written with another codec?',
-      )
-      state.standing = { is: 'unreadable', key, stored, since }
-      return
-    }
-    const { created = since } = state.draft
-    if (created + (settings.absoluteMaxAge ?? Infinity) * 1000 <= since) {
-      state.draft = new Draft(codec)
-      state.standing = { is: 'unreadable', key, stored, since }
-      return
-    }
-    state.standing = { is: 'stored', key, expiresAt, since }
-  }
-
-  function commit(session: Session<D>, response: ResponseInfo = {}): Awaitable<SessionHeaders> {
-    const state = stateOf(session)
-    state.response = response
-    const { status = 200 } = response
-    const written = status >= 500 ? state.line : inLine(state, () => write(state))
-    return after(written, () => {
-      const headers = headersOf(state, response)
-      state.sent = true
-      return headers
-    })
-  }
-
-  /** What `save()` resolves to may be left alone: whoever does not wait for it is told of a failure by the commit. */
-  function save(state: SessionState): Promise<void> {
-    const saved = (async () => inLine(state, () => write(state)))()
-    saved.catch(() => {})
-    return saved
-  }
-
-  /** Writes after the writes that are under way, whether they fail or not. */
-  function inLine(state: SessionState, task: () => Awaitable<void>): Awaitable<void> {
-    const running = state.line ? state.line.then(task) : task()
-    if (!isPromise(running)) return
-    const leave = () => {
-      if (state.line === line) state.line = undefined
-    }
-    const line: Promise<void> = running.then(leave, leave)
-    state.line = line
-    return running
-  }
-
-  function write(state: SessionState): Awaitable<void> {
-    if (state.standing.is !== 'unloaded') return writeLoaded(state)
-    // Nobody looked at it: only a rolling expiry gives a reason to.
-    return saveEveryRequest ? after(load(state, state), writeLoaded) : undefined
-  }
-
-  /** The cookie as a response is to have it. */
-  function cookieFor({ cookie }: CookieInfo) {
-    return cookie ? sessionCookie({ ...cookieOptions, ...cookie }) : ownCookie
-  }
-
-  /** Throws if the client could not be given this key: before a write, so that nothing is stored that cannot be found. */
-  function assertSendable(state: SessionState, told: Told): void {
-    const info = state.response ?? state.cookieInfo?.()
-    // Without the request's word the line may turn out to need `Secure`.
-    const { secure = info === undefined } = info ?? {}
-    const cookie = info ? cookieFor(info) : ownCookie
-    cookie.assertFits(told.key, maxAgeOf(told), secure)
-  }
-
-  function maxAgeOf({ expiresAt, browserLength }: Told) {
-    return browserLength ? undefined : Math.ceil((expiresAt - now()) / 1000)
-  }
-
-  function headersOf({ untold, accessed }: SessionState, info: CookieInfo): SessionHeaders {
-    const vary = accessed || untold !== undefined
-    if (untold === undefined) return { vary }
-    return { setCookie: cookieLine(untold, info), vary }
-  }
-
-  function cookieLine(untold: Told | 'delete', info: CookieInfo): string {
-    const cookie = cookieFor(info)
-    const { secure = false } = info
-    if (untold === 'delete') return cookie.remove(secure)
-    return cookie.write(untold.key, maxAgeOf(untold), secure)
-  }
-
+  const manager = createManager(options)
+  const { store } = manager
   return {
     store,
-    open,
-    load: (session) => load(session, stateOf(session)),
-    commit,
+    open: (cookieHeader, cookieInfo) => open<D>(manager, cookieHeader, cookieInfo),
+    load: (session) => load(manager, stateOf(session), session),
+    commit: (session, response = {}) => commit(manager, stateOf(session), response),
     headers(session, info = {}) {
       const state = stateOf(session)
-      const headers = headersOf(state, info)
+      const headers = headersOf(manager, state, info)
       state.sent = true
       return headers
     },
@@ -341,13 +121,128 @@ export function createSessions<D extends object = SessionData>(
   }
 }
 
-/** A value that cannot be a session of ours is deleted from the browser, so that it is not sent for ever. */
-function refuseCookie(state: SessionState): void {
-  state.untold = 'delete'
-  warn(
-    'MALFORMED_COOKIE',
-    'A session cookie was malformed, forged or expired, so the request got an empty session and the cookie is deleted.',
+/** A manager's options, complete, and what it does by them. */
+type OwnManager = Manager &
+  WriterOptions &
+  LoadOptions &
+  TellOptions & {
+    readonly lazy: boolean
+    readonly write: (state: SessionState) => Awaitable<void>
+  }
+
+function createManager(options: SessionsOptions): OwnManager {
+  const { store, codec = jsonCodec, now = Date.now, cookie: cookieOptions } = options
+  const settings: ExpirySettings = {
+    maxAge: options.maxAge ?? 1_209_600,
+    expireAtBrowserClose: options.expireAtBrowserClose ?? false,
+    absoluteMaxAge: options.absoluteMaxAge,
+  }
+  const cookie = sessionCookie(cookieOptions)
+  const { ifUnavailable = 'error', concurrency = 'merge', maxBytes = Infinity } = options
+  const { saveEveryRequest = false, touchAfter = 0, shownBookkeeping: shown = [] } = options
+  const loading = { store, codec, settings, ifUnavailable, now }
+  const telling = { cookie, cookieOptions, now }
+  const writing = { ...loading, concurrency, maxBytes, saveEveryRequest, touchAfter }
+  const write = createWriter({
+    ...writing,
+    assertSendable: (state, told) => assertSendable(telling, state, told),
+  })
+  const manager: OwnManager = {
+    ...writing,
+    ...telling,
+    shown,
+    lazy: options.lazy ?? false,
+    write,
+    assertSendable: (state, told) => assertSendable(telling, state, told),
+    load: (state) => loadNow(manager, state),
+    save: (state) => save(manager, state),
+  }
+  return manager
+}
+
+function open<D extends object>(
+  manager: OwnManager,
+  cookieHeader: string | undefined,
+  cookieInfo: (() => CookieInfo) | undefined,
+): Awaitable<Session<D>> {
+  const state: SessionState = {
+    manager,
+    standing: NEW,
+    draft: new Draft(manager.codec),
+    condemned: NONE,
+    cycled: false,
+    moving: undefined,
+    doubt: undefined,
+    accessed: false,
+    tookUnknown: false,
+    modified: undefined,
+    untold: undefined,
+    owed: undefined,
+    cookieInfo,
+    response: undefined,
+    sent: false,
+    line: undefined,
+    loading: undefined,
+  }
+  const session = new Session<D>(state)
+  const key = manager.cookie.read(cookieHeader)
+  if (key === undefined) return session
+  const { sync = false, stateless = false } = manager.store.traits ?? {}
+  if (!stateless && !isSessionKey(key)) {
+    refuseCookie(state)
+    return session
+  }
+  state.standing = { is: 'unloaded', key }
+  return sync || manager.lazy ? session : load(manager, state, session)
+}
+
+/** Asks a synchronous store; of any other, says why it cannot be asked now. */
+function loadNow(manager: OwnManager, state: SessionState): void {
+  if (manager.store.traits?.sync) return void load(manager, state, state)
+  throw new SessionUsageError(
+    'The session is not loaded yet: with `lazy: true`, call `await getSession(request)` before you use it.',
+    'ERR_SESSION_NOT_LOADED',
   )
+}
+
+function commit(
+  manager: OwnManager,
+  state: SessionState,
+  response: ResponseInfo,
+): Awaitable<SessionHeaders> {
+  state.response = response
+  const { status = 200 } = response
+  const written = status >= 500 ? state.line : inLine(state, () => write(manager, state))
+  return after(written, () => {
+    const headers = headersOf(manager, state, response)
+    state.sent = true
+    return headers
+  })
+}
+
+/** What it resolves to may be left alone: whoever does not wait for it is told of a failure by the commit. */
+function save(manager: OwnManager, state: SessionState): Promise<void> {
+  const saved = (async () => inLine(state, () => write(manager, state)))()
+  saved.catch(() => {})
+  return saved
+}
+
+/** Writes after the writes that are under way, whether they fail or not. */
+function inLine(state: SessionState, task: () => Awaitable<void>): Awaitable<void> {
+  const running = state.line ? state.line.then(task) : task()
+  if (!isPromise(running)) return
+  const leave = () => {
+    if (state.line === line) state.line = undefined
+  }
+  const line: Promise<void> = running.then(leave, leave)
+  state.line = line
+  return running
+}
+
+function write(manager: OwnManager, state: SessionState): Awaitable<void> {
+  if (state.standing.is !== 'unloaded') return manager.write(state)
+  // Nobody looked at it: only a rolling expiry gives a reason to.
+  return manager.saveEveryRequest ? after(load(manager, state, state), manager.write) : undefined
 }
 
 function isSessions<D extends object>(

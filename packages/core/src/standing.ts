@@ -49,11 +49,23 @@ export interface Condemned {
   readonly mayBeRetired: boolean
 }
 
+/** A move to a new key that has begun. */
+export interface Moving {
+  /** The new key; undefined until the store has a record there. */
+  to: string | undefined
+  /** What the store has there. */
+  stored: string
+  /** The old key may be retired already: the answer was lost. */
+  doubt: boolean
+}
+
 /** A write whose answer was lost: it is looked for before anything is written again. */
 export interface Doubt {
   readonly key: string
   readonly stored: string
   readonly snapshot: Snapshot
+  /** Whether its cookie was to end with the browser. */
+  readonly browserLength: boolean
 }
 
 /** What a cookie tells the client: its key, and for how long. */
@@ -96,8 +108,7 @@ export interface SessionState {
   condemned: readonly Condemned[]
   /** The session gets a new key at the next write. */
   cycled: boolean
-  /** The new key of a move that has begun, and whether the old key may be retired already. */
-  moving: { readonly to: string; readonly stored: string; readonly doubt: boolean } | undefined
+  moving: Moving | undefined
   doubt: Doubt | undefined
   accessed: boolean
   /** The application wanted to take something out of a session whose content is not known. */
@@ -148,7 +159,7 @@ export function condemn(state: SessionState): void {
     default:
       if (doubt) condemnKey(state, doubt.key, doubt.stored)
   }
-  if (moving) condemnKey(state, moving.to, moving.stored)
+  if (moving?.to !== undefined) condemnKey(state, moving.to, moving.stored)
   state.standing = NEW
   state.draft = new Draft(state.manager.codec)
   state.cycled = false

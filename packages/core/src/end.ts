@@ -1,0 +1,81 @@
+// Ends sessions and retires keys: always on the condition that nobody else has been there.
+import { wait, type Steps } from './awaitable.ts'
+import { SessionConflictError, SessionGoneError } from './errors.ts'
+import { isRetired, type Condemned, type Standing } from './standing.ts'
+import { RETIRED, type SessionRecord, type SessionStore } from './store.ts'
+
+/** What ending needs of the manager's options. */
+export interface EndOptions {
+  readonly store: SessionStore
+  readonly now: () => number
+}
+
+/** A request that the browser sent before it had the new cookie arrives within this time, in ms. */
+const RETIRED_FOR = 60_000
+
+/**
+ * A conflict means that another process was faster, and each has one write of a key under way: to lose so often in a row
+ * means that the store's comparison never holds.
+ */
+export const MAX_CONFLICTS = 1000
+
+/** A record that ends at once: to save it is to delete, but only while the data is what is expected. */
+export const ENDED: SessionRecord = { data: RETIRED, expiresAt: 0 }
+
+/** The record of a key that another one replaces now. */
+export function retired({ now }: EndOptions): SessionRecord {
+  return { data: RETIRED, expiresAt: now() + RETIRED_FOR }
+}
+
+/**
+ * Ends a session, whatever others have made of it: the key is dead when this returns. Where another session takes its
+ * place the key is retired, so that a late request with it is told from a stranger's.
+ * @throws SessionGoneError if the session lives on under another key.
+ */
+export function* endKey(options: EndOptions, one: Condemned, replaced: boolean): Steps<void> {
+  const { store } = options
+  // What this request cannot end: the plan has found that it need not.
+  if (one.refusal || store.traits?.stateless) return
+  let expected = one.stored
+  for (let conflicts = 0; ;) {
+    try {
+      yield* wait(store.save(one.key, replaced ? retired(options) : ENDED, expected))
+      return
+    } catch (error) {
+      const known = error instanceof SessionGoneError || error instanceof SessionConflictError
+      if (!known || ++conflicts > MAX_CONFLICTS) throw error
+    }
+    const found = yield* wait(store.load(one.key))
+    if (found && !isRetired(found)) {
+      expected = found.data
+      continue
+    }
+    if (found ? replaced || one.mayBeRetired : isRecent(options, one.since)) return
+    throw new SessionGoneError()
+  }
+}
+
+/**
+ * Removes a session that was emptied.
+ * @throws SessionConflictError if another request has put something into it; SessionGoneError if it has another key.
+ */
+export function* removeEmptied(
+  options: EndOptions,
+  key: string,
+  stored: string,
+  standing: Standing,
+): Steps<void> {
+  try {
+    yield* wait(options.store.save(key, ENDED, stored))
+  } catch (error) {
+    if (!(error instanceof SessionGoneError)) throw error
+    const found = yield* wait(options.store.load(key))
+    if (found && !isRetired(found)) throw new SessionConflictError()
+    if (found || !isRecent(options, 'since' in standing ? standing.since : 0)) throw error
+  }
+}
+
+/** A retired key stands for a minute: what is missing after that may live on under another. */
+function isRecent({ now }: EndOptions, since: number): boolean {
+  return now() - since < RETIRED_FOR
+}

@@ -1,0 +1,71 @@
+// Saves a session, alone or together with others of its key: compare-and-swap, and on a conflict a merge and another try.
+import { isPromise, run, wait, type Steps } from './awaitable.ts'
+import { contentOnto, found, kept, recordOf, type Content, type ContentOptions } from './content.ts'
+import type { Kept } from './draft.ts'
+import { ENDED, MAX_CONFLICTS, removeEmptied, type EndOptions } from './end.ts'
+import {
+  isRefusal,
+  SessionConflictError,
+  SessionError,
+  SessionGoneError,
+  SessionStoreError,
+} from './errors.ts'
+import { reportConflict } from './events.ts'
+import type { Lane } from './lanes.ts'
+import { isRetired } from './standing.ts'
+import { isFlushed, type Turn } from './turn.ts'
+
+/** What is stored now; no `kept` for a session that was removed. */
+export interface Outcome {
+  readonly kept: Kept | undefined
+  readonly content: Content
+}
+
+/** Brings what the store has under a key to what these requests made of it: one write for all. */
+export function* saveTogether(
+  options: ContentOptions & EndOptions,
+  key: string,
+  turns: readonly Turn[],
+  lane: Lane,
+): Steps<Outcome> {
+  const { store, concurrency } = options
+  let newest = lane.newest ?? turns[0]!.snapshot.base!
+  for (let conflicts = 0; ;) {
+    const content = contentOnto(options, turns, newest)
+    const record = content.over ? ENDED : recordOf(options, content, newest)
+    try {
+      const answer = content.over
+        ? run(removeEmptied(options, key, newest.stored, turns[0]!.standing))
+        : record.data === newest.stored
+          ? store.touch(key, record.expiresAt, newest.expiresAt)
+          : store.save(key, record, newest.stored)
+      if (isPromise(answer)) yield answer
+      lane.newest = content.over ? undefined : kept(record, content)
+      return { kept: lane.newest, content }
+    } catch (error) {
+      lane.newest = undefined
+      if (!isRefusal(error)) throw inDoubt(key, turns, record.data, error)
+      if (!(error instanceof SessionConflictError) || ++conflicts > MAX_CONFLICTS) throw error
+      const before = newest
+      newest = yield* reload(options, key)
+      if (concurrency === 'reject' && newest.stored !== before.stored) throw error
+      reportConflict(conflicts)
+    }
+  }
+}
+
+/** The write may have been made, or may yet be: it is looked for before these sessions are written again. */
+function inDoubt(key: string, turns: readonly Turn[], stored: string, error: unknown) {
+  for (const { state, draft, snapshot, content } of turns) {
+    if (!isFlushed(state, draft) && stored !== ENDED.data)
+      state.doubt = { key, stored, snapshot, browserLength: content.browserLength }
+  }
+  if (error instanceof SessionError) return error
+  return new SessionStoreError('The store failed to save a session.', error)
+}
+
+function* reload(options: ContentOptions & EndOptions, key: string): Steps<Kept> {
+  const record = yield* wait(options.store.load(key))
+  if (!record || isRetired(record)) throw new SessionGoneError()
+  return found(options, record)
+}
