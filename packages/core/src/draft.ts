@@ -157,7 +157,8 @@ export class Draft {
     for (const [key, { value, was }] of this.#allHeld()) {
       if (was !== undefined && was !== this.#encodeOne(key, value)) return true
     }
-    return this.base !== undefined && this.#encode() !== this.base.text
+    if (this.base === undefined || this.#encode() === this.base.text) return false
+    return this.#heldKeys().some((key) => this.#isChangedInPlace(key))
   }
 
   /**
@@ -175,10 +176,17 @@ export class Draft {
     if (accessed && this.#fading.size > 0) this.#fade(data)
     if (this.#flashing) this.#putFlashing(data)
     const { base } = this
-    const marked = this.#isMarkedChanged
-    const text = base === undefined || marked || this.#held?.size ? this.#encode() : base.text
-    const changes = marked ? this.#changesSoFar() : UNCHANGED
-    const snapshot = new Snapshot(this.#codec, base, text, changes, this.#heldKeys())
+    const text = this.#isMarkedChanged || this.#held?.size || !base ? this.#encode() : base.text
+    if (base !== undefined && text !== base.text && !this.#isMarkedChanged) this.#noteInPlace()
+    const isChanged = this.#isMarkedChanged
+    const snapshot = new Snapshot(
+      this.#codec,
+      base,
+      // Text that another program has written otherwise than the codec would is no change.
+      isChanged || base === undefined ? text : base.text,
+      isChanged ? this.#changesSoFar() : UNCHANGED,
+      this.#heldKeys(),
+    )
     this.#cleared = false
     this.#changes = undefined
     this.#faded = this.#flashed = NOTHING
@@ -252,6 +260,10 @@ export class Draft {
       put(this.#data, key, value)
       this.#note(key, 'set')
     }
+  }
+
+  #noteInPlace(): void {
+    for (const key of this.#heldKeys()) if (this.#isChangedInPlace(key)) this.#note(key, 'set')
   }
 
   #fade(data: Dictionary): void {
@@ -370,8 +382,7 @@ export class Snapshot {
 
   /** Whether the request changed anything: a value set anew to what it was counts. */
   get isChanged(): boolean {
-    if (this.changes !== UNCHANGED) return true
-    return this.base !== undefined && this.text !== this.base.text
+    return this.changes !== UNCHANGED
   }
 
   /**
