@@ -523,6 +523,158 @@ export async function proveAdapter(name: string, build: Build): Promise<void> {
         expect(head.text).toBe('')
         expect(head.setCookie).toHaveLength(1)
       })
+
+      describe('saved is saved, and the client holds its key', () => {
+        /** How an answer fails whose handler has saved before. */
+        const failures: Record<string, (session: Session<any>) => Reply> = {
+          'an answer of 500': () => ({ status: 500, body: 'failed' }),
+          'a handler that throws': () => {
+            throw new Error('on purpose')
+          },
+          'a commit that fails': (session) => {
+            session.set('text', 'x'.repeat(5000))
+            return { body: 'never' }
+          },
+        }
+        for (const [failure, fail] of Object.entries(failures)) {
+          const serveFailing = (save: (session: Session<any>) => void) =>
+            serve(
+              async ({ session, url }) => {
+                if (url.pathname === '/set') session.set('cart', [1])
+                if (url.pathname !== '/fail') {
+                  return { body: JSON.stringify(Object.fromEntries(session)) }
+                }
+                save(session)
+                await session.save()
+                return fail(session)
+              },
+              { maxBytes: 1000 },
+            )
+
+          test(`${failure} after save() of a new session: its cookie is sent, and opens what was saved`, async () => {
+            const { get } = await serveFailing((session) => session.set('cart', [2]))
+            const failed = await get('/fail')
+            expect(failed.status).toBe(500)
+            expect(failed.text).not.toContain('never')
+            expect(failed.setCookie).toHaveLength(1)
+            expect(failed.headers.get('vary')).toBe('Cookie')
+            expect(failed.headers.get('cache-control')).toContain('no-cache="Set-Cookie"')
+            expect((await get('/')).text).toBe('{"cart":[2]}')
+          })
+
+          test(`${failure} after cycleKey() and save(): the new cookie is sent, and the old key is dead`, async () => {
+            const {
+              get,
+              cookie,
+              client: other,
+            } = await serveFailing((session) => {
+              session.cycleKey()
+              session.set('user', 7)
+            })
+            await get('/set')
+            const old = await cookie()
+            const failed = await get('/fail')
+            expect(failed.status).toBe(500)
+            expect(failed.setCookie).toHaveLength(1)
+            expect((await get('/')).text).toBe('{"cart":[1],"user":7}')
+            const replayed = await other().get('/', { headers: { cookie: old } })
+            expect(replayed.text).toBe(stateless ? '{"cart":[1]}' : '{}')
+          })
+
+          if (failure === 'a commit that fails') continue
+          test(`${failure} after flush() and save(): the cookie is deleted, and the old key is dead`, async () => {
+            const { get, cookie, client: other } = await serveFailing((session) => session.flush())
+            await get('/set')
+            const old = await cookie()
+            const failed = await get('/fail')
+            expect(failed.status).toBe(500)
+            expect(failed.setCookie).toEqual([expect.stringContaining('Max-Age=0;')])
+            expect(await cookie()).toBe('')
+            const replayed = await other().get('/', { headers: { cookie: old } })
+            expect(replayed.text).toBe(stateless ? '{"cart":[1]}' : '{}')
+          })
+        }
+
+        for (const [fault, attributes] of Object.entries({
+          'that are too long': () => ({ domain: `${'x'.repeat(5000)}.example.org` }),
+          'that a browser would refuse': () => ({ sameSite: 'none', secure: false }) as const,
+          'that cannot be told': () => {
+            throw new Error('no such tenant')
+          },
+        })) {
+          test(`attributes of cookieFor ${fault}: a login is answered 500 before anything is stored, and the old session is as it was`, async () => {
+            let broken = false
+            const { get, cookie } = await serve(
+              ({ session, url }) => {
+                if (url.pathname === '/set') session.set('cart', [1])
+                if (url.pathname === '/login') {
+                  session.cycleKey()
+                  session.set('user', 7)
+                }
+                return { body: JSON.stringify(Object.fromEntries(session)) }
+              },
+              {},
+              { adapter: { cookieFor: () => (broken ? attributes() : undefined) } },
+            )
+            await get('/set')
+            const old = await cookie()
+            broken = true
+            const failed = await get('/login')
+            expect(failed.status).toBe(500)
+            expect(failed.setCookie).toEqual([])
+            broken = false
+            expect(await cookie()).toBe(old)
+            expect((await get('/')).text).toBe('{"cart":[1]}')
+          })
+        }
+
+        test('a save() while the response waits for its session: what was set after the answer is stored too', async () => {
+          if (stateless) return
+          let saved: Promise<void> | undefined
+          const { get } = await serve(
+            ({ session, url }) => {
+              if (url.pathname === '/') return { body: JSON.stringify(Object.fromEntries(session)) }
+              const start = url.searchParams.get('start')
+              session.set('early', start)
+              saved = (async () => {
+                await setTimeout(10)
+                session.set('late', start)
+                await session.save()
+              })()
+              return { body: 'answered' }
+            },
+            { store: slow(openStore(), { create: 30, save: 30 }) },
+          )
+          for (const start of ['new', 'there']) {
+            const { status } = await get(`/set?start=${start}`)
+            await saved
+            expect(status).toBe(200)
+            expect(JSON.parse((await get('/')).text)).toEqual({ early: start, late: start })
+          }
+        })
+
+        test('two clicks on "Log in" at once: both are answered, and the browser is logged in', async () => {
+          let clicks = 0
+          let release = () => {}
+          const both = new Promise<void>((resolve) => (release = resolve))
+          const { get } = await serve(async ({ session, url }) => {
+            if (url.pathname === '/set') session.set('cart', [1])
+            if (url.pathname === '/login') {
+              session.get('cart')
+              session.cycleKey()
+              session.set('user', 7)
+              if (++clicks === 2) release()
+              await both
+            }
+            return { body: String(session.get('user')) }
+          })
+          await get('/set')
+          const answers = await Promise.all([get('/login'), get('/login')])
+          expect(answers.map(({ status }) => status)).toEqual([200, 200])
+          for (const { setCookie } of answers) expect(setCookie).toHaveLength(1)
+          expect((await get('/')).text).toBe('7')
+        })
+      })
     })
   }
 }
