@@ -1,10 +1,14 @@
 // Redis, as a real server of its own and as a cluster of three masters.
 import { randomUUID } from 'node:crypto'
+import { setTimeout } from 'node:timers/promises'
+import { createSessions } from '@coatcheck/core'
 import { Redis } from 'ioredis'
 import { afterAll, expect } from 'vitest'
+import { controlled } from '../../../testing/controlled-store.ts'
 import { testWith } from '../../../testing/needs.ts'
 import { proveEngines } from '../../../testing/prove.ts'
-import { redisSentinel } from '../../../testing/services.ts'
+import { redis as redisServer, redisSentinel } from '../../../testing/services.ts'
+import { openBrowser, type Any } from '../../../testing/visitors.ts'
 import { redisStore } from './redis.ts'
 
 const { url, test } = (
@@ -111,4 +115,49 @@ test('a server that is not there is a SessionStoreError within seconds', async (
       redis.disconnect()
     },
   )
+}
+
+{
+  // A server of its own, whatever the environment names: it is stopped.
+  const { variable: _, ...privateServer } = redisServer
+  const stalling = await testWith(privateServer)
+  afterAll(() => stalling.service?.[Symbol.asyncDispose]())
+
+  for (const call of [1, 2]) {
+    stalling.test(
+      `a Redis that stalls for 6.5 s at call ${call} of a login: an answer within 10 s, and the cart is there for what the client holds`,
+      async () => {
+        const store = redisStore(stalling.url!, { prefix: `${randomUUID()}:` })
+        const calls = controlled(store)
+        const sessions = createSessions<Any>({ store: calls.store })
+        const browser = openBrowser({ sessions, calls })
+        await browser.visit((session) => session.set('cart', [1]))
+        const { session, answer } = await browser.open()
+        expect(session.get('cart')).toEqual([1])
+        session.cycleKey()
+        session.set('user', 'ann')
+        const held = calls.hold(call)
+        const started = performance.now()
+        const answering = answer()
+        expect(await held.reached(answering)).toBe(true)
+        stalling.service!.freeze(true)
+        const thawed = setTimeout(6500).then(() => stalling.service!.freeze(false))
+        held.release()
+        const { status } = await answering
+        expect(performance.now() - started).toBeLessThan(10_000)
+        await thawed
+        // What the server had before it as it stalled it carries out now.
+        const answers = async () => {
+          await store.load(KEY)
+          return true
+        }
+        await expect.poll(() => answers().catch(() => false)).toBe(true)
+        await setTimeout(500)
+        const data = await browser.data()
+        expect(data).toHaveProperty('cart', [1])
+        if (status === 200) expect(data).toHaveProperty('user', 'ann')
+        await store.close?.()
+      },
+    )
+  }
 }

@@ -1,9 +1,12 @@
 // PostgreSQL, as a real server of its own: the conformance suite, and what only this engine has.
 import { randomUUID } from 'node:crypto'
+import { createSessions } from '@coatcheck/core'
 import pg from 'pg'
 import { afterAll, expect } from 'vitest'
+import { controlled } from '../../../testing/controlled-store.ts'
 import { proveEngines } from '../../../testing/prove.ts'
 import { countRoundTrips } from '../../../testing/round-trips.ts'
+import { openBrowser, opens, type Any } from '../../../testing/visitors.ts'
 import { postgresStore } from './postgres.ts'
 
 const { url, test } = (await proveEngines('postgres'))['postgres']!
@@ -92,4 +95,63 @@ test('each call is one round trip, once its statement is prepared', async () => 
   })
   await store.close?.()
   relay.close()
+})
+
+for (const isolation of ['repeatable read', 'serializable']) {
+  test(`under ${isolation.toUpperCase()} isolation a logout beside saves of other processes ends the session, and none of them fails for a race`, async () => {
+    const strict = new pg.Pool({
+      connectionString: url,
+      options: `-c default_transaction_isolation=${isolation.replace(' ', '\\ ')}`,
+    })
+    const store = postgresStore(strict, { table: freshTable() })
+    await store.migrate()
+    const processes = Array.from({ length: 5 }, () => {
+      const calls = controlled(store)
+      return { calls, sessions: createSessions<Any>({ store: calls.store }) }
+    })
+    for (let round = 0; round < 20; round++) {
+      const browser = openBrowser(processes[0]!)
+      await browser.visit((session) => session.set('user', 'ann'))
+      const { cookie } = browser
+      const requests = await Promise.all(
+        processes.map((process) => openBrowser(process, cookie).open()),
+      )
+      for (const [n, { session }] of requests.entries()) {
+        if (n === 0) session.flush()
+        else session.update('visits', (visits = 0) => visits + 1)
+      }
+      const [logout, ...others] = await Promise.all(requests.map(({ answer }) => answer()))
+      expect(logout!.status).toBe(200)
+      expect(await opens(processes[1]!.sessions, cookie)).toEqual({})
+      // Each one came before the logout or after it.
+      for (const { status } of others) expect(status).toBeOneOf([200, 400])
+    }
+    await strict.end()
+  })
+}
+
+test('a serialization failure is a lost race for a save alone: load and delete are tried again', async () => {
+  let failures = 0
+  const racing = {
+    async query(query: { name?: string; text: string; values?: unknown[] }) {
+      if (failures > 0) {
+        failures--
+        throw Object.assign(new Error('could not serialize access'), { code: '40001' })
+      }
+      return pool.query(query)
+    },
+  }
+  const store = postgresStore(racing, { table: freshTable() })
+  await store.migrate()
+  await store.create(KEY, { data: '{}', expiresAt: later() })
+  failures = 1
+  expect(await store.load(KEY)).toMatchObject({ data: '{}' })
+  failures = 1
+  await store.delete(KEY)
+  expect(await store.load(KEY)).toBeUndefined()
+  failures = Infinity
+  const outcomes = await Promise.allSettled([store.load(KEY), store.delete(KEY)])
+  for (const outcome of outcomes) {
+    expect(outcome).toMatchObject({ reason: { code: 'ERR_SESSION_STORE' } })
+  }
 })
