@@ -105,10 +105,12 @@ export function controlled(store: SessionStore): Calls {
       plans.add({
         which,
         async carryOut(call) {
-          const answer = effect ? await call() : undefined
+          const [answer] = await Promise.allSettled(effect ? [call()] : [])
           arrival.resolve()
           await fate.promise
-          return effect ? answer : call()
+          if (!answer) return call()
+          if (answer.status === 'rejected') throw answer.reason
+          return answer.value
         },
       })
       return {
