@@ -193,6 +193,47 @@ describe('a store call that fails, or whose answer is lost', () => {
       return fault.came
     }))
 
+  const retried: Record<string, (session: Session<Any>) => void> = {
+    'a change': (session) => void session.update('cart', (cart = []) => [...cart, 2]),
+    'a login': logIn,
+    'a login by flush() and set()': (session) => {
+      session.flush()
+      session.set('user', 'ann')
+    },
+  }
+  for (const [name, handle] of Object.entries(retried)) {
+    for (const start of ['a new session', 'one that is there'] as const) {
+      test(`in save() of ${name} to ${start}: when a second try resolves, by save() or by the commit, the client's cookie opens it all, once`, async () => {
+        for (const again of ['save()', 'the commit'] as const) {
+          for (const sync of [true, false]) {
+            await atEachCall(async (call, effect) => {
+              const what = `call ${call}, ${effect ? 'answer lost' : 'failed'}, then ${again}`
+              const site = openSite({ sync })
+              const isNew = start === 'a new session'
+              const browser = isNew ? site.browser() : await site.visitor({ cart: [1] })
+              const { session, answer } = await browser.open()
+              session.get('cart')
+              handle(session)
+              const fault = site.one.calls.fail(call, { effect })
+              await session.save().catch(() => (again === 'save()' ? session.save() : undefined))
+              site.one.calls.forget()
+              expect((await answer()).status, what).toBe(200)
+              const cart = isNew ? {} : { cart: [1] }
+              expect(await browser.data(), what).toEqual(
+                {
+                  'a change': { cart: isNew ? [2] : [1, 2] },
+                  'a login': { ...cart, user: 'ann' },
+                  'a login by flush() and set()': { user: 'ann' },
+                }[name],
+              )
+              return fault.came
+            })
+          }
+        }
+      })
+    }
+  }
+
   test('in a save: a change that was made is made once', () =>
     atEachCall(async (call, effect) => {
       const { one, visitor } = openSite()
