@@ -3,6 +3,7 @@ import { DatabaseSync, type SQLInputValue } from 'node:sqlite'
 import {
   isSessionKey,
   KeyExistsError,
+  RETIRED,
   SessionConflictError,
   SessionGoneError,
   SessionStoreError,
@@ -10,6 +11,10 @@ import {
   type SessionRecord,
   type SessionStore,
 } from '@coatcheck/core/store'
+
+/** A live record that is not a retired key's; and what a save may expect of it. */
+const OPEN = "key = ? AND ends > ? AND data <> ''"
+const SAME_DATA = 'data = coalesce(?, data)'
 
 /** Keeps sessions in the table `session` of a file, which is made where it is missing. */
 export function builtinStore(filename: string, { now = Date.now } = {}): SessionStore {
@@ -38,6 +43,12 @@ export function builtinStore(filename: string, { now = Date.now } = {}): Session
     }
   }
 
+  /** Why a statement has changed nothing. */
+  function refusal(key: string): Error {
+    const record = load(key)
+    return record && record.data !== RETIRED ? new SessionConflictError() : new SessionGoneError()
+  }
+
   return {
     traits: { sync: true },
     load,
@@ -56,28 +67,32 @@ export function builtinStore(filename: string, { now = Date.now } = {}): Session
     },
     save(key, { data, expiresAt }, expected) {
       if (!isSessionKey(key)) throw new SessionGoneError()
-      // One statement compares and replaces: nobody can get in between.
-      const saved = run(
-        `UPDATE session SET data = ?, ends = ? WHERE key = ? AND ends > ? AND data = coalesce(?, data)`,
-        data,
-        expiresAt,
-        key,
-        now(),
-        expected ?? null,
-      )
+      const time = now()
+      const condition = [key, time, expected ?? null]
+      // One statement compares and replaces, or removes: nobody can get in between.
+      const saved =
+        expiresAt > time
+          ? run(
+              `UPDATE session SET data = ?, ends = ? WHERE ${OPEN} AND ${SAME_DATA}`,
+              data,
+              expiresAt,
+              ...condition,
+            )
+          : run(`DELETE FROM session WHERE ${OPEN} AND ${SAME_DATA}`, ...condition)
       if (saved) return key
-      throw load(key) ? new SessionConflictError() : new SessionGoneError()
+      throw refusal(key)
     },
-    touch(key, expiresAt) {
+    touch(key, expiresAt, from) {
       if (!isSessionKey(key)) throw new SessionGoneError()
       const touched = run(
-        'UPDATE session SET ends = ? WHERE key = ? AND ends > ?',
+        `UPDATE session SET ends = ? WHERE ${OPEN} AND ends = coalesce(?, ends)`,
         expiresAt,
         key,
         now(),
+        from ?? null,
       )
-      if (!touched) throw new SessionGoneError()
-      return key
+      if (touched) return key
+      throw refusal(key)
     },
     delete(key) {
       if (isSessionKey(key)) run('DELETE FROM session WHERE key = ?', key)

@@ -5,6 +5,7 @@ import { setImmediate } from 'node:timers/promises'
 import {
   isSessionKey,
   KeyExistsError,
+  RETIRED,
   SessionConflictError,
   SessionGoneError,
   SessionTooLargeError,
@@ -66,13 +67,13 @@ export function lruStore(options: LruStoreOptions = {}): SessionStore {
     sizeCalculation: ({ data }) => Buffer.byteLength(data) + 1,
   })
 
-  const load = (key: string): SessionRecord | undefined => {
+  const load = (key: string, time = now()): SessionRecord | undefined => {
     const record = cache.get(key)
-    return record && record.expiresAt > now() ? record : undefined
+    return record && record.expiresAt > time ? record : undefined
   }
-  const live = (key: string): SessionRecord => {
-    const record = load(key)
-    if (!record) throw new SessionGoneError()
+  const open = (key: string, time: number): SessionRecord => {
+    const record = load(key, time)
+    if (!record || record.data === RETIRED) throw new SessionGoneError()
     return record
   }
   const put = (key: string, data: string, expiresAt: number): string => {
@@ -93,7 +94,7 @@ export function lruStore(options: LruStoreOptions = {}): SessionStore {
   return {
     traits: { sync: true, evicts: true, ephemeral: true, unshared: true },
 
-    load,
+    load: (key) => load(key),
 
     create(key, { data, expiresAt }) {
       if (!isSessionKey(key)) throw new SessionUsageError('create() was given a malformed key.')
@@ -102,12 +103,19 @@ export function lruStore(options: LruStoreOptions = {}): SessionStore {
     },
 
     save(key, { data, expiresAt }, expected) {
-      const stored = live(key)
+      const time = now()
+      const stored = open(key, time)
       if (expected !== undefined && stored.data !== expected) throw new SessionConflictError()
-      return put(key, data, expiresAt)
+      if (expiresAt > time) return put(key, data, expiresAt)
+      cache.delete(key)
+      return key
     },
 
-    touch: (key, expiresAt) => put(key, live(key).data, expiresAt),
+    touch(key, expiresAt, from) {
+      const stored = open(key, now())
+      if (from !== undefined && stored.expiresAt !== from) throw new SessionConflictError()
+      return put(key, stored.data, expiresAt)
+    },
 
     delete: (key) => void cache.delete(key),
 

@@ -41,8 +41,8 @@ const TIMEOUT = 5000
 const TIMER = 250
 
 /**
- * A record is `<expiresAt>:<data>`. `value` is what is there, `colon` where the data begins; `missing` unless it is live now
- * (ARGV[3], ms). A record whose time to live (ARGV[2], ms) is over is removed.
+ * A record is `<expiresAt>:<data>`, of a retired key nothing after the colon. `value` is what is there, `colon` where the data
+ * begins; `missing` unless it is live now (ARGV[3], ms). A record whose time to live (ARGV[2], ms) is over is removed.
  */
 const FIND = `
   local value = redis.call('GET', KEYS[1])
@@ -56,17 +56,20 @@ const put = (record: string) => `
 const CREATE = `${FIND}
   if not missing then return 0 end${put('ARGV[1]')}`
 
+/** What a save and a touch find nothing of: a record that is missing, or of a retired key. */
+const OPEN = `${FIND}
+  if missing or #value == colon then return 0 end`
+
 /** The data is compared where it stands, without a copy of it. */
-const SAVE = `${FIND}
-  if missing then return 0 end
+const SAVE = `${OPEN}
   local expected = ARGV[4]
   if expected then
     if #value ~= colon + #expected then return -1 end
     if string.find(value, expected, colon + 1, true) ~= colon + 1 then return -1 end
   end${put('ARGV[1]')}`
 
-const TOUCH = `${FIND}
-  if missing then return 0 end${put('ARGV[1] .. string.sub(value, colon)')}`
+const TOUCH = `${OPEN}
+  if ARGV[4] and string.sub(value, 1, colon - 1) ~= ARGV[4] then return -1 end${put('ARGV[1] .. string.sub(value, colon)')}`
 
 /** The scripts as methods of the client: ioredis sends their hash, and the text only where the server lacks it. */
 interface Scripts extends RedisClient {
@@ -74,7 +77,9 @@ interface Scripts extends RedisClient {
   coatcheckSave(
     ...args: [key: string, value: string, ttl: number, now: number, expected?: string]
   ): Promise<number>
-  coatcheckTouch(key: string, expiresAt: number, ttl: number, now: number): Promise<number>
+  coatcheckTouch(
+    ...args: [key: string, expiresAt: number, ttl: number, now: number, from?: number]
+  ): Promise<number>
 }
 
 /**
@@ -143,24 +148,21 @@ export function redisStore(
           expected === undefined
             ? client.coatcheckSave(prefix + key, value, ttl, time)
             : client.coatcheckSave(prefix + key, value, ttl, time, expected),
-        (saved) => {
-          if (saved === 0) throw new SessionGoneError()
-          if (saved === -1) throw new SessionConflictError()
-          return key
-        },
+        (saved) => changed(saved, key),
       )
     },
 
-    touch(key, expiresAt) {
+    touch(key, expiresAt, from) {
       if (!isSessionKey(key)) return Promise.reject(new SessionGoneError())
       const time = now()
+      const ttl = timeToLive(expiresAt, time)
       return send(
         'touch',
-        () => client.coatcheckTouch(prefix + key, expiresAt, timeToLive(expiresAt, time), time),
-        (touched) => {
-          if (!touched) throw new SessionGoneError()
-          return key
-        },
+        () =>
+          from === undefined
+            ? client.coatcheckTouch(prefix + key, expiresAt, ttl, time)
+            : client.coatcheckTouch(prefix + key, expiresAt, ttl, time, from),
+        (touched) => changed(touched, key),
       )
     },
 
@@ -213,6 +215,13 @@ function connect(url: string): OwnClient {
   // Every failing call rejects, and is heard of there; without a listener ioredis would print each retry.
   client.on('error', () => {})
   return client
+}
+
+/** The key, if a script has changed its record; what it found instead is thrown. */
+function changed(result: number, key: string): string {
+  if (result === 0) throw new SessionGoneError()
+  if (result === -1) throw new SessionConflictError()
+  return key
 }
 
 /** How long Redis keeps a record that ends at `expiresAt`, in ms; 0 if it has ended. */

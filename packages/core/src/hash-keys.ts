@@ -22,7 +22,7 @@ export function hashKeys(store: SessionStore): SessionStore {
     load: (key) => store.load(hash(key)),
     create: (key, record) => after(store.create(hash(key), record), () => key),
     save: (key, record, expected) => after(store.save(hash(key), record, expected), () => key),
-    touch: (key, expiresAt) => after(store.touch(hash(key), expiresAt), () => key),
+    touch: (key, expiresAt, from) => after(store.touch(hash(key), expiresAt, from), () => key),
     delete: (key) => store.delete(hash(key)),
     ...(store.clearExpired && { clearExpired: (options) => store.clearExpired!(options) }),
     ...(store.close && { close: () => store.close!() }),

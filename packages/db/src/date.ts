@@ -6,6 +6,15 @@ export function formatDate(ms: number): string {
   return `${iso.slice(0, 10)} ${iso.slice(11, 23)}000`
 }
 
+/**
+ * The dates between which {@link parseDate} reads this moment: later than the first, not later than the second. Django writes
+ * microseconds, and on SQLite no fraction where it is none.
+ */
+export function datesOf(ms: number): [after: string, last: string] {
+  const end = (moment: number) => `${formatDate(moment).slice(0, -3)}999`
+  return [end(ms - 1), end(ms)]
+}
+
 /** Milliseconds since the epoch of what {@link formatDate} or Django wrote; NaN for anything else. */
 export function parseDate(text: string): number {
   return Date.parse(`${text.slice(0, 10)}T${text.slice(11)}Z`)

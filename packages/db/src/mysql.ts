@@ -2,6 +2,7 @@
 import {
   isSessionKey,
   KeyExistsError,
+  RETIRED,
   SessionConflictError,
   SessionGoneError,
   SessionUsageError,
@@ -9,7 +10,7 @@ import {
   type SessionRecord,
   type SessionStore,
 } from '@coatcheck/core/store'
-import { formatDate, parseDate } from './date.ts'
+import { datesOf, formatDate, parseDate } from './date.ts'
 import {
   assertBatchSize,
   assertTableName,
@@ -48,7 +49,7 @@ const QUERY_TIMEOUT = 10_000
  */
 const CHUNK_SIZE = 100_000
 
-/** How often a sweep's batch is tried again after a deadlock with a writer, which the server resolves by failing one. */
+/** How often a statement is run again after a deadlock, which the server resolves by failing one of those that wait. */
 const MAX_DEADLOCKS = 10
 
 /**
@@ -70,11 +71,16 @@ export function mysqlStore(
   const sql = prepare(table)
 
   async function execute(text: string, values: unknown[]): Promise<any> {
-    const [result] = await connection.execute(
-      own ? { sql: text, timeout: QUERY_TIMEOUT } : { sql: text },
-      values,
-    )
-    return result
+    const statement = own ? { sql: text, timeout: QUERY_TIMEOUT } : { sql: text }
+    for (let deadlocks = 0; ; deadlocks++) {
+      try {
+        const [result] = await connection.execute(statement, values)
+        return result
+      } catch (error) {
+        const { code } = error as { code?: string }
+        if (code !== 'ER_LOCK_DEADLOCK' || deadlocks >= MAX_DEADLOCKS) throw error
+      }
+    }
   }
 
   async function run(action: string, text: string, values: unknown[]): Promise<any> {
@@ -88,22 +94,6 @@ export function mysqlStore(
   function mysqlError(action: string, error: unknown): SessionError {
     const missing = (error as { code?: string }).code === 'ER_NO_SUCH_TABLE'
     return failed({ database: 'MySQL', action, table }, missing, error)
-  }
-
-  /** Deletes those of the sessions that have ended, again where the server fails it to resolve a deadlock. */
-  async function deleteExpired(keys: readonly string[], time: string): Promise<number> {
-    const places = keys.map(() => '?').join()
-    for (let deadlocks = 0; ; deadlocks++) {
-      try {
-        const { affectedRows } = await execute(sql.sweep(places), [time, ...keys])
-        return affectedRows
-      } catch (error) {
-        const { code } = error as { code?: string }
-        if (code !== 'ER_LOCK_DEADLOCK' || deadlocks >= MAX_DEADLOCKS) {
-          throw mysqlError('clearExpired', error)
-        }
-      }
-    }
   }
 
   let closing: Promise<void> | undefined
@@ -136,26 +126,38 @@ export function mysqlStore(
 
     async save(key, { data, expiresAt }, expected) {
       if (!isSessionKey(key)) throw new SessionGoneError()
-      const values = [data, formatDate(expiresAt), key, formatDate(now())]
-      const { affectedRows } =
-        expected === undefined
-          ? await run('save', sql.update, values)
-          : await run('save', sql.updateExpected, [...values, expected])
-      if (affectedRows) return key
+      const moment = now()
+      const live = [key, formatDate(moment)]
+      const condition = expected === undefined ? live : [...live, expected]
+      const which = expected === undefined ? 'any' : 'expected'
+      // Only a retired key holds empty data, and that is never saved.
+      if (expected !== RETIRED) {
+        const ends = expiresAt <= moment
+        const { affectedRows } = ends
+          ? await run('save', sql.end[which], condition)
+          : await run('save', sql.update[which], [data, formatDate(expiresAt), ...condition])
+        if (affectedRows) return key
+      }
       const found = await load(key)
       // A connection without FOUND_ROWS counts a row that is left as it was as none. If other data was expected, what
       // is there now is another writer's, however alike.
-      const asItWas = found?.data === data && found.expiresAt === expiresAt
+      const asItWas = found?.data === data && found.expiresAt === expiresAt && data !== RETIRED
       if (asItWas && (expected === undefined || expected === data)) return key
-      throw expected !== undefined && found ? new SessionConflictError() : new SessionGoneError()
+      throw refusal(expected, found)
     },
 
-    async touch(key, expiresAt) {
+    async touch(key, expiresAt, from) {
       if (!isSessionKey(key)) throw new SessionGoneError()
       const values = [formatDate(expiresAt), key, formatDate(now())]
-      const { affectedRows } = await run('touch', sql.touch, values)
-      if (affectedRows || (await load(key))?.expiresAt === expiresAt) return key
-      throw new SessionGoneError()
+      const { affectedRows } =
+        from === undefined
+          ? await run('touch', sql.touch.any, values)
+          : await run('touch', sql.touch.from, [...values, ...datesOf(from)])
+      if (affectedRows) return key
+      const found = await load(key)
+      const asItWas = found?.expiresAt === expiresAt && found.data !== RETIRED
+      if (asItWas && (from === undefined || from === expiresAt)) return key
+      throw refusal(from, found)
     },
 
     async delete(key) {
@@ -174,7 +176,9 @@ export function mysqlStore(
         const keys = rows.map((row) => row.session_key).toSorted()
         for (let at = 0; at < keys.length; at += size) {
           if (signal?.aborted) return removed
-          removed += await deleteExpired(keys.slice(at, at + size), time)
+          const batch = keys.slice(at, at + size)
+          const statement = sql.sweep(batch.map(() => '?').join())
+          removed += (await run('clearExpired', statement, [time, ...batch])).affectedRows
         }
         if (keys.length < CHUNK_SIZE) return removed
       }
@@ -194,6 +198,18 @@ export function mysqlStore(
   }
 }
 
+/** Why nothing was changed under a condition, or without one, where this is what is there. */
+function refusal(condition: unknown, found: SessionRecord | undefined): SessionError {
+  return condition !== undefined && found?.data
+    ? new SessionConflictError()
+    : new SessionGoneError()
+}
+
+/** A live record; one that is not a retired key's; one with this data. Even the _bin collations ignore trailing blanks. */
+const LIVE = 'session_key = ? AND expire_date > ?'
+const OPEN = `${LIVE} AND OCTET_LENGTH(session_data) > 0`
+const EXPECTED = `${LIVE} AND BINARY session_data = BINARY ?`
+
 function prepare(table: string) {
   const sql = (text: string) => text.replaceAll('@', `\`${table}\``)
   return {
@@ -206,15 +222,20 @@ function prepare(table: string) {
     replaceExpired: sql(
       'UPDATE @ SET session_data = ?, expire_date = ? WHERE session_key = ? AND expire_date <= ?',
     ),
-    update: sql(
-      'UPDATE @ SET session_data = ?, expire_date = ? WHERE session_key = ? AND expire_date > ?',
-    ),
-    // As bytes: even the _bin collations ignore trailing blanks.
-    updateExpected: sql(
-      `UPDATE @ SET session_data = ?, expire_date = ?
-       WHERE session_key = ? AND expire_date > ? AND BINARY session_data = BINARY ?`,
-    ),
-    touch: sql('UPDATE @ SET expire_date = ? WHERE session_key = ? AND expire_date > ?'),
+    update: {
+      any: sql(`UPDATE @ SET session_data = ?, expire_date = ? WHERE ${OPEN}`),
+      expected: sql(`UPDATE @ SET session_data = ?, expire_date = ? WHERE ${EXPECTED}`),
+    },
+    end: {
+      any: sql(`DELETE FROM @ WHERE ${OPEN}`),
+      expected: sql(`DELETE FROM @ WHERE ${EXPECTED}`),
+    },
+    touch: {
+      any: sql(`UPDATE @ SET expire_date = ? WHERE ${OPEN}`),
+      from: sql(
+        `UPDATE @ SET expire_date = ? WHERE ${OPEN} AND expire_date > ? AND expire_date <= ?`,
+      ),
+    },
     remove: sql('DELETE FROM @ WHERE session_key = ?'),
     expired: sql(
       `SELECT session_key FROM @ WHERE expire_date <= ? ORDER BY expire_date LIMIT ${CHUNK_SIZE}`,

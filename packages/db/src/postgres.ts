@@ -1,7 +1,9 @@
 // The PostgreSQL engine: one row a session, in Django's table shape, by pg.
+import { setTimeout } from 'node:timers/promises'
 import {
   isSessionKey,
   KeyExistsError,
+  RETIRED,
   SessionConflictError,
   SessionGoneError,
   SessionUsageError,
@@ -30,6 +32,15 @@ export interface PostgresStoreOptions {
 
 /** Rows that one batch of `clearExpired` removes. It locks no live row, so what counts is how often it waits for the disk. */
 const BATCH_SIZE = 10_000
+
+/**
+ * A statement that PostgreSQL has failed because of another one is run again for so long, in ms. Of those that change one row
+ * at a time, one gets through in each turn, so that a number of turns would be no bound that is right for all.
+ */
+const RUN_AGAIN_FOR = 5000
+
+/** Lost to another transaction, under a stricter isolation than the default; and to one that waits for this one. */
+const LOST_TO_ANOTHER = new Set(['40001', '40P01'])
 
 /** A session store on PostgreSQL. */
 export interface PostgresStore extends SessionStore {
@@ -66,19 +77,30 @@ export function postgresStore(
   ) {
     pending++
     try {
-      return await connection.query({ ...statement, values })
+      const query = { ...statement, values }
+      return await connection.query(query).catch((error) => runAgain(query, error))
     } catch (error) {
-      throw postgresError(action, error)
+      const missing = (error as { code?: string }).code === '42P01'
+      throw failed({ database: 'PostgreSQL', action, table }, missing, error)
     } finally {
       if (--pending === 0) onIdle?.()
     }
   }
 
-  function postgresError(action: string, error: unknown): SessionError {
-    const { code } = error as { code?: string }
-    // Where the application has set a stricter isolation, PostgreSQL reports a lost race by this code.
-    if (code === '40001') return new SessionConflictError()
-    return failed({ database: 'PostgreSQL', action, table }, code === '42P01', error)
+  /** Runs a statement again, on what is stored now, for as long as it loses to others. */
+  async function runAgain(query: Parameters<typeof connection.query>[0], lost: unknown) {
+    const end = performance.now() + RUN_AGAIN_FOR
+    for (let pause = 0; ; pause = Math.min(pause + 1, 20)) {
+      const { code } = lost as { code?: string }
+      if (!LOST_TO_ANOTHER.has(code!) || performance.now() > end) throw lost
+      // At different times, so that they do not all meet again; the first one at once.
+      if (pause > 0) await setTimeout(Math.random() * pause)
+      try {
+        return await connection.query(query)
+      } catch (error) {
+        lost = error
+      }
+    }
   }
 
   let closing: Promise<void> | undefined
@@ -95,6 +117,10 @@ export function postgresStore(
     return expiresAt > now() ? { data: rows[0].session_data, expiresAt } : undefined
   }
 
+  /** Why a save or touch under a condition has changed no row. */
+  const refusal = async (key: string): Promise<SessionError> =>
+    (await load(key))?.data ? new SessionConflictError() : new SessionGoneError()
+
   return {
     load,
 
@@ -108,26 +134,28 @@ export function postgresStore(
 
     async save(key, { data, expiresAt }, expected) {
       if (!isSessionKey(key)) throw new SessionGoneError()
-      const values = [data, date(expiresAt), key, date(now())]
+      // Only a retired key holds this, and that is never saved.
+      if (expected === RETIRED) throw await refusal(key)
+      const time = now()
+      const where = expected === undefined ? [key, date(time)] : [key, date(time), expected]
+      const how = expected === undefined ? 'any' : 'expected'
       const { rowCount } =
-        expected === undefined
-          ? await query('save', statements.update, values)
-          : await query('save', statements.updateExpected, [...values, expected])
+        expiresAt <= time
+          ? await query('save', statements.end[how], where)
+          : await query('save', statements.update[how], [...where, data, date(expiresAt)])
       if (rowCount) return key
-      throw expected !== undefined && (await load(key))
-        ? new SessionConflictError()
-        : new SessionGoneError()
+      throw expected === undefined ? new SessionGoneError() : await refusal(key)
     },
 
-    async touch(key, expiresAt) {
+    async touch(key, expiresAt, from) {
       if (!isSessionKey(key)) throw new SessionGoneError()
-      const { rowCount } = await query('touch', statements.touch, [
-        date(expiresAt),
-        key,
-        date(now()),
-      ])
-      if (!rowCount) throw new SessionGoneError()
-      return key
+      const values = [key, date(now()), date(expiresAt)]
+      const { rowCount } =
+        from === undefined
+          ? await query('touch', statements.touch.any, values)
+          : await query('touch', statements.touch.from, [...values, date(from)])
+      if (rowCount) return key
+      throw from === undefined ? new SessionGoneError() : await refusal(key)
     },
 
     async delete(key) {
@@ -161,6 +189,11 @@ function date(ms: number): string {
   return new Date(ms).toISOString()
 }
 
+/** A live record; one that is not a retired key's, by a length that is known without the data; one with this data. */
+const LIVE = 'session_key = $1 AND expire_date > $2'
+const OPEN = `${LIVE} AND octet_length(session_data) > 0`
+const EXPECTED = `${LIVE} AND session_data = $3 COLLATE "C"`
+
 function prepare(table: string) {
   const sql = (name: string, text: string) => ({
     name: `coatcheck_${name}_${table}`.slice(0, 63),
@@ -179,19 +212,24 @@ function prepare(table: string) {
        SET session_data = excluded.session_data, expire_date = excluded.expire_date
        WHERE old.expire_date <= $4`,
     ),
-    update: sql(
-      'save',
-      'UPDATE @ SET session_data = $1, expire_date = $2 WHERE session_key = $3 AND expire_date > $4',
-    ),
-    updateExpected: sql(
-      'swap',
-      `UPDATE @ SET session_data = $1, expire_date = $2
-       WHERE session_key = $3 AND expire_date > $4 AND session_data = $5 COLLATE "C"`,
-    ),
-    touch: sql(
-      'touch',
-      'UPDATE @ SET expire_date = $1 WHERE session_key = $2 AND expire_date > $3',
-    ),
+    update: {
+      any: sql('save', `UPDATE @ SET session_data = $3, expire_date = $4 WHERE ${OPEN}`),
+      expected: sql('swap', `UPDATE @ SET session_data = $4, expire_date = $5 WHERE ${EXPECTED}`),
+    },
+    end: {
+      any: sql('end', `DELETE FROM @ WHERE ${OPEN}`),
+      expected: sql('end_if', `DELETE FROM @ WHERE ${EXPECTED}`),
+    },
+    touch: {
+      any: sql('touch', `UPDATE @ SET expire_date = $3 WHERE ${OPEN}`),
+      // As load rounds it: Django writes microseconds.
+      from: sql(
+        'renew',
+        `UPDATE @ SET expire_date = $3 WHERE ${OPEN}
+         AND expire_date > $4::timestamptz - interval '1 ms'
+         AND expire_date < $4::timestamptz + interval '1 ms'`,
+      ),
+    },
     remove: sql('delete', 'DELETE FROM @ WHERE session_key = $1'),
     sweep: sql(
       'sweep',

@@ -3,6 +3,7 @@ import { setTimeout } from 'node:timers/promises'
 import {
   isSessionKey,
   KeyExistsError,
+  RETIRED,
   SessionConflictError,
   SessionGoneError,
   SessionStoreError,
@@ -11,7 +12,7 @@ import {
   type SessionRecord,
   type SessionStore,
 } from '@coatcheck/core/store'
-import { formatDate, parseDate } from './date.ts'
+import { datesOf, formatDate, parseDate } from './date.ts'
 import {
   assertBatchSize,
   assertTableName,
@@ -100,6 +101,10 @@ export function sqliteStore(
     })
   }
 
+  /** Why a save or touch under a condition has changed no row. */
+  const refusal = (key: string): SessionError =>
+    load(key)?.data ? new SessionConflictError() : new SessionGoneError()
+
   return {
     traits: { sync: true },
 
@@ -117,26 +122,36 @@ export function sqliteStore(
 
     save(key, { data, expiresAt }, expected) {
       if (!isSessionKey(key)) throw new SessionGoneError()
-      const end = formatDate(expiresAt)
-      const time = formatDate(now())
-      const { changes } = query('save', ({ update, updateExpected }) =>
-        expected === undefined
-          ? update.run(data, end, key, time)
-          : updateExpected.run(data, end, key, time, expected),
-      )
+      // Only a retired key holds this, and that is never saved.
+      if (expected === RETIRED) throw refusal(key)
+      const moment = now()
+      const time = formatDate(moment)
+      const { changes } = query('save', (sql) => {
+        if (expiresAt <= moment) {
+          return expected === undefined
+            ? sql.end.run(key, time)
+            : sql.endExpected.run(key, time, expected)
+        }
+        const end = formatDate(expiresAt)
+        return expected === undefined
+          ? sql.update.run(data, end, key, time)
+          : sql.updateExpected.run(data, end, key, time, expected)
+      })
       if (changes) return key
-      throw expected !== undefined && load(key)
-        ? new SessionConflictError()
-        : new SessionGoneError()
+      throw expected === undefined ? new SessionGoneError() : refusal(key)
     },
 
-    touch(key, expiresAt) {
+    touch(key, expiresAt, from) {
       if (!isSessionKey(key)) throw new SessionGoneError()
-      const { changes } = query('touch', (sql) =>
-        sql.touch.run(formatDate(expiresAt), key, formatDate(now())),
+      const end = formatDate(expiresAt)
+      const time = formatDate(now())
+      const { changes } = query('touch', ({ touch, touchFrom }) =>
+        from === undefined
+          ? touch.run(end, key, time)
+          : touchFrom.run(end, key, time, ...datesOf(from)),
       )
-      if (!changes) throw new SessionGoneError()
-      return key
+      if (changes) return key
+      throw from === undefined ? new SessionGoneError() : refusal(key)
     },
 
     delete(key) {
@@ -178,6 +193,10 @@ export function sqliteStore(
   }
 }
 
+/** A live record, and one that is not a retired key's. */
+const LIVE = 'session_key = ? AND expire_date > ?'
+const OPEN = `${LIVE} AND session_data <> ''`
+
 function prepare(connection: SqliteConnection, table: string) {
   const sql = (text: string) => connection.prepare(text.replaceAll('@', `"${table}"`))
   return {
@@ -188,14 +207,17 @@ function prepare(connection: SqliteConnection, table: string) {
        SET session_data = excluded.session_data, expire_date = excluded.expire_date
        WHERE expire_date <= ?`,
     ),
-    update: sql(
-      'UPDATE @ SET session_data = ?, expire_date = ? WHERE session_key = ? AND expire_date > ?',
-    ),
+    update: sql(`UPDATE @ SET session_data = ?, expire_date = ? WHERE ${OPEN}`),
+    // What is expected is not empty, so that the key is not a retired one.
     updateExpected: sql(
-      `UPDATE @ SET session_data = ?, expire_date = ?
-       WHERE session_key = ? AND expire_date > ? AND session_data = ?`,
+      `UPDATE @ SET session_data = ?, expire_date = ? WHERE ${LIVE} AND session_data = ?`,
     ),
-    touch: sql('UPDATE @ SET expire_date = ? WHERE session_key = ? AND expire_date > ?'),
+    end: sql(`DELETE FROM @ WHERE ${OPEN}`),
+    endExpected: sql(`DELETE FROM @ WHERE ${LIVE} AND session_data = ?`),
+    touch: sql(`UPDATE @ SET expire_date = ? WHERE ${OPEN}`),
+    touchFrom: sql(
+      `UPDATE @ SET expire_date = ? WHERE ${OPEN} AND expire_date > ? AND expire_date <= ?`,
+    ),
     remove: sql('DELETE FROM @ WHERE session_key = ?'),
     sweep: sql(
       `DELETE FROM @ WHERE rowid IN

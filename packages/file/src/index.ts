@@ -18,6 +18,7 @@ import { setImmediate } from 'node:timers/promises'
 import {
   isSessionKey,
   KeyExistsError,
+  RETIRED,
   SessionConflictError,
   SessionError,
   SessionGoneError,
@@ -117,6 +118,23 @@ export function fileStore(directory: string, options: FileStoreOptions = {}): Se
     }
   }
 
+  /** Moves the expiry of a live session, if `check` does not throw for the one that it has. */
+  function move(path: string, expiresAt: number, check?: (end: number) => void): void {
+    const file = openIfThere(path, 'r+')
+    if (file === undefined) throw new SessionGoneError()
+    try {
+      const length = readSync(file, buffer, 0, HEADER + 1, 0)
+      const end = expiryIn(buffer, length)
+      // A retired key's file has nothing after the header.
+      if (end === undefined || end <= now() || length === HEADER) throw new SessionGoneError()
+      check?.(end)
+      // In place, within one disk sector. A save at the same time puts another file here; then its expiry counts.
+      writeSync(file, String(expiresAt).padStart(DIGITS, '0'), 0)
+    } finally {
+      closeSync(file)
+    }
+  }
+
   /** When the session in an open file ends, read from its first bytes alone. */
   function readExpiry(file: number): number | undefined {
     return expiryIn(buffer, readSync(file, buffer, 0, HEADER, 0))
@@ -171,28 +189,34 @@ export function fileStore(directory: string, options: FileStoreOptions = {}): Se
         if (!isThere(path)) throw new SessionGoneError()
         return withLock(path, (assertHeld) => {
           const stored = live(path)
-          if (!stored) throw new SessionGoneError()
+          if (!stored || stored.data === RETIRED) throw new SessionGoneError()
           if (expected !== undefined && stored.data !== expected) throw new SessionConflictError()
-          replace(path, record, assertHeld)
+          if (record.expiresAt > now()) replace(path, record, assertHeld)
+          else {
+            assertHeld()
+            rmSync(path, { force: true })
+          }
           return key
         })
       })
     },
 
-    touch(key, expiresAt) {
+    touch(key, expiresAt, from) {
       if (!isSessionKey(key)) throw new SessionGoneError()
+      const path = pathOf(key)
       return attempt('touch', () => {
-        const file = openIfThere(pathOf(key), 'r+')
-        if (file === undefined) throw new SessionGoneError()
-        try {
-          const end = readExpiry(file)
-          if (end === undefined || end <= now()) throw new SessionGoneError()
-          // In place, within one disk sector. A save at the same time puts another file here; then its expiry counts.
-          writeSync(file, String(expiresAt).padStart(DIGITS, '0'), 0)
-          return key
-        } finally {
-          closeSync(file)
+        if (from === undefined) move(path, expiresAt)
+        else {
+          if (!isThere(path)) throw new SessionGoneError()
+          // Others that compare wait meanwhile: two of them must not find the same expiry.
+          withLock(path, (assertHeld) =>
+            move(path, expiresAt, (end) => {
+              if (end !== from) throw new SessionConflictError()
+              assertHeld()
+            }),
+          )
         }
+        return key
       })
     },
 
