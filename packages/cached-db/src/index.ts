@@ -65,17 +65,28 @@ export function cachedDbStore({ cache, db, now = Date.now }: CachedDbStoreOption
   async function distrust(key: string): Promise<void> {
     untold.add(key)
     const uncertain = { data: UNCERTAIN, expiresAt: now() + UNCERTAIN_FOR }
-    for (const attempt of [cache.save, cache.create, cache.save, cache.create]) {
+    const { save, create } = cache
+    const replace = async () => {
+      await cache.delete(key)
+      return create.call(cache, key, uncertain)
+    }
+    for (const attempt of [save, create, replace, save, create, replace]) {
       try {
         const told = await ask(() => attempt.call(cache, key, uncertain))
         if (told) untold.delete(key)
         else retryLater()
         return
       } catch {
-        // Not there for a save, or there for a create: another request got in between.
+        // Not there for a save, or there for a create: another request got in between, or it is a retired key.
       }
     }
     retryLater()
+  }
+
+  /** What a request knew that the database has refused was out of date, and may have come from the cache. */
+  async function distrustIfRefused(key: string, error: unknown): Promise<void> {
+    const refused = error instanceof SessionConflictError || error instanceof SessionGoneError
+    if (refused && isSessionKey(key)) await distrust(key)
   }
 
   function retryLater(): void {
@@ -88,9 +99,13 @@ export function cachedDbStore({ cache, db, now = Date.now }: CachedDbStoreOption
     }, REST).unref()
   }
 
-  /** Brings the cache from `expected` to `record`, if it holds that; otherwise it is not believed for a while. */
+  /**
+   * Brings the cache from `expected` to `record`, if it holds that; otherwise it is not believed for a while. Nor is it if the
+   * record ends so soon that another request could then put there what it read before.
+   */
   async function follow(key: string, record: SessionRecord, expected?: string): Promise<void> {
-    if (expected !== undefined && !untold.has(key)) {
+    const lasts = record.expiresAt > now() + UNCERTAIN_FOR
+    if (expected !== undefined && lasts && !untold.has(key)) {
       try {
         if (await ask(() => cache.save(key, record, expected))) return
       } catch {
@@ -154,21 +169,18 @@ export function cachedDbStore({ cache, db, now = Date.now }: CachedDbStoreOption
       try {
         await db.save(key, record, expected)
       } catch (error) {
-        // What this request knew was out of date, and may have come from the cache.
-        if (error instanceof SessionConflictError || error instanceof SessionGoneError) {
-          if (isSessionKey(key)) await distrust(key)
-        }
+        await distrustIfRefused(key, error)
         throw error
       }
       await follow(key, record, expected)
       return key
     }),
 
-    touch: tracked(async (key: string, expiresAt: number) => {
+    touch: tracked(async (key: string, expiresAt: number, from?: number) => {
       try {
-        await db.touch(key, expiresAt)
+        await db.touch(key, expiresAt, from)
       } catch (error) {
-        if (error instanceof SessionGoneError && isSessionKey(key)) await distrust(key)
+        await distrustIfRefused(key, error)
         throw error
       }
       const found = untold.has(key) ? undefined : await ask(() => cache.load(key))
