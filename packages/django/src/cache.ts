@@ -3,11 +3,13 @@ import {
   isSessionKey,
   KeyExistsError,
   MAX_EXPIRES_AT,
+  RETIRED,
   SessionConflictError,
   SessionGoneError,
   SessionStoreError,
   SessionUsageError,
-  type SessionStore, RETIRED } from '@coatcheck/core/store'
+  type SessionStore,
+} from '@coatcheck/core/store'
 import { dataCodec, type DjangoEngine } from './site.ts'
 
 /** As much of an ioredis `Redis` or `Cluster` as the engines use. */
@@ -48,7 +50,21 @@ const SAVE = `
   if not value then return 0 end
   if ARGV[3] and value ~= ARGV[3] then return -1 end${put}`
 
-const TOUCH = `return redis.call('PEXPIRE', KEYS[1], ARGV[1])`
+/**
+ * How far apart two readings of when a session ends may be, in ms: Redis keeps what is left of its life, and the time that a
+ * call is under way counts for that or not.
+ */
+const TOLERANCE = 1000
+
+/** Compares what is left of the session's life with ARGV[2]; ARGV[3] is what is left of one that Redis keeps for ever. */
+const TOUCH = `
+  if ARGV[2] then
+    local left = redis.call('PTTL', KEYS[1])
+    if left == -2 then return 0 end
+    if left == -1 then left = tonumber(ARGV[3]) end
+    if math.abs(left - tonumber(ARGV[2])) > ${TOLERANCE} then return -1 end
+  end
+  return redis.call('PEXPIRE', KEYS[1], ARGV[1])`
 
 interface Scripts extends RedisClient {
   coatcheckDjangoLoad(key: string): Promise<[string | null, number]>
@@ -56,7 +72,9 @@ interface Scripts extends RedisClient {
   coatcheckDjangoSave(
     ...args: [key: string, value: string, ttl: number, expected?: string]
   ): Promise<number>
-  coatcheckDjangoTouch(key: string, ttl: number): Promise<number>
+  coatcheckDjangoTouch(
+    ...args: [key: string, ttl: number, left?: number, leftOfAll?: number]
+  ): Promise<number>
 }
 
 /**
@@ -79,6 +97,8 @@ export function djangoCache(redis: RedisClient, options: DjangoCacheOptions = {}
 
   return ({ now }) => {
     const store: SessionStore = {
+      traits: { removesRetired: true },
+
       async load(key) {
         if (!isSessionKey(key)) return undefined
         const [data, ttl] = await send('load', () => client.coatcheckDjangoLoad(at(key)))
@@ -97,7 +117,7 @@ export function djangoCache(redis: RedisClient, options: DjangoCacheOptions = {}
 
       async save(key, { data, expiresAt }, expected) {
         if (!isSessionKey(key)) throw new SessionGoneError()
-        // Django would not know what to make of the word that a session has moved, and leaves none itself.
+        // Django knows no retired keys: it removes a session that it gives another key.
         const ttl = data === RETIRED ? 0 : expiresAt - now()
         const args = expected === undefined ? [] : ([expected] as const)
         const saved = await send('save', () =>
@@ -108,12 +128,15 @@ export function djangoCache(redis: RedisClient, options: DjangoCacheOptions = {}
         return key
       },
 
-      async touch(key, expiresAt) {
+      async touch(key, expiresAt, from) {
         if (!isSessionKey(key)) throw new SessionGoneError()
+        const time = now()
+        const args = from === undefined ? [] : ([from - time, MAX_EXPIRES_AT - time] as const)
         const touched = await send('touch', () =>
-          client.coatcheckDjangoTouch(at(key), expiresAt - now()),
+          client.coatcheckDjangoTouch(at(key), expiresAt - time, ...args),
         )
-        if (!touched) throw new SessionGoneError()
+        if (touched === 0) throw new SessionGoneError()
+        if (touched === -1) throw new SessionConflictError()
         return key
       },
 

@@ -1,5 +1,13 @@
 // Django's db and cached_db engines: the django_session table, by any of the db engines.
-import { after, SessionStoreError, type SessionStore, RETIRED } from '@coatcheck/core/store'
+import {
+  isSessionKey,
+  RETIRED,
+  SessionConflictError,
+  SessionGoneError,
+  SessionStoreError,
+  type Awaitable,
+  type SessionStore,
+} from '@coatcheck/core/store'
 import { cacheKey, type DjangoCacheOptions, type RedisClient } from './cache.ts'
 import { sealing, type DjangoEngine } from './site.ts'
 
@@ -35,40 +43,40 @@ export function djangoCachedDb(
       )
     }
   }
+  /** Changes the database, and then removes the copy. */
+  const change = async <T>(key: string, call: () => Awaitable<T>): Promise<T> => {
+    let result
+    try {
+      result = await call()
+    } catch (error) {
+      // The last try may have changed the database, and the copy is still there.
+      const refused = error instanceof SessionGoneError || error instanceof SessionConflictError
+      if (refused && isSessionKey(key)) await forget(key)
+      throw error
+    }
+    await forget(key)
+    return result
+  }
   const database = leaveNothing(store)
   const fresh: SessionStore = {
     ...database,
     traits: { ...database.traits, sync: false },
-    async save(key, record, expected) {
-      await database.save(key, record, expected)
-      await forget(key)
-      return key
-    },
-    async touch(key, expiresAt) {
-      await database.touch(key, expiresAt)
-      await forget(key)
-      return key
-    },
-    async delete(key) {
-      await database.delete(key)
-      await forget(key)
-    },
+    save: (key, record, expected) => change(key, () => database.save(key, record, expected)),
+    touch: (key, expiresAt, from) => change(key, () => database.touch(key, expiresAt, from)),
+    delete: (key) => change(key, () => database.delete(key)),
   }
   return (site) => ({ store: fresh, codec: sealing(site, site.keySalt).codec })
 }
 
 /**
- * A store that removes the record of a session which has moved to another key, instead of leaving word of that: Django could
- * not read it, and itself removes the record when it cycles a key.
+ * A store that ends the session of a key which it is to retire: Django could not read what a retired key holds, and itself
+ * removes a session that it gives another key.
  */
 export function leaveNothing(store: SessionStore): SessionStore {
   return {
     ...store,
+    traits: { ...store.traits, removesRetired: true },
     save: (key, record, expected) =>
-      record.data === RETIRED
-        ? after(store.save(key, { ...record, expiresAt: 0 }, expected), () =>
-            after(store.delete(key), () => key),
-          )
-        : store.save(key, record, expected),
+      store.save(key, record.data === RETIRED ? { ...record, expiresAt: 0 } : record, expected),
   }
 }

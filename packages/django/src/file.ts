@@ -17,18 +17,23 @@ import { join } from 'node:path'
 import { setImmediate } from 'node:timers/promises'
 import {
   KeyExistsError,
+  RETIRED,
   SessionConflictError,
   SessionError,
   SessionGoneError,
   SessionStoreError,
   SessionUsageError,
   type SessionRecord,
-  type SessionStore, RETIRED } from '@coatcheck/core/store'
+  type SessionStore,
+} from '@coatcheck/core/store'
 import { createFileLock } from '@coatcheck/file/lock'
 import { dataCodec, expiryOf, sealing, type DjangoEngine } from './site.ts'
 
 /** What Django takes for a session key here. Nothing that a path could stumble over is among it. */
 const KEY = /^[a-z0-9]{8,64}$/
+
+/** What stands for data that this site has not sealed: text that its codec cannot read. */
+const UNREADABLE = 'not sealed by this site'
 
 /** Sessions that one batch of `clearExpired` looks at: a few ms on an ordinary disk. */
 const BATCH_SIZE = 100
@@ -68,7 +73,7 @@ export function djangoFile(directory: string): DjangoEngine {
     const { seal, unseal } = sealing(site, keySalt)
     const pathOf = (key: string) => join(directory, cookieName + key)
 
-    /** The session in a file, with its data unsealed: empty text, which is no session's, if this site has not sealed it. */
+    /** The session in a file, with its data unsealed. */
     function live(path: string): SessionRecord | undefined {
       let file
       try {
@@ -89,7 +94,7 @@ export function djangoFile(directory: string): DjangoEngine {
       }
       // Django makes a session's file before it writes it.
       if (sealed === '') return undefined
-      const data = unseal(sealed)?.json ?? ''
+      const data = unseal(sealed)?.json ?? UNREADABLE
       const expiresAt = Math.round(expiryOf(data, changed, cookieAge))
       return expiresAt > now() ? { data, expiresAt } : undefined
     }
@@ -114,7 +119,7 @@ export function djangoFile(directory: string): DjangoEngine {
     }
 
     const store: SessionStore = {
-      traits: { sync: true },
+      traits: { sync: true, removesRetired: true },
 
       load: (key) => (KEY.test(key) ? attempt('load', () => live(pathOf(key))) : undefined),
 
@@ -144,13 +149,14 @@ export function djangoFile(directory: string): DjangoEngine {
         )
       },
 
-      touch(key, expiresAt) {
+      touch(key, expiresAt, from) {
         if (!KEY.test(key)) throw new SessionGoneError()
         const path = pathOf(key)
         return attempt('touch', () =>
           withLock(lockOf(key), () => {
             const stored = live(path)
             if (!stored) throw new SessionGoneError()
+            if (from !== undefined && stored.expiresAt !== from) throw new SessionConflictError()
             date(path, stored.data, expiresAt)
             return key
           }),

@@ -87,6 +87,7 @@ export function djangoSessions<D extends object = SessionData>(
     expireAtBrowserClose,
     saveEveryRequest,
     cookie: cookieOf(settings, name),
+    shownBookkeeping: ['_session_expiry'],
   })
 }
 

@@ -3,6 +3,7 @@ import {
   createLock,
   isSessionKey,
   KeyExistsError,
+  RETIRED,
   SessionConflictError,
   SessionGoneError,
   SessionStoreError,
@@ -11,7 +12,7 @@ import {
   type SessionStore,
   type StoreTraits,
 } from '@coatcheck/core/store'
-import { BROWSER_LENGTH_TTL, endOf, type StoredSession } from './session-data.ts'
+import { BROWSER_LENGTH_TTL, endOf, storedEnd, type StoredSession } from './session-data.ts'
 
 /** As much of an express-session store as is used. */
 export interface ExpressStore {
@@ -67,6 +68,13 @@ export function fromExpressStore(
     return { session, record: { data: toText(session), expiresAt } }
   }
 
+  /** What a save or touch builds on. */
+  async function open(key: string) {
+    const found = await find(key)
+    if (!found || found.record.data === RETIRED) throw new SessionGoneError()
+    return found
+  }
+
   async function put(
     what: string,
     key: string,
@@ -102,20 +110,21 @@ export function fromExpressStore(
     async save(key, record, expected) {
       if (!isSessionKey(key)) throw new SessionGoneError()
       return lock(key, async () => {
-        const found = await find(key)
-        if (!found) throw new SessionGoneError()
-        if (expected !== undefined && found.record.data !== expected)
-          throw new SessionConflictError()
-        return put('save', key, record, found.session)
+        const { session, record: stored } = await open(key)
+        if (expected !== undefined && stored.data !== expected) throw new SessionConflictError()
+        return put('save', key, record, session)
       })
     },
 
-    async touch(key, expiresAt) {
+    async touch(key, expiresAt, from) {
       if (!isSessionKey(key)) throw new SessionGoneError()
       return lock(key, async () => {
-        const found = await find(key)
-        if (!found) throw new SessionGoneError()
-        return put('touch', key, { data: found.record.data, expiresAt }, found.session)
+        const { session, record } = await open(key)
+        // One that ends with the browser ends later with each look at it.
+        const end = storedEnd(session)
+        if (from !== undefined && end !== undefined && end !== from)
+          throw new SessionConflictError()
+        return put('touch', key, { data: record.data, expiresAt }, session)
       })
     },
 

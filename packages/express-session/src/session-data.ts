@@ -18,10 +18,16 @@ export interface StoredSession {
 /** How long a session lives whose cookie ends with the browser, in seconds: a day, as connect-redis and others have it. */
 export const BROWSER_LENGTH_TTL = 86_400
 
-/** When a session ends, in ms since the epoch. */
-export function endOf({ cookie }: StoredSession, ttl: number, now: number): number {
-  const { expires, originalMaxAge } = cookie ?? {}
-  const end = expires ? new Date(expires).getTime() : Number.NaN
-  if (!Number.isNaN(end)) return end
-  return now + (typeof originalMaxAge === 'number' ? originalMaxAge : ttl * 1000)
+/** When a session ends, in ms since the epoch, if its cookie says so. */
+export function storedEnd({ cookie }: StoredSession): number | undefined {
+  const end = cookie?.expires ? new Date(cookie.expires).getTime() : Number.NaN
+  return Number.isNaN(end) ? undefined : end
+}
+
+/** When a session ends, in ms since the epoch: from now on, where its cookie does not say. */
+export function endOf(session: StoredSession, ttl: number, now: number): number {
+  const { originalMaxAge } = session.cookie ?? {}
+  return (
+    storedEnd(session) ?? now + (typeof originalMaxAge === 'number' ? originalMaxAge : ttl * 1000)
+  )
 }

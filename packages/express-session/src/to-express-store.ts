@@ -5,8 +5,11 @@ import {
   after,
   attempt,
   createLock,
+  KeyExistsError,
+  RETIRED,
   SessionConflictError,
   SessionGoneError,
+  type SessionRecord,
   type SessionStore,
 } from '@coatcheck/core/store'
 import { BROWSER_LENGTH_TTL, endOf, type StoredSession } from './session-data.ts'
@@ -53,21 +56,26 @@ export function toExpressStore(
   { ttl = BROWSER_LENGTH_TTL, now = Date.now }: ToExpressStoreOptions = {},
 ) {
   /** What the store held when a session was loaded or last saved: what tells the request's own changes. */
-  const bases = new WeakMap<object, string>()
+  const bases = new WeakMap<object, SessionRecord>()
   const lock = createLock()
   const record = (session: StoredSession, data: string) => ({
     data,
     expiresAt: endOf(session, ttl, now()),
   })
 
+  /** A session's record; a retired key is no session's. */
+  const loadOpen = (sid: string) =>
+    after(store.load(sid), (found) => (found?.data === RETIRED ? undefined : found))
+
   /** Saves a session that was loaded from `base`. */
   async function saveLoaded(sid: string, session: StoredSession, base: string): Promise<void> {
     const mine = JSON.stringify(session)
     /** Whether it is done: saved, or the session has ended. */
     const trySave = async (data: string, expected: string) => {
+      const saved = record(session, data)
       try {
-        await store.save(sid, record(session, data), expected)
-        bases.set(session, data)
+        await store.save(sid, saved, expected)
+        bases.set(session, saved)
         return true
       } catch (error) {
         if (error instanceof SessionGoneError) return true
@@ -79,7 +87,7 @@ export function toExpressStore(
     // One after the other within this process, so that the tries are bounded by the number of processes.
     await lock(sid, async () => {
       for (;;) {
-        const newest = await store.load(sid)
+        const newest = await loadOpen(sid)
         if (!newest || (await trySave(merge(base, mine, newest.data), newest.data))) return
       }
     })
@@ -87,24 +95,30 @@ export function toExpressStore(
 
   /** Saves a session that may be new. */
   function saveAny(sid: string, session: StoredSession) {
-    const data = JSON.stringify(session)
-    const saved = attempt(
-      () => store.save(sid, record(session, data)),
-      (error) => {
-        if (!(error instanceof SessionGoneError)) throw error
-        return store.create(sid, record(session, data))
-      },
-    )
-    return after(saved, () => void bases.set(session, data))
+    const saved = record(session, JSON.stringify(session))
+    const save = () => after(store.save(sid, saved), () => void bases.set(session, saved))
+    const create = () => after(store.create(sid, saved), () => void bases.set(session, saved))
+    return attempt(save, (error) => {
+      if (!(error instanceof SessionGoneError)) throw error
+      // What is there by now is another request's, or a retired key: then the session has ended.
+      return attempt(create, (error) => {
+        if (!(error instanceof KeyExistsError)) throw error
+        return attempt(save, unlessGone)
+      })
+    })
+  }
+
+  const unlessGone = (error: unknown): void => {
+    if (!(error instanceof SessionGoneError)) throw error
   }
 
   class CoatcheckStore extends baseClass() {
     get(sid: string, callback: Callback<StoredSession | null>): void {
       answer(callback, () =>
-        after(store.load(sid), (found) => {
+        after(loadOpen(sid), (found) => {
           if (!found) return null
           const session = JSON.parse(found.data) as StoredSession
-          bases.set(session, found.data)
+          bases.set(session, found)
           return session
         }),
       )
@@ -112,17 +126,21 @@ export function toExpressStore(
 
     set(sid: string, session: StoredSession, callback: Callback = () => {}): void {
       const base = bases.get(session)
-      answer(callback, () =>
-        base === undefined ? saveAny(sid, session) : saveLoaded(sid, session, base),
-      )
+      answer(callback, () => (base ? saveLoaded(sid, session, base.data) : saveAny(sid, session)))
     }
 
     touch(sid: string, session: StoredSession, callback: Callback = () => {}): void {
+      const base = bases.get(session)
+      const expiresAt = endOf(session, ttl, now())
       answer(callback, () =>
         attempt(
-          () => after(store.touch(sid, endOf(session, ttl, now())), () => {}),
+          () =>
+            after(store.touch(sid, expiresAt, base?.expiresAt), () => {
+              if (base) bases.set(session, { data: base.data, expiresAt })
+            }),
           (error) => {
-            if (!(error instanceof SessionGoneError)) throw error
+            // When another request has moved it meanwhile, that stands.
+            if (!(error instanceof SessionConflictError)) unlessGone(error)
           },
         ),
       )
@@ -136,7 +154,7 @@ export function toExpressStore(
     override createSession(request: object, session: StoredSession): object {
       const base = bases.get(session)
       const made = super.createSession(request, session)
-      if (base !== undefined) bases.set(made, base)
+      if (base) bases.set(made, base)
       return made
     }
   }
