@@ -1,6 +1,10 @@
 // The suite can fail: stores that are broken on purpose, each in one way, and the case that must catch each.
 import { Buffer } from 'node:buffer'
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import {
+  KeyExistsError,
+  MAX_EXPIRES_AT,
+  RETIRED,
   SessionConflictError,
   SessionGoneError,
   SessionStoreError,
@@ -59,7 +63,534 @@ const loadsAs =
     },
   })
 
+/** The live record that there is, as the right store loads it. */
+const found = ({ store }: Insides, key: string) => store.load(key) as SessionRecord | undefined
+/** A call that has to do with a record that is there, or is not. */
+interface Save {
+  readonly key: string
+  readonly record: SessionRecord
+  readonly expected: string | undefined
+  readonly stored: SessionRecord | undefined
+}
+interface Touch {
+  readonly key: string
+  readonly expiresAt: number
+  readonly from: number | undefined
+  readonly stored: SessionRecord | undefined
+}
+/** Saves in a way of its own where `when` says so, and as the right store otherwise. */
+const saves =
+  (
+    when: (save: Save, now: number) => boolean,
+    how: (save: Save, insides: Insides) => unknown,
+  ): Break =>
+  (insides) => ({
+    save(key, record, expected) {
+      const save = { key, record, expected, stored: found(insides, key) }
+      if (!when(save, insides.now())) return insides.store.save(key, record, expected)
+      how(save, insides)
+      return key
+    },
+  })
+const touches =
+  (
+    when: (touch: Touch, now: number) => boolean,
+    how: (touch: Touch, insides: Insides) => unknown,
+  ): Break =>
+  (insides) => ({
+    touch(key, expiresAt, from) {
+      const touch = { key, expiresAt, from, stored: found(insides, key) }
+      if (!when(touch, insides.now())) return insides.store.touch(key, expiresAt, from)
+      how(touch, insides)
+      return key
+    },
+  })
+const anyhow = ({ key, record }: Save, insides: Insides) => put(insides, key, record)
+const moves = ({ key, expiresAt, stored }: Touch, insides: Insides) =>
+  put(insides, key, { data: stored!.data, expiresAt })
+const conflicts = () => {
+  throw new SessionConflictError()
+}
+const isRetired = ({ stored }: { stored: SessionRecord | undefined }) => stored?.data === RETIRED
+const retires = ({ record }: Save) => record.data === RETIRED && record.expiresAt > 0
+const ends = ({ record }: Save) => record.expiresAt === 0
+const isElsewhere = ({ from, stored }: Touch) =>
+  from !== undefined && stored !== undefined && stored.data !== RETIRED && stored.expiresAt !== from
+/** Compares in one step and saves in the next. */
+const savesInSteps =
+  (when: (save: Save) => boolean): Break =>
+  (insides) => ({
+    async save(key, record, expected) {
+      const save = { key, record, expected, stored: found(insides, key) }
+      if (!when(save)) return insides.store.save(key, record, expected)
+      if (!save.stored || isRetired(save)) throw new SessionGoneError()
+      if (expected !== undefined && save.stored.data !== expected) throw new SessionConflictError()
+      await nextTurn()
+      return put(insides, key, record)
+    },
+  })
+
 const broken: [what: string, caughtBy: string, breakIt: Break][] = [
+  ['saves over a retired key', 'contract/retired-save', saves(isRetired, anyhow)],
+  [
+    'saves over a retired key if nothing is expected',
+    'contract/retired-save',
+    saves((save) => isRetired(save) && save.expected === undefined, anyhow),
+  ],
+  [
+    'saves over a retired key if empty data is expected',
+    'contract/retired-save',
+    saves((save) => isRetired(save) && save.expected === RETIRED, anyhow),
+  ],
+  [
+    'takes a save onto a retired key for a conflict',
+    'contract/retired-save',
+    saves((save) => isRetired(save) && save.expected !== undefined, conflicts),
+  ],
+  [
+    'moves the end of a retired key that is retired again',
+    'contract/retired-retire',
+    saves((save) => isRetired(save) && retires(save), anyhow),
+  ],
+  [
+    'ends a retired key by a save',
+    'contract/retired-retire',
+    saves(
+      (save) => isRetired(save) && ends(save),
+      ({ key }, { records }) => records.delete(key),
+    ),
+  ],
+  ['touches a retired key', 'contract/retired-touch', touches(isRetired, moves)],
+  [
+    'touches a retired key from its own end',
+    'contract/retired-touch',
+    touches((touch) => isRetired(touch) && touch.from === touch.stored!.expiresAt, moves),
+  ],
+  [
+    'takes a touch of a retired key from another end for a conflict',
+    'contract/retired-touch',
+    touches((touch) => isRetired(touch) && touch.from !== undefined, conflicts),
+  ],
+  [
+    'creates over a retired key',
+    'contract/retired-create',
+    (insides) => ({
+      create(key, record) {
+        return found(insides, key)?.data === RETIRED
+          ? put(insides, key, record)
+          : insides.store.create(key, record)
+      },
+    }),
+  ],
+  [
+    'hides a retired key',
+    'contract/retire',
+    loadsAs((record) => (record.data === RETIRED ? undefined : record)),
+  ],
+  [
+    'removes a retired key without declaring it',
+    'contract/retire',
+    saves(retires, ({ key, record, expected }, { store, records }) => {
+      store.save(key, record, expected)
+      records.delete(key)
+    }),
+  ],
+  [
+    'keeps the data of a retired key',
+    'contract/retire',
+    saves(retires, ({ key, record, expected, stored }, insides) => {
+      insides.store.save(key, record, expected)
+      put(insides, key, { ...record, data: stored!.data })
+    }),
+  ],
+  [
+    'keeps a retired key for as long as its session',
+    'contract/retire',
+    saves(retires, ({ key, record, expected, stored }, insides) => {
+      insides.store.save(key, record, expected)
+      put(insides, key, { ...record, expiresAt: stored!.expiresAt })
+    }),
+  ],
+  [
+    'retires a key only if something is expected',
+    'contract/retire',
+    saves(
+      (save) => retires(save) && save.expected === undefined,
+      () => {},
+    ),
+  ],
+  [
+    'retires a key whatever is expected',
+    'contract/retire-expected',
+    saves((save) => retires(save) && !!save.stored && !isRetired(save), anyhow),
+  ],
+  [
+    'retires keys that nobody has',
+    'contract/retire-missing',
+    saves((save) => retires(save) && !save.stored, anyhow),
+  ],
+  [
+    'retires every key with one',
+    'contract/retired-alone',
+    saves(retires, ({ key, record, expected }, insides) => {
+      insides.store.save(key, record, expected)
+      for (const other of insides.records.keys()) put(insides, other, record)
+    }),
+  ],
+  [
+    'takes blank data for that of a retired key',
+    'contract/retired-only-empty',
+    touches(
+      ({ stored }) => stored?.data.trim() === '',
+      () => {
+        throw new SessionGoneError()
+      },
+    ),
+  ],
+  [
+    'does not delete a retired key',
+    'contract/retired-delete',
+    (insides) => ({
+      delete: (key) =>
+        found(insides, key)?.data === RETIRED ? undefined : insides.store.delete(key),
+    }),
+  ],
+  [
+    'never ends a retired key',
+    'expiry/retired',
+    (insides) => ({
+      load: (key) => {
+        const record = kept(insides, key)
+        return record?.data === RETIRED ? { ...record } : found(insides, key)
+      },
+    }),
+  ],
+  [
+    'sweeps a retired key before its time',
+    'sweep/retired',
+    (insides) => ({
+      async clearExpired(options) {
+        for (const [key, { data }] of insides.records) {
+          if (data === RETIRED) insides.records.delete(key)
+        }
+        return insides.store.clearExpired!(options)
+      },
+    }),
+  ],
+  [
+    'never sweeps retired keys',
+    'sweep/retired',
+    (insides) => ({
+      async clearExpired() {
+        let removed = 0
+        for (const [key, { data, expiresAt }] of insides.records) {
+          const over = data !== RETIRED && expiresAt <= insides.now()
+          if (over && insides.records.delete(key)) removed++
+        }
+        return removed
+      },
+    }),
+  ],
+  [
+    'lets a save through that has looked before the key was retired',
+    'concurrency/retire-against-anything',
+    savesInSteps((save) => !retires(save)),
+  ],
+  ['compares and retires in two steps', 'concurrency/retire-race', savesInSteps(retires)],
+  [
+    'retires what was saved between its two steps',
+    'concurrency/retire-against-save',
+    savesInSteps(retires),
+  ],
+  ['compares and ends in two steps', 'concurrency/end-race', savesInSteps(ends)],
+  ['ends what was saved between its two steps', 'concurrency/end-against-save', savesInSteps(ends)],
+  [
+    'lets a save through that has looked before the session was ended',
+    'concurrency/end-against-anything',
+    savesInSteps((save) => !ends(save)),
+  ],
+  [
+    'ends a session whatever is expected',
+    'contract/end-expected',
+    saves(
+      (save) => ends(save) && !!save.stored,
+      ({ key }, { records }) => records.delete(key),
+    ),
+  ],
+  [
+    'ends a session only if its data is left as it is',
+    'contract/end-expected',
+    saves(
+      (save) => ends(save) && !!save.stored && save.record.data !== save.stored.data,
+      () => {},
+    ),
+  ],
+  [
+    'acknowledges the end of a session that is not there',
+    'contract/end-missing',
+    saves(
+      (save) => ends(save) && !save.stored,
+      () => {},
+    ),
+  ],
+  [
+    'takes the end of a session that is not there for a conflict',
+    'contract/end-missing',
+    saves((save) => ends(save) && !save.stored && save.expected !== undefined, conflicts),
+  ],
+  [
+    'retires a key instead of ending its session',
+    'contract/end-for-good',
+    saves(ends, ({ key, expected }, { store, now }) =>
+      store.save(key, { data: RETIRED, expiresAt: now() + 60_000 }, expected),
+    ),
+  ],
+  [
+    'takes an end of 0 for none',
+    'contract/end-for-good',
+    saves(ends, ({ key, record, expected }, { store }) =>
+      store.save(key, { ...record, expiresAt: MAX_EXPIRES_AT }, expected),
+    ),
+  ],
+  [
+    'lets a session that has ended be saved by who expects what it was ended with',
+    'contract/end-for-good',
+    saves(
+      ({ stored, expected }) => !stored && expected === RETIRED,
+      (save, insides) => {
+        if (kept(insides, save.key)?.data !== RETIRED) throw new SessionGoneError()
+        anyhow(save, insides)
+      },
+    ),
+  ],
+  [
+    'keeps the key of a session that has ended from being created',
+    'contract/end-for-good',
+    (insides) => ({
+      create(key, record) {
+        if (kept(insides, key)?.expiresAt === 0) throw new KeyExistsError()
+        return insides.store.create(key, record)
+      },
+    }),
+  ],
+  [
+    'ends every session with one',
+    'contract/end-alone',
+    saves(ends, (_save, { records }) => records.clear()),
+  ],
+  [
+    'counts a session that was ended in every sweep',
+    'sweep/ended',
+    (insides) => {
+      let ended = 0
+      return {
+        save(key, record, expected) {
+          insides.store.save(key, record, expected)
+          if (record.expiresAt === 0) ended++
+          return key
+        },
+        clearExpired: async (options) => (await insides.store.clearExpired!(options)) + ended,
+      }
+    },
+  ],
+  [
+    'sweeps a session that was begun under the key of one that was ended',
+    'sweep/ended',
+    (insides) => {
+      const ended = new Set<string>()
+      return {
+        save(key, record, expected) {
+          insides.store.save(key, record, expected)
+          if (record.expiresAt === 0) ended.add(key)
+          return key
+        },
+        async clearExpired() {
+          let removed = 0
+          for (const key of ended) if (insides.records.delete(key)) removed++
+          ended.clear()
+          return removed
+        },
+      }
+    },
+  ],
+  [
+    'touches whatever end it is moved from',
+    'contract/touch-from-conflict',
+    touches(isElsewhere, moves),
+  ],
+  [
+    'takes 0 to move from for nothing',
+    'contract/touch-from-conflict',
+    touches((touch) => isElsewhere(touch) && touch.from === 0, moves),
+  ],
+  [
+    'takes a touch to the end that it is moved from for done',
+    'contract/touch-from-conflict',
+    touches(
+      (touch) => isElsewhere(touch) && touch.from === touch.expiresAt,
+      () => {},
+    ),
+  ],
+  [
+    'moves the end of a record that it reports a conflict for',
+    'contract/touch-from-conflict',
+    touches(isElsewhere, (touch, insides) => {
+      moves(touch, insides)
+      throw new SessionConflictError()
+    }),
+  ],
+  [
+    'takes another end for a session that has gone',
+    'contract/touch-from-conflict',
+    touches(isElsewhere, () => {
+      throw new SessionGoneError()
+    }),
+  ],
+  [
+    'compares ends by the second',
+    'contract/touch-from-exact',
+    touches(
+      (touch) =>
+        isElsewhere(touch) &&
+        Math.floor(touch.from! / 1000) === Math.floor(touch.stored!.expiresAt / 1000),
+      moves,
+    ),
+  ],
+  [
+    'compares ends as numbers of 32 bits',
+    'contract/touch-from-exact',
+    touches(
+      (touch) =>
+        isElsewhere(touch) && Math.fround(touch.from!) === Math.fround(touch.stored!.expiresAt),
+      moves,
+    ),
+  ],
+  [
+    'takes nothing to move from for another end',
+    'contract/touch',
+    touches(({ from }) => from === undefined, conflicts),
+  ],
+  [
+    'compares with the end that a record was created with',
+    'contract/touch-from',
+    (insides) => {
+      const first = new Map<string, number>()
+      return {
+        create(key, record) {
+          first.set(key, record.expiresAt)
+          return insides.store.create(key, record)
+        },
+        touch(key, expiresAt, from) {
+          if (from !== undefined && first.get(key) !== from) throw new SessionConflictError()
+          return insides.store.touch(key, expiresAt)
+        },
+      }
+    },
+  ],
+  [
+    'compares with the last end that a touch has set',
+    'contract/touch-from-moved',
+    (insides) => {
+      const last = new Map<string, number>()
+      return {
+        touch(key, expiresAt, from) {
+          const isLast = from === undefined || (last.get(key) ?? from) === from
+          if (!isLast) throw new SessionConflictError()
+          last.set(key, expiresAt)
+          return insides.store.touch(key, expiresAt)
+        },
+      }
+    },
+  ],
+  [
+    'touches only while the data is as it was loaded',
+    'contract/touch-from-other-data',
+    (insides) => {
+      const loaded = new Map<string, string | undefined>()
+      return {
+        load(key) {
+          const record = found(insides, key)
+          loaded.set(key, record?.data)
+          return record
+        },
+        touch(key, expiresAt, from) {
+          const same = loaded.get(key) === found(insides, key)?.data
+          if (from !== undefined && !same) throw new SessionConflictError()
+          return insides.store.touch(key, expiresAt, from)
+        },
+      }
+    },
+  ],
+  [
+    'puts back the data that was loaded with the end that it moves',
+    'contract/touch-from-other-data',
+    (insides) => {
+      const loaded = new Map<string, SessionRecord>()
+      return {
+        load(key) {
+          const record = found(insides, key)
+          if (record) loaded.set(key, record)
+          return record
+        },
+        touch(key, expiresAt, from) {
+          insides.store.touch(key, expiresAt, from)
+          const before = loaded.get(key)
+          return before && from !== undefined ? put(insides, key, { ...before, expiresAt }) : key
+        },
+      }
+    },
+  ],
+  [
+    'takes a touch of a lost session from a known end for a conflict',
+    'contract/touch-from-gone',
+    touches(({ from, stored }) => from !== undefined && !stored, conflicts),
+  ],
+  [
+    'revives the expired by a touch from the end that it had',
+    'contract/touch-from-gone',
+    touches(
+      ({ from, stored }) => from !== undefined && !stored,
+      ({ key, expiresAt, from }, insides) => {
+        const record = kept(insides, key)
+        if (!record || record.expiresAt !== from) throw new SessionGoneError()
+        put(insides, key, { data: record.data, expiresAt })
+      },
+    ),
+  ],
+  [
+    'cannot move from the last moment of all',
+    'contract/touch-from-far',
+    touches(({ from }) => from === MAX_EXPIRES_AT, conflicts),
+  ],
+  [
+    'ends by a touch whatever end it is moved from',
+    'contract/touch-from-ends',
+    touches((touch, now) => isElsewhere(touch) && touch.expiresAt <= now, moves),
+  ],
+  [
+    'compares the end in one step and moves it in the next',
+    'concurrency/touch-from-race',
+    (insides) => ({
+      async touch(key, expiresAt, from) {
+        const record = found(insides, key)
+        if (from !== undefined && record?.expiresAt !== from) throw new SessionConflictError()
+        await nextTurn()
+        return insides.store.touch(key, expiresAt)
+      },
+    }),
+  ],
+  [
+    'moves the end that a save has set between its two steps',
+    'concurrency/touch-from-against-save',
+    (insides) => ({
+      async touch(key, expiresAt, from) {
+        const record = found(insides, key)
+        if (from !== undefined && record?.expiresAt !== from) throw new SessionConflictError()
+        await nextTurn()
+        return insides.store.touch(key, expiresAt)
+      },
+    }),
+  ],
   [
     'forgets expiry',
     'expiry/to-the-millisecond',
@@ -632,7 +1163,7 @@ function remoteStore({ store, backend }: Remote): SessionStore {
     load: (key) => reach(() => store.load(key)),
     create: (key, record) => reach(() => store.create(key, record)),
     save: (key, record, expected) => reach(() => store.save(key, record, expected)),
-    touch: (key, expiresAt) => reach(() => store.touch(key, expiresAt)),
+    touch: (key, expiresAt, from) => reach(() => store.touch(key, expiresAt, from)),
     delete: (key) => reach(() => store.delete(key)),
     clearExpired: async (options) => reach(() => store.clearExpired!(options)),
   }
@@ -762,6 +1293,24 @@ const brokenRemotes: [
     ({ backend }) => ({ close: () => void (backend.down = true) }),
   ],
   [
+    'forgets retired keys when it is opened again',
+    'durability/reopen-retired',
+    ({ records }) => {
+      for (const [key, { data }] of records) if (data === RETIRED) records.delete(key)
+      return {}
+    },
+  ],
+  [
+    'opens retired keys again with what they held before',
+    'durability/reopen-retired',
+    ({ records }, { save }) => {
+      for (const [key, { data, expiresAt }] of records) {
+        if (data === RETIRED) records.set(key, { data: '1', expiresAt })
+      }
+      return { save }
+    },
+  ],
+  [
     'forgets what it was told when it closes',
     'closing/under-way',
     ({ records }) => ({
@@ -799,6 +1348,28 @@ test('a subject that does not say how to reach its store from outside is told wh
   }
 })
 
+test('a store that keeps no retired keys is proven by what holds instead', async () => {
+  const traits = { ephemeral: true, unshared: true, removesRetired: true }
+  const subject: Subject = {
+    name: 'forgetful',
+    traits,
+    open({ now }) {
+      const store = mapStore({ now })
+      return {
+        ...store,
+        traits: { sync: true, ...traits },
+        save: (key, record, expected) =>
+          store.save(key, record.data === RETIRED ? { ...record, expiresAt: 0 } : record, expected),
+      }
+    },
+  }
+  const report = await runConformance(subject)
+  expect(
+    report.results.filter(({ error }) => error).map(({ case: one, error }) => [one.id, error]),
+  ).toEqual([])
+  expect(report.unneeded).toEqual([])
+})
+
 test("a store without a `now` option, that keeps whole seconds, is proven on the system's clock", async () => {
   const inSeconds = (ms: number) => Math.floor(ms / 1000) * 1000
   const subject: Subject = {
@@ -813,7 +1384,7 @@ test("a store without a `now` option, that keeps whole seconds, is proven on the
         traits: { ...store.traits, wholeSeconds: true },
         create: (key, record) => store.create(key, cut(record)),
         save: (key, record, expected) => store.save(key, cut(record), expected),
-        touch: (key, expiresAt) => store.touch(key, inSeconds(expiresAt)),
+        touch: (key, expiresAt, from) => store.touch(key, inSeconds(expiresAt), from),
       }
     },
   }

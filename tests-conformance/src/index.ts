@@ -13,6 +13,7 @@ import { isolation } from './cases/isolation.ts'
 import { keys } from './cases/keys.ts'
 import { processes } from './cases/processes.ts'
 import { random } from './cases/random.ts'
+import { retiredKeys } from './cases/retired.ts'
 import { size } from './cases/size.ts'
 import { sweepSection } from './cases/sweep.ts'
 import { createContext } from './context.ts'
@@ -28,6 +29,7 @@ export type { OpenOptions, Outage, Subject } from './subject.ts'
 /** Every case of the suite, in the order of its sections. */
 export const cases: readonly Case[] = [
   ...contract,
+  ...retiredKeys,
   ...keys,
   ...expiry,
   ...flush,

@@ -14,6 +14,10 @@ export type Job =
   | { readonly do: 'hammer'; readonly key: string }
   /** Deletes the record. */
   | { readonly do: 'delete'; readonly key: string }
+  /** Retires the key, or ends the session, without a look at the data. */
+  | { readonly do: 'retire' | 'end'; readonly key: string }
+  /** Touches each record from the same end; resolves to the keys for which it succeeded. */
+  | { readonly do: 'renew'; readonly keys: readonly string[]; readonly from: number }
   /** Touches the record. */
   | { readonly do: 'touch'; readonly key: string; readonly times: number }
   /** Requests that append each value to the session's `cart`; resolves to the values that were acknowledged. */

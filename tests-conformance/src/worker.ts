@@ -1,7 +1,8 @@
 // One of the processes of a case: opens the store by the subject's module, does one job, closes it.
 import { setTimeout } from 'node:timers/promises'
 import { inspect } from 'node:util'
-import { createSessions, type SessionStore } from '@coatcheck/core'
+import { createSessions } from '@coatcheck/core'
+import { RETIRED, type SessionStore } from '@coatcheck/core/store'
 import type { Job, Outcome, Setting } from './processes.ts'
 import type { Subject } from './subject.ts'
 
@@ -72,6 +73,18 @@ async function run(job: Job, store: SessionStore, now: () => number): Promise<Ou
     }
     case 'delete':
       return store.delete(job.key)
+    case 'retire':
+      return store.save(job.key, record(RETIRED))
+    case 'end':
+      return store.save(job.key, { data: RETIRED, expiresAt: 0 })
+    case 'renew': {
+      const won: string[] = []
+      for (const key of job.keys) {
+        const renewing = attempt(() => store.touch(key, job.from + 10_000, job.from))
+        if ((await renewing) !== 'ERR_SESSION_CONFLICT') won.push(key)
+      }
+      return won
+    }
     case 'touch':
       for (let n = 0; n < job.times; n++) await store.touch(job.key, now() + HOUR + n)
       return job.times

@@ -1,7 +1,9 @@
 // Section "concurrency": what two requests do at once ends as if one had come after the other.
 import { strict as assert } from 'node:assert'
+import { RETIRED, type SessionRecord } from '@coatcheck/core/store'
 import { ifStateless, section } from '../case.ts'
 import type { Context } from '../context.ts'
+import { leavesNothing } from './retired.ts'
 
 const noServer = ifStateless(
   'two requests at once each get a ticket of their own: neither sees the other',
@@ -160,6 +162,126 @@ export const concurrency = section('concurrency', (add) => {
     },
     noServer,
   )
+
+  add(
+    'touch-from-race',
+    'of ten touches at once from the same end exactly one succeeds',
+    'A renewal would undo the expiry that another request has just set.',
+    async ({ store, key, record, clock }) => {
+      const mine = key()
+      await store.create(mine, record('start'))
+      const { expiresAt: from } = (await store.load(mine))!
+      const ends = Array.from({ length: 10 }, (_, n) => clock.now() + 10_000 * (n + 1))
+      const { won, codes } = await outcomes(ends.map((end) => () => store.touch(mine, end, from)))
+      assert.equal(won.length, 1)
+      assert.deepEqual(codes, new Set(['ERR_SESSION_CONFLICT']))
+      const { data, expiresAt } = (await store.load(mine))!
+      assert.equal(data, 'start')
+      assert.ok(Math.abs(expiresAt - ends[won[0]!]!) <= clock.grain)
+    },
+    noServer,
+  )
+
+  add(
+    'touch-from-against-save',
+    'of a touch and a save at once the end that was saved stands, and the data',
+    'A renewal would undo a setExpiry.',
+    async ({ store, key, record, clock, same }) => {
+      for (let round = 0; round < 20; round++) {
+        const mine = key()
+        await store.create(mine, record('old'))
+        const { expiresAt: from } = (await store.load(mine))!
+        const saved = record('new', 30_000)
+        const calls = [
+          () => store.save(mine, saved, 'old'),
+          () => store.touch(mine, clock.now() + 7_200_000, from),
+        ]
+        if (round % 2) calls.reverse()
+        const { codes } = await outcomes(calls)
+        same(await store.load(mine), saved)
+        for (const code of codes) assert.equal(code, 'ERR_SESSION_CONFLICT')
+      }
+    },
+    noServer,
+  )
+
+  for (const [id, what, last, counterparts] of [
+    ['retire', 'retirings', (ms: number) => ({ data: RETIRED, ms }), [noServer, leavesNothing]],
+    ['end', 'endings', () => ({ data: RETIRED, ms: undefined }), [noServer]],
+  ] as const) {
+    /** The record that retires a key, or ends a session. */
+    const over = ({ record }: Context): SessionRecord => {
+      const { data, ms } = last(60_000)
+      return ms === undefined ? { data, expiresAt: 0 } : record(data, ms)
+    }
+    /** What load is to give afterwards. */
+    const left = id === 'retire' ? RETIRED : undefined
+
+    add(
+      `${id}-race`,
+      `of ten ${what} at once that expect the same data exactly one succeeds`,
+      'Two logins or logouts would both take themselves for the one that counts.',
+      async (context) => {
+        const { store, key, record } = context
+        const mine = key()
+        await store.create(mine, record('start'))
+        const { won, codes } = await outcomes(
+          Array.from({ length: 10 }, () => () => store.save(mine, over(context), 'start')),
+        )
+        assert.equal(won.length, 1)
+        assert.deepEqual(codes, new Set(['ERR_SESSION_GONE']))
+        assert.equal((await store.load(mine))?.data, left)
+      },
+      ...counterparts,
+    )
+
+    add(
+      `${id}-against-save`,
+      `of ${what} and saves at once that expect the same data one wins, and what it stored stands`,
+      'A change that was acknowledged would be lost, or a session come back.',
+      async (context) => {
+        const { store, key, record } = context
+        for (let round = 0; round < 20; round++) {
+          const mine = key()
+          await store.create(mine, record('start'))
+          const calls: (() => unknown)[] = Array.from(
+            { length: 3 },
+            (_, n) => () => store.save(mine, record(`${n}`), 'start'),
+          )
+          const at = round % 4
+          calls.splice(at, 0, () => store.save(mine, over(context), 'start'))
+          const { won } = await outcomes(calls)
+          assert.equal(won.length, 1)
+          const n = won[0]! > at ? won[0]! - 1 : won[0]!
+          assert.equal((await store.load(mine))?.data, won[0] === at ? left : `${n}`)
+        }
+      },
+      ...counterparts,
+    )
+
+    add(
+      `${id}-against-anything`,
+      `of one of the ${what} and saves and touches at once, none of which expects anything, the session is over`,
+      'A slow request would bring back the session from before a login or logout.',
+      async (context) => {
+        const { store, key, record, clock } = context
+        for (let round = 0; round < 20; round++) {
+          const mine = key()
+          await store.create(mine, record('start'))
+          const calls: (() => unknown)[] = [
+            () => store.save(mine, record('1')),
+            () => store.touch(mine, clock.now() + 120_000),
+            () => store.save(mine, record('2')),
+          ]
+          calls.splice(round % 4, 0, () => store.save(mine, over(context)))
+          const { codes } = await outcomes(calls)
+          assert.equal((await store.load(mine))?.data, left, 'the session is back')
+          for (const code of codes) assert.equal(code, 'ERR_SESSION_GONE')
+        }
+      },
+      ...counterparts,
+    )
+  }
 
   add(
     'merge',

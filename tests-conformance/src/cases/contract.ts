@@ -1,5 +1,6 @@
 // Section "contract": what each method of a store does, returns and throws.
 import { strict as assert } from 'node:assert'
+import { MAX_EXPIRES_AT } from '@coatcheck/core/store'
 import { ifStateless, section } from '../case.ts'
 import type { Context } from '../context.ts'
 
@@ -33,6 +34,33 @@ const stillReads = ifStateless(
     assert.equal(await store.load(mine), undefined)
   },
 )
+
+const movesAnyway = ifStateless(
+  'a touch issues a ticket with the new end, whatever it is moved from; the one before it keeps its own',
+  async ({ store, key, record, clock, same }: Context) => {
+    const stored = record('{"a":1}')
+    const mine = await store.create(key(), stored)
+    const moved = { data: '{"a":1}', expiresAt: clock.now() + 60_000 }
+    for (const from of [stored.expiresAt, stored.expiresAt - 5000, 0]) {
+      same(await store.load(await store.touch(mine, moved.expiresAt, from)), moved)
+      same(await store.load(mine), stored)
+    }
+  },
+)
+const endsInNewTickets = ifStateless(
+  'a save that ends the session issues a dead ticket, whatever was expected; the one before it still reads',
+  async ({ store, key, record, clock, same }: Context) => {
+    const stored = record('{"a":1}')
+    const mine = await store.create(key(), stored)
+    for (const expiresAt of [0, clock.now() - clock.grain]) {
+      const ended = await store.save(mine, { data: '', expiresAt }, '{"a":0}')
+      assert.equal(await store.load(ended), undefined)
+      same(await store.load(mine), stored)
+    }
+  },
+)
+/** The moments at which a session that is saved with them has ended. */
+const past = ({ clock }: Context) => [0, clock.now() - clock.grain - 1, clock.now() - clock.grain]
 
 export const contract = section('contract', (add) => {
   add(
@@ -325,6 +353,241 @@ export const contract = section('contract', (add) => {
       assert.equal(await store.load(mine), undefined)
     },
     stillReads,
+  )
+
+  add(
+    'touch-from',
+    'touch from the end that load tells moves the expiry, later and earlier, and leaves the data',
+    'No session could be renewed.',
+    async ({ store, key, record, clock, same }) => {
+      let mine = await store.create(key(), record('{"a":1}'))
+      for (const ms of [7_200_000, 60_000, 60_000, 90_000]) {
+        const { expiresAt: from } = (await store.load(mine))!
+        const expiresAt = clock.now() + ms
+        mine = await store.touch(mine, expiresAt, from)
+        same(await store.load(mine), { data: '{"a":1}', expiresAt })
+      }
+    },
+  )
+
+  add(
+    'touch-from-conflict',
+    'touch from another end than the record has throws SessionConflictError and moves nothing',
+    'A renewal would undo the expiry that another request has just set.',
+    async ({ store, key, record, clock, throws, same }) => {
+      const mine = key()
+      const stored = record('{"a":1}')
+      await store.create(mine, stored)
+      const { expiresAt: end } = (await store.load(mine))!
+      const target = clock.now() + 60_000
+      for (const from of [end - 5000, end + 5000, target, 0, clock.now(), MAX_EXPIRES_AT]) {
+        await throws('ERR_SESSION_CONFLICT', () => store.touch(mine, target, from))
+        same(await store.load(mine), stored)
+      }
+    },
+    movesAnyway,
+  )
+
+  add(
+    'touch-from-exact',
+    'ends that are a millisecond apart are not the same',
+    'Of two renewals within a second both would take themselves for the first.',
+    async ({ store, key, record, clock, throws }) => {
+      const mine = key()
+      await store.create(mine, record('{"a":1}', 3_600_123))
+      const { expiresAt: end } = (await store.load(mine))!
+      for (const from of [end - 1, end + 1]) {
+        await throws('ERR_SESSION_CONFLICT', () => store.touch(mine, clock.now() + 60_000, from))
+      }
+      assert.equal((await store.load(mine))?.expiresAt, end)
+    },
+    movesAnyway,
+    {
+      trait: 'wholeSeconds',
+      title: 'ends that are two seconds apart are not the same',
+      async run({ store, key, record, clock, throws }) {
+        const mine = key()
+        await store.create(mine, record('{"a":1}'))
+        const { expiresAt: end } = (await store.load(mine))!
+        for (const from of [end - 2000, end + 2000]) {
+          await throws('ERR_SESSION_CONFLICT', () => store.touch(mine, clock.now() + 60_000, from))
+        }
+      },
+    },
+  )
+
+  add(
+    'touch-from-moved',
+    'touch from an end that another touch or save has moved meanwhile throws SessionConflictError',
+    'A renewal would undo the expiry that another request has just set.',
+    async ({ store, key, record, clock, throws, same }) => {
+      for (const move of [
+        (mine: string) => store.touch(mine, clock.now() + 10_000),
+        (mine: string) => store.save(mine, record('{"a":1}', 10_000), '{"a":1}'),
+      ]) {
+        const mine = key()
+        await store.create(mine, record('{"a":1}'))
+        const { expiresAt: from } = (await store.load(mine))!
+        const moved = record('{"a":1}', 10_000)
+        await move(mine)
+        await throws('ERR_SESSION_CONFLICT', () => store.touch(mine, clock.now() + 7_200_000, from))
+        same(await store.load(mine), moved)
+      }
+    },
+    movesAnyway,
+  )
+
+  add(
+    'touch-from-other-data',
+    'touch compares the end and not the data: what another request saved with the same end stays',
+    'Every renewal beside a change would fail, or undo it.',
+    async ({ store, key, record, clock }) => {
+      let mine = await store.create(key(), record('{"a":1}'))
+      const loaded = (await store.load(mine))!
+      mine = await store.save(mine, { data: '{"a":2}', expiresAt: loaded.expiresAt })
+      mine = await store.touch(mine, clock.now() + 60_000, loaded.expiresAt)
+      assert.equal((await store.load(mine))?.data, '{"a":2}')
+    },
+  )
+
+  add(
+    'touch-from-gone',
+    'touch from the last known end of a key that is unknown, deleted or expired throws SessionGoneError',
+    'A renewal would bring back a session, or not tell a logout from a renewal by another request.',
+    async ({ store, key, record, clock, throws }) => {
+      const [unknown, deleted, expired] = [key(), key(), key()]
+      await store.create(deleted, record('{}', 1000))
+      await store.create(expired, record('{}', 1000))
+      const { expiresAt: from } = (await store.load(expired))!
+      await store.delete(deleted)
+      await clock.advance(1000)
+      for (const one of [unknown, deleted, expired]) {
+        for (const end of [from, from - 5000]) {
+          await throws('ERR_SESSION_GONE', () => store.touch(one, clock.now() + 60_000, end))
+          assert.equal(await store.load(one), undefined)
+        }
+      }
+    },
+    movesAnyway,
+  )
+
+  add(
+    'touch-from-far',
+    'a session that ends with the year 9999 can be touched from that end',
+    'A comparison would overflow, and the session could never be renewed.',
+    async ({ store, key, clock, same }) => {
+      const mine = await store.create(key(), { data: '{}', expiresAt: MAX_EXPIRES_AT })
+      const expiresAt = clock.now() + 60_000
+      const touched = await store.touch(mine, expiresAt, (await store.load(mine))!.expiresAt)
+      same(await store.load(touched), { data: '{}', expiresAt })
+    },
+  )
+
+  add(
+    'touch-from-ends',
+    'touch to a moment that has passed ends the session only from the end that it has',
+    'Ending a session by its date would not end it, or end one that was just renewed.',
+    async (context) => {
+      const { store, key, record, clock, throws } = context
+      for (const expiresAt of past(context)) {
+        const mine = key()
+        await store.create(mine, record('{}'))
+        const { expiresAt: from } = (await store.load(mine))!
+        await throws('ERR_SESSION_CONFLICT', () => store.touch(mine, expiresAt, from + 5000))
+        assert.ok(await store.load(mine))
+        await store.touch(mine, expiresAt, from)
+        assert.equal(await store.load(mine), undefined)
+        await throws('ERR_SESSION_GONE', () => store.touch(mine, clock.now() + 60_000, expiresAt))
+      }
+    },
+    movesAnyway,
+  )
+
+  add(
+    'end-expected',
+    'ending a session whose data is not what was expected throws SessionConflictError and leaves it as it is',
+    'Emptying a session would take what another request has just put into it.',
+    async (context) => {
+      const { store, key, record, throws, same } = context
+      for (const expiresAt of past(context)) {
+        for (const data of ['', '{}', '{"a":1}']) {
+          const mine = key()
+          const stored = record('{"a":1}')
+          await store.create(mine, stored)
+          for (const expected of ['{"a":2}', '']) {
+            await throws('ERR_SESSION_CONFLICT', () =>
+              store.save(mine, { data, expiresAt }, expected),
+            )
+            same(await store.load(mine), stored)
+          }
+          await store.save(mine, { data, expiresAt }, '{"a":1}')
+          assert.equal(await store.load(mine), undefined)
+        }
+      }
+    },
+    endsInNewTickets,
+  )
+
+  add(
+    'end-missing',
+    'ending a session that is unknown, deleted, expired or has been ended throws SessionGoneError',
+    'A logout that ended nothing would look like one.',
+    async ({ store, key, record, clock, throws }) => {
+      const [unknown, deleted, expired, ended] = [key(), key(), key(), key()]
+      for (const one of [deleted, ended]) await store.create(one, record('{"a":1}'))
+      await store.create(expired, record('{"a":1}', 1000))
+      await store.delete(deleted)
+      await store.save(ended, { data: '', expiresAt: 0 }, '{"a":1}')
+      await clock.advance(1000)
+      for (const one of [unknown, deleted, expired, ended]) {
+        for (const expected of [undefined, '{"a":1}', '']) {
+          await throws('ERR_SESSION_GONE', () =>
+            store.save(one, { data: '', expiresAt: 0 }, expected),
+          )
+          assert.equal(await store.load(one), undefined)
+        }
+      }
+    },
+    endsInNewTickets,
+  )
+
+  add(
+    'end-for-good',
+    'a session that a save has ended can be neither saved, touched nor retired, and its key can be created again',
+    'A slow request would undo a logout, or a store that keeps tombstones would refuse the key.',
+    async (context) => {
+      const { store, key, record, clock, throws } = context
+      for (const expiresAt of past(context)) {
+        const mine = key()
+        await store.create(mine, record('{"a":1}'))
+        const { expiresAt: end } = (await store.load(mine))!
+        assert.equal(await store.save(mine, { data: '', expiresAt }, '{"a":1}'), mine)
+        assert.equal(await store.load(mine), undefined)
+        for (const expected of [undefined, '{"a":1}', '']) {
+          await throws('ERR_SESSION_GONE', () => store.save(mine, record('{"a":2}'), expected))
+          await throws('ERR_SESSION_GONE', () => store.save(mine, record(''), expected))
+        }
+        for (const from of [undefined, end, expiresAt]) {
+          await throws('ERR_SESSION_GONE', () => store.touch(mine, clock.now() + 60_000, from))
+        }
+        assert.equal(await store.load(mine), undefined)
+        await store.create(mine, record('{"a":3}'))
+        assert.equal((await store.load(mine))?.data, '{"a":3}')
+      }
+    },
+    endsInNewTickets,
+  )
+
+  add(
+    'end-alone',
+    'ending one session ends no other',
+    'One logout would log everybody out.',
+    async ({ store, key, record }) => {
+      const mine = await store.create(key(), record('{"a":1}'))
+      const yours = await store.create(key(), record('{"a":1}'))
+      await store.save(mine, { data: '', expiresAt: 0 })
+      assert.equal((await store.load(yours))?.data, '{"a":1}')
+    },
   )
 
   add(

@@ -1,6 +1,8 @@
 // Section "durability": what was acknowledged is there when the store is opened again, by those that promise it.
 import { strict as assert } from 'node:assert'
-import { section, type Counterpart } from '../case.ts'
+import { RETIRED } from '@coatcheck/core/store'
+import { ifStateless, section, type Counterpart } from '../case.ts'
+import { leavesNothing } from './retired.ts'
 
 const forgets: Counterpart = {
   trait: 'ephemeral',
@@ -45,6 +47,35 @@ export const durability = section('durability', (add) => {
       if (!store.traits?.stateless) assert.equal(await again.load(deleted), undefined)
       assert.equal(await again.load(ended), undefined)
     },
+  )
+
+  add(
+    'reopen-retired',
+    'a key that was retired is so, and one that was ended is not back, when the store is opened again',
+    'A restart would undo a logout, or open the key from before a login again.',
+    async ({ store, open, name, key, record, throws, same }) => {
+      const [retired, ended] = [key(), key()]
+      const stone = record(RETIRED, 60_000)
+      for (const one of [retired, ended]) await store.create(one, record('1'))
+      await store.save(retired, stone, '1')
+      await store.save(ended, { data: RETIRED, expiresAt: 0 }, '1')
+      await store.close?.()
+      const again = await open(name)
+      same(await again.load(retired), stone)
+      await throws('ERR_SESSION_GONE', () => again.save(retired, record('2'), RETIRED))
+      assert.equal(await again.load(ended), undefined)
+    },
+    ifStateless(
+      'a ticket of before still reads when the store is opened again, until its end',
+      async ({ store, open, name, key, record }) => {
+        const mine = await store.create(key(), record('1'))
+        await store.save(mine, record(RETIRED), '1')
+        await store.close?.()
+        assert.equal((await (await open(name)).load(mine))?.data, '1')
+      },
+    ),
+    forgets,
+    leavesNothing,
   )
 
   add(

@@ -113,7 +113,6 @@ export const encoding = section('encoding', (add) => {
   }
 
   for (const [id, text] of Object.entries({
-    empty: '',
     blank: ' ',
     'surrounding-space': '\t{"a": 1 }\r\n ',
     'trailing-newline': '{}\n',

@@ -1,8 +1,9 @@
 // Section "expiry": a session ends when it should, to the millisecond, by every way to say so.
 import { strict as assert } from 'node:assert'
-import { MAX_EXPIRES_AT } from '@coatcheck/core/store'
+import { MAX_EXPIRES_AT, RETIRED } from '@coatcheck/core/store'
 import { ifStateless, section } from '../case.ts'
 import type { Browser, Context } from '../context.ts'
+import { leavesNothing } from './retired.ts'
 
 const TWO_WEEKS = 1_209_600_000
 
@@ -149,6 +150,37 @@ export const expiry = section('expiry', (add) => {
         assert.ok(await store.load(mine))
       },
     ),
+  )
+
+  add(
+    'retired',
+    'a retired key is there until the millisecond before its end; from it on it is unknown, and can be created',
+    'Keys of sessions that are long over would be kept for ever, or a late request be taken for a stranger’s too soon.',
+    async ({ store, key, record, clock, throws }) => {
+      const mine = await store.create(key(), record('{"a":1}'))
+      const stone = record(RETIRED, 2345)
+      await store.save(mine, stone, '{"a":1}')
+      await clock.before(stone.expiresAt)
+      assert.equal((await store.load(mine))?.data, RETIRED)
+      await throws('ERR_SESSION_KEY_EXISTS', () => store.create(mine, record('{"a":2}')))
+      await clock.reach(stone.expiresAt)
+      assert.equal(await store.load(mine), undefined)
+      await throws('ERR_SESSION_GONE', () => store.save(mine, record('{"a":2}'), RETIRED))
+      await store.create(mine, record('{"a":2}'))
+      assert.equal((await store.load(mine))?.data, '{"a":2}')
+    },
+    ifStateless(
+      'a ticket with empty data lives until its end, as any other',
+      async ({ store, key, record, clock }) => {
+        const stone = record(RETIRED, 2345)
+        const mine = await store.save(await store.create(key(), record('{}')), stone)
+        await clock.before(stone.expiresAt)
+        assert.equal((await store.load(mine))?.data, RETIRED)
+        await clock.reach(stone.expiresAt)
+        assert.equal(await store.load(mine), undefined)
+      },
+    ),
+    leavesNothing,
   )
 
   add(
@@ -356,6 +388,38 @@ export const expiry = section('expiry', (add) => {
       const renewed = (await endOf(context, visitor)) - first
       assert.ok(renewed >= 3000 - clock.grain, `renewed by ${renewed} ms after 3000`)
     },
+  )
+
+  add(
+    'renewal-keeps-set-expiry',
+    'a renewal keeps the end that another request has set meanwhile',
+    'A session that was to end soon, as after a warning, would live on.',
+    async (context) => {
+      const { browser, sessions, clock } = context
+      const visitor = browser(sessions({ maxAge: 600, saveEveryRequest: true }))
+      await visitor.visit((session) => session.set('a', 1))
+      const slow = await visitor.begin()
+      slow.session.get('a')
+      const end = clock.now() + 60_000
+      await visitor.visit((session) => session.setExpiry(new Date(end)))
+      await clock.advance(1000)
+      await slow.finish()
+      const kept = await endOf(context, visitor)
+      assert.ok(Math.abs(kept - end) <= clock.grain, `it ends ${kept - end} ms later than was set`)
+    },
+    ifStateless(
+      'of a renewal and a setExpiry at once the cookie that arrives last wins',
+      async (context) => {
+        const { browser, sessions, clock } = context
+        const visitor = browser(sessions({ maxAge: 600, saveEveryRequest: true }))
+        await visitor.visit((session) => session.set('a', 1))
+        const slow = await visitor.begin()
+        slow.session.get('a')
+        await visitor.visit((session) => session.setExpiry(60))
+        await slow.finish()
+        assert.ok((await endOf(context, visitor)) > clock.now() + 500_000)
+      },
+    ),
   )
 
   add(

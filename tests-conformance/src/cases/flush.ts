@@ -1,6 +1,8 @@
 // Section "flush": ending a session, emptying it, and giving it a new key.
 import { strict as assert } from 'node:assert'
 import { ifStateless, section } from '../case.ts'
+import { RETIRED } from '@coatcheck/core/store'
+import type { Counterpart } from '../case.ts'
 import type { Context } from '../context.ts'
 
 const replayReads = ifStateless(
@@ -55,6 +57,24 @@ const strangerIsRefused = ifStateless(
     assert.equal(visitor.cookie, undefined)
   },
 )
+
+const straggler: Counterpart = {
+  trait: 'removesRetired',
+  title:
+    'a straggler with the old key, after a login, is taken for a stranger: it starts a session of its own',
+  async run({ browser, sessions }: Context) {
+    const shared = sessions()
+    const visitor = browser(shared)
+    await visitor.visit((session) => session.set('cart', [1]))
+    const late = browser(shared)
+    late.cookie = visitor.cookie
+    await visitor.visit((session) => session.cycleKey())
+    await late.visit((session) => session.set('visits', 1))
+    assert.notEqual(late.cookie, visitor.cookie)
+    assert.deepEqual(await late.visit((session) => [...session]), [['visits', 1]])
+    assert.deepEqual(await visitor.visit((session) => [...session]), [['cart', [1]]])
+  },
+}
 
 export const flush = section('flush', (add) => {
   add(
@@ -293,6 +313,75 @@ export const flush = section('flush', (add) => {
       await throws('ERR_SESSION_GONE', () => straggler.visit((session) => session.set('visits', 1)))
     },
     lastCookieWins,
+    straggler,
+  )
+
+  add(
+    'straggler-logs-out',
+    'a straggler with the old key that logs out is refused, and ends nothing',
+    'A logout would be acknowledged while the user stays logged in.',
+    async ({ browser, sessions, throws }) => {
+      const shared = sessions()
+      const visitor = browser(shared)
+      await visitor.visit((session) => session.set('cart', [1]))
+      const straggler = browser(shared)
+      straggler.cookie = visitor.cookie
+      await visitor.visit((session) => {
+        session.cycleKey()
+        session.set('user', 7)
+      })
+      await throws('ERR_SESSION_GONE', () => straggler.visit((session) => session.flush()))
+      assert.equal(straggler.setCookie, undefined)
+      assert.equal(await visitor.visit((session) => session.get('user')), 7)
+    },
+    lastCookieWins,
+    straggler,
+  )
+
+  add(
+    'straggler-logs-in',
+    'a straggler with the old key that logs in gets a session of its own, with nothing of the other',
+    'A user could not log in again before a minute has passed.',
+    async ({ browser, sessions }) => {
+      const shared = sessions()
+      for (const begin of ['cycleKey', 'flush'] as const) {
+        const visitor = browser(shared)
+        await visitor.visit((session) => session.set('cart', [1]))
+        const old = visitor.cookie
+        const straggler = browser(shared)
+        straggler.cookie = old
+        await visitor.visit((session) => session.cycleKey())
+        await straggler.visit((session) => {
+          session[begin]()
+          session.set('user', 8)
+        })
+        assert.ok(straggler.cookie !== undefined && straggler.cookie !== old)
+        assert.deepEqual(await straggler.visit((session) => [...session]), [['user', 8]])
+        assert.deepEqual(await visitor.visit((session) => [...session]), [['cart', [1]]])
+      }
+    },
+    lastCookieWins,
+  )
+
+  add(
+    'cycle-retires',
+    'cycleKey retires the old key for a minute; a flush leaves nothing under its key',
+    'A straggler could not be told from a stranger, or the keys of ended sessions would pile up.',
+    async ({ store, browser, clock }) => {
+      const visitor = browser()
+      await visitor.visit((session) => session.set('user', 7))
+      const old = visitor.cookie!
+      await visitor.visit((session) => session.cycleKey())
+      const left = (await store.load(old))!
+      assert.equal(left.data, RETIRED)
+      const age = left.expiresAt - clock.now()
+      assert.ok(age > 0 && age <= 60_000 + clock.grain, `it is kept for ${age} ms`)
+      const fresh = visitor.cookie!
+      await visitor.visit((session) => session.flush())
+      assert.equal(await store.load(fresh), undefined)
+    },
+    lastCookieWins,
+    straggler,
   )
 
   add(

@@ -1,7 +1,9 @@
 // Section "concurrency", continued: the same promises across four processes.
 import { strict as assert } from 'node:assert'
+import { RETIRED } from '@coatcheck/core/store'
 import { ifStateless, section, type Counterpart } from '../case.ts'
 import type { Context } from '../context.ts'
+import { leavesNothing } from './retired.ts'
 
 const ownMemory: Counterpart = {
   trait: 'ephemeral',
@@ -87,6 +89,43 @@ export const processes = section('concurrency', (add) => {
     },
     ...instead,
     seenLate,
+  )
+
+  for (const [job, what, left] of [
+    ['retire', 'a key that one process retires', RETIRED],
+    ['end', 'a session that one process ends by a save', undefined],
+  ] as const) {
+    add(
+      `processes-${job}`,
+      `${what} while three others save and touch it stays so`,
+      'A login or logout on one server would be undone by another.',
+      async ({ store, key, record, processes: run }) => {
+        const mine = key()
+        await store.create(mine, record('0'))
+        const hammer = { do: 'hammer', key: mine } as const
+        await run(hammer, hammer, hammer, { do: job, key: mine })
+        assert.equal((await store.load(mine))?.data, left, 'the session is back')
+      },
+      ...instead,
+      seenLate,
+      ...(job === 'retire' ? [leavesNothing] : []),
+    )
+  }
+
+  add(
+    'processes-touch-from',
+    'of four processes that touch twenty sessions from the same end exactly one moves each',
+    'A renewal on one server would undo the expiry that another has just set.',
+    async ({ store, key, record, processes: run }) => {
+      const keys = Array.from({ length: 20 }, key)
+      const stored = record('0')
+      for (const one of keys) await store.create(one, stored)
+      const { expiresAt: from } = (await store.load(keys[0]!))!
+      const renew = { do: 'renew', keys, from } as const
+      const won = await run(renew, renew, renew, renew)
+      assert.deepEqual(won.flat().toSorted(), keys.toSorted())
+    },
+    ...instead,
   )
 
   add(

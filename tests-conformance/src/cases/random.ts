@@ -1,6 +1,6 @@
 // Section "random": random sequences of calls against the store and against a small model of what it should do.
 import { strict as assert } from 'node:assert'
-import { MAX_EXPIRES_AT } from '@coatcheck/core/store'
+import { MAX_EXPIRES_AT, RETIRED } from '@coatcheck/core/store'
 import fc from 'fast-check'
 import { ifStateless, section } from '../case.ts'
 import type { Context } from '../context.ts'
@@ -8,7 +8,10 @@ import type { Context } from '../context.ts'
 type Step =
   | { call: 'create' | 'save'; key: number; data: string; life: number }
   | { call: 'swap'; key: number; data: string; life: number; stale: boolean }
+  | { call: 'retire'; key: number; life: number; expects: boolean; stale: boolean }
+  | { call: 'end'; key: number; expects: boolean; stale: boolean }
   | { call: 'touch'; key: number; life: number }
+  | { call: 'renew'; key: number; life: number; stale: boolean }
   | { call: 'delete' | 'load'; key: number }
   | { call: 'wait'; ms: number }
   | { call: 'sweep' }
@@ -19,7 +22,10 @@ const KEYS = ['random-key-0', 'random-key-1']
 const key = fc.nat({ max: KEYS.length - 1 })
 const data = fc
   .oneof(fc.string({ unit: 'grapheme' }), fc.json())
-  .filter((text) => !text.includes('\0'))
+  .filter((text) => text !== RETIRED && !text.includes('\0'))
+const expects = fc.boolean()
+/** Whether what is expected is not what is there. */
+const stale = fc.boolean()
 
 /** The steps that this store can be put through. */
 function stepFor({ store, clock }: Context): fc.Arbitrary<Step> {
@@ -29,8 +35,11 @@ function stepFor({ store, clock }: Context): fc.Arbitrary<Step> {
     : fc.oneof(fc.integer({ min: -10, max: 500 }), fc.constant(MAX_EXPIRES_AT))
   const steps: fc.Arbitrary<Step>[] = [
     fc.record({ call: fc.constantFrom('create', 'save'), key, data, life }),
-    fc.record({ call: fc.constant('swap' as const), key, data, life, stale: fc.boolean() }),
+    fc.record({ call: fc.constant('swap' as const), key, data, life, stale }),
+    fc.record({ call: fc.constant('retire' as const), key, life, expects, stale }),
+    fc.record({ call: fc.constant('end' as const), key, expects, stale }),
     fc.record({ call: fc.constant('touch' as const), key, life }),
+    fc.record({ call: fc.constant('renew' as const), key, life, stale }),
     fc.record({ call: fc.constantFrom('delete', 'load'), key }),
     fc.constant({ call: 'sweep' as const }),
   ]
@@ -40,8 +49,16 @@ function stepFor({ store, clock }: Context): fc.Arbitrary<Step> {
   return fc.oneof(...steps)
 }
 
+/** What is asked of a store in one step, besides the call. */
+interface Question {
+  readonly data: string
+  readonly expiresAt: number
+  readonly expected: string | undefined
+  readonly from: number | undefined
+}
+
 /** What each call should answer: a map, and the clock. */
-function model(now: () => number) {
+function model({ clock: { now }, store }: Context) {
   const records = new Map<string, { data: string; expiresAt: number }>()
   const live = (name: string) => {
     const record = records.get(name)
@@ -49,27 +66,28 @@ function model(now: () => number) {
   }
   return {
     live,
-    run(name: string, one: Step, expiresAt: number, expected?: string): string {
+    run(name: string, { call }: Step, { data, expiresAt, expected, from }: Question): string {
       const record = live(name)
-      switch (one.call) {
-        case 'create':
-          if (record) return 'ERR_SESSION_KEY_EXISTS'
-          records.set(name, { data: one.data, expiresAt })
-          return name
-        case 'save':
-        case 'swap':
-          if (!record) return 'ERR_SESSION_GONE'
-          if (expected !== undefined && record.data !== expected) return 'ERR_SESSION_CONFLICT'
-          records.set(name, { data: one.data, expiresAt })
-          return name
-        case 'touch':
-          if (!record) return 'ERR_SESSION_GONE'
-          records.set(name, { ...record, expiresAt })
-          return name
-        default:
-          if (one.call === 'delete') records.delete(name)
-          return ''
+      if (call === 'load') return ''
+      if (call === 'delete') {
+        records.delete(name)
+        return ''
       }
+      if (call === 'create') {
+        if (record) return 'ERR_SESSION_KEY_EXISTS'
+        records.set(name, { data, expiresAt })
+        return name
+      }
+      if (!record || record.data === RETIRED) return 'ERR_SESSION_GONE'
+      if (call === 'touch' || call === 'renew') {
+        if (from !== undefined && record.expiresAt !== from) return 'ERR_SESSION_CONFLICT'
+        records.set(name, { ...record, expiresAt })
+        return name
+      }
+      if (expected !== undefined && record.data !== expected) return 'ERR_SESSION_CONFLICT'
+      if (data === RETIRED && store.traits?.removesRetired) records.delete(name)
+      else records.set(name, { data, expiresAt })
+      return name
     },
   }
 }
@@ -78,7 +96,7 @@ async function play(context: Context, run: number, sequence: Step[]): Promise<vo
   const { clock } = context
   const open = () => context.open(`random-${run}`)
   let target = await open()
-  const should = model(clock.now)
+  const should = model(context)
   const answer = async (call: () => unknown) => {
     try {
       return (await call()) ?? ''
@@ -94,14 +112,21 @@ async function play(context: Context, run: number, sequence: Step[]): Promise<vo
       target = await open()
     } else {
       const name = KEYS[one.key]!
+      const live = should.live(name)
       const expiresAt = 'life' in one ? Math.min(clock.now() + one.life, MAX_EXPIRES_AT) : 0
-      const record = { data: 'data' in one ? one.data : '', expiresAt }
-      const expected =
-        one.call === 'swap' ? `${should.live(name)?.data ?? ''}${one.stale ? '!' : ''}` : undefined
-      const wanted = should.run(name, one, expiresAt, expected)
+      const record = { data: 'data' in one ? one.data : RETIRED, expiresAt }
+      const compares = one.call === 'swap' || ('expects' in one && one.expects)
+      const expected = compares ? `${live?.data ?? ''}${one.stale ? '!' : ''}` : undefined
+      const off = one.call === 'renew' && one.stale ? 7000 : 0
+      const from = one.call === 'renew' ? (live?.expiresAt ?? clock.now()) - off : undefined
+      const wanted = should.run(name, one, { ...record, expected, from })
+      // As the store told it, which may be the second alone.
+      const told = from === undefined ? undefined : (await target.load(name))?.expiresAt
       const got = await answer(() => {
         if (one.call === 'create') return target.create(name, record)
         if (one.call === 'touch') return target.touch(name, expiresAt)
+        if (one.call === 'renew')
+          return target.touch(name, expiresAt, told === undefined ? from : told - off)
         if (one.call === 'delete') return target.delete(name)
         if (one.call === 'load') return undefined
         return target.save(name, record, expected)

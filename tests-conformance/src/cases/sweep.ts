@@ -1,7 +1,9 @@
 // Section "sweep": expired records go, live ones stay, and nobody has to wait for it.
 import { strict as assert } from 'node:assert'
-import { section } from '../case.ts'
+import { ifStateless, section } from '../case.ts'
+import { RETIRED } from '@coatcheck/core/store'
 import type { Context } from '../context.ts'
+import { leavesNothing } from './retired.ts'
 
 /** The sweep of a store that has one; where its backend expires by itself there is nothing to call. */
 const sweep = async ({ store }: Context, options = {}): Promise<number | undefined> =>
@@ -78,6 +80,54 @@ export const sweepSection = section('sweep', (add) => {
       await sweep(context)
       assert.equal((await store.load(saved))?.data, 'saved')
       assert.ok(await store.load(touched))
+    },
+  )
+
+  add(
+    'retired',
+    'a sweep leaves retired keys until their time is over, and then removes and counts them',
+    'A late request would be taken for a stranger’s, or retired keys would pile up.',
+    async (context) => {
+      const { store, clock, record } = context
+      const [early, late] = await fill(context, 2, 1_000_000)
+      await store.save(early!, record(RETIRED, 1000))
+      await store.save(late!, record(RETIRED, 100_000))
+      assert.equal((await sweep(context)) ?? 0, 0)
+      for (const ticket of [early, late]) assert.equal((await store.load(ticket!))?.data, RETIRED)
+      await clock.advance(1000)
+      assert.equal((await sweep(context)) ?? 1, 1)
+      assert.equal(await store.load(early!), undefined)
+      assert.equal((await store.load(late!))?.data, RETIRED)
+    },
+    ifStateless(
+      'there is nothing to sweep: a ticket with empty data ends by itself',
+      async (context) => {
+        const { store, clock, record } = context
+        const [mine] = await fill(context, 1, 1_000_000)
+        const stone = await store.save(mine!, record(RETIRED, 1000))
+        assert.equal((await sweep(context)) ?? 0, 0)
+        await clock.advance(1000)
+        assert.equal(await store.load(stone), undefined)
+      },
+    ),
+    leavesNothing,
+  )
+
+  add(
+    'ended',
+    'after a session was ended by a save, a sweep finds it once at the most and no live one',
+    'A sweep would count it again and again, or take a session that was begun under its key.',
+    async (context) => {
+      const { store, record, key } = context
+      const tickets = await fill(context, 3, 1_000_000)
+      for (const ticket of tickets) await store.save(ticket, { data: RETIRED, expiresAt: 0 })
+      const again = key()
+      await store.create(again, record('old', 1_000_000))
+      await store.save(again, { data: RETIRED, expiresAt: 0 }, 'old')
+      const live = await store.create(again, record('new', 1_000_000))
+      assert.ok(((await sweep(context)) ?? 0) <= tickets.length)
+      assert.equal((await sweep(context)) ?? 0, 0)
+      assert.equal((await store.load(live))?.data, 'new')
     },
   )
 
