@@ -57,7 +57,8 @@ export async function countRoundTrips(url: string): Promise<RoundTrips> {
         create: await during(() => store.create(key, { data: '1', expiresAt })),
         load: await during(() => store.load(key)),
         save: await during(() => store.save(key, { data: '2', expiresAt }, '1')),
-        touch: await during(() => store.touch(key, expiresAt + 1)),
+        touch: await during(() => store.touch(key, expiresAt + 1, expiresAt)),
+        end: await during(() => store.save(key, { data: '', expiresAt: 0 }, '2')),
         delete: await during(() => store.delete(key)),
       }
     },

@@ -11,8 +11,11 @@ export function formatDate(ms: number): string {
  * microseconds, and on SQLite no fraction where it is none.
  */
 export function datesOf(ms: number): [after: string, last: string] {
-  const end = (moment: number) => `${formatDate(moment).slice(0, -3)}999`
-  return [end(ms - 1), end(ms)]
+  return [lastDateOf(ms - 1), lastDateOf(ms)]
+}
+
+function lastDateOf(ms: number): string {
+  return `${formatDate(ms).slice(0, -3)}999`
 }
 
 /** Milliseconds since the epoch of what {@link formatDate} or Django wrote; NaN for anything else. */

@@ -51,6 +51,40 @@ test('a connection that counts only changed rows tells a kept session from a los
   expect(await store.save(KEY, record)).toBe(KEY)
   expect(await store.save(KEY, record, '{}')).toBe(KEY)
   expect(await store.touch(KEY, record.expiresAt)).toBe(KEY)
+  expect(await store.touch(KEY, record.expiresAt, record.expiresAt)).toBe(KEY)
+  await expect(store.touch(KEY, record.expiresAt, record.expiresAt - 5)).rejects.toMatchObject({
+    code: 'ERR_SESSION_CONFLICT',
+  })
+  const retired = { data: '', expiresAt: record.expiresAt }
+  await store.save(KEY, retired, '{}')
+  for (const call of [
+    () => store.save(KEY, retired),
+    () => store.save(KEY, retired, ''),
+    () => store.touch(KEY, record.expiresAt),
+    () => store.touch(KEY, record.expiresAt, record.expiresAt),
+  ]) {
+    await expect(call()).rejects.toMatchObject({ code: 'ERR_SESSION_GONE' })
+  }
+  await connection.end()
+})
+
+test('a row that Django wrote, to the microsecond, is touched from the end that load tells', async () => {
+  const connection = await mysql.createConnection({ uri: url! })
+  const table = freshTable()
+  const store = mysqlStore(connection, { table })
+  await store.migrate()
+  for (const fraction of ['.000001', '.123456', '.999999', '']) {
+    await connection.query(
+      `REPLACE INTO ${table} VALUES ('${KEY}', '{}', '2100-07-01 00:00:00${fraction}')`,
+    )
+    const { expiresAt } = (await store.load(KEY))!
+    for (const from of [expiresAt - 1, expiresAt + 1]) {
+      await expect(store.touch(KEY, later(), from)).rejects.toMatchObject({
+        code: 'ERR_SESSION_CONFLICT',
+      })
+    }
+    expect(await store.touch(KEY, later(), expiresAt)).toBe(KEY)
+  }
   await connection.end()
 })
 
@@ -70,6 +104,7 @@ test('each call is one round trip, once its statement is prepared', async () => 
     load: 1,
     save: 1,
     touch: 1,
+    end: 1,
     delete: 1,
   })
   await store.close?.()

@@ -55,24 +55,120 @@ for (const zone of ['Asia/Kolkata', 'America/St_Johns', 'UTC']) {
   })
 }
 
-test('under SERIALIZABLE isolation a lost race is a conflict too', async () => {
-  const strict = new pg.Pool({
-    connectionString: url,
-    options: '-c default_transaction_isolation=serializable',
-  })
-  const store = postgresStore(strict, { table: freshTable() })
-  await store.migrate()
-  await store.create(KEY, { data: 'old', expiresAt: later() })
-  const outcomes = await Promise.allSettled(
-    Array.from({ length: 10 }, (_, n) =>
-      store.save(KEY, { data: `${n}`, expiresAt: later() }, 'old'),
-    ),
-  )
-  expect(outcomes.filter(({ status }) => status === 'fulfilled')).toHaveLength(1)
-  for (const outcome of outcomes) {
-    if (outcome.status === 'rejected') expect(outcome.reason.code).toBe('ERR_SESSION_CONFLICT')
+for (const isolation of ['read committed', 'repeatable read', 'serializable']) {
+  const openStrict = async () => {
+    const strict = new pg.Pool({
+      connectionString: url,
+      max: 20,
+      options: `-c default_transaction_isolation=${isolation.replace(' ', '\\ ')}`,
+    })
+    const { rows } = await strict.query('SHOW transaction_isolation')
+    expect(rows[0].transaction_isolation).toBe(isolation)
+    const store = postgresStore(strict, { table: freshTable() })
+    await store.migrate()
+    return { strict, store }
   }
-  await strict.end()
+  const codeOf = (error: { code?: string }) => error.code
+  /** Runs calls at once: the code of the error of each, undefined where it succeeded. */
+  const codes = (calls: (() => unknown)[]) =>
+    Promise.all(calls.map(async (call) => Promise.resolve(call()).then(() => undefined, codeOf)))
+
+  test(`with ${isolation} as the default isolation fifty increments at once are fifty`, async () => {
+    const { strict, store } = await openStrict()
+    await store.create(KEY, { data: '0', expiresAt: later() })
+    const increment = async (): Promise<string> => {
+      const { data } = (await store.load(KEY))!
+      const next = { data: `${Number(data) + 1}`, expiresAt: later() }
+      return Promise.resolve(store.save(KEY, next, data)).catch((error) => {
+        if (error.code !== 'ERR_SESSION_CONFLICT') throw error
+        return increment()
+      })
+    }
+    await Promise.all(Array.from({ length: 50 }, increment))
+    expect(await store.load(KEY)).toMatchObject({ data: '50' })
+    await strict.end()
+  })
+
+  test(`with ${isolation} as the default isolation every call at once answers as the contract says`, async () => {
+    const { strict, store } = await openStrict()
+    for (let round = 0; round < 3; round++) {
+      const expiresAt = later()
+      await store.create(KEY, { data: 'old', expiresAt })
+      const swapped = await codes(
+        Array.from(
+          { length: 20 },
+          (_, n) => () => store.save(KEY, { data: `${n}`, expiresAt }, 'old'),
+        ),
+      )
+      expect(swapped.toSorted()).toEqual([...Array(19).fill('ERR_SESSION_CONFLICT'), undefined])
+      const touched = await codes(
+        Array.from({ length: 20 }, (_, n) => () => store.touch(KEY, expiresAt + n + 1, expiresAt)),
+      )
+      expect(touched.toSorted()).toEqual([...Array(19).fill('ERR_SESSION_CONFLICT'), undefined])
+      // None of these expects anything: all must get through, but for those that come after the delete.
+      const all = await codes([
+        ...Array.from(
+          { length: 15 },
+          (_, n) => () => store.save(KEY, { data: `${n}`, expiresAt: later() }),
+        ),
+        ...Array.from({ length: 15 }, (_, n) => () => store.touch(KEY, later() + n)),
+        () => store.load(KEY),
+        () => store.delete(KEY),
+      ])
+      for (const code of all) expect([undefined, 'ERR_SESSION_GONE']).toContain(code)
+      expect(all.slice(-2)).toEqual([undefined, undefined])
+      expect(await store.load(KEY)).toBeUndefined()
+      const created = await codes(
+        Array.from({ length: 20 }, (_, n) => () => store.create(KEY, { data: `${n}`, expiresAt })),
+      )
+      expect(created.toSorted()).toEqual([...Array(19).fill('ERR_SESSION_KEY_EXISTS'), undefined])
+      const ended = await codes(
+        Array.from({ length: 20 }, () => () => store.save(KEY, { data: '', expiresAt: 0 })),
+      )
+      expect(ended.toSorted()).toEqual([...Array(19).fill('ERR_SESSION_GONE'), undefined])
+    }
+    await strict.end()
+  })
+}
+
+test('a statement that loses to others for ever is a SessionStoreError within seconds', async () => {
+  const lost = Object.assign(new Error('could not serialize access'), { code: '40001' })
+  const store = postgresStore({ query: () => Promise.reject(lost) })
+  await expect(store.load(KEY)).rejects.toMatchObject({ code: 'ERR_SESSION_STORE', cause: lost })
+})
+
+test('a deadlock is no conflict: the statement is run again', async () => {
+  let deadlocks = 3
+  const store = postgresStore(
+    {
+      query: (query) =>
+        deadlocks-- > 0
+          ? Promise.reject(Object.assign(new Error('deadlock detected'), { code: '40P01' }))
+          : pool.query(query),
+    },
+    { table: freshTable() },
+  )
+  await store.migrate()
+  expect(deadlocks).toBe(-1)
+})
+
+test('a row that Django wrote, to the microsecond, is touched from the end that load tells', async () => {
+  const table = freshTable()
+  const store = postgresStore(pool, { table })
+  await store.migrate()
+  for (const fraction of ['.000001', '.123456', '.1239', '.999999', '']) {
+    await pool.query(`DELETE FROM ${table}`)
+    await pool.query(
+      `INSERT INTO ${table} VALUES ('${KEY}', '{}', '2100-07-01 00:00:00${fraction}+00')`,
+    )
+    const { expiresAt } = (await store.load(KEY))!
+    for (const from of [expiresAt - 2, expiresAt + 2]) {
+      await expect(store.touch(KEY, later(), from)).rejects.toMatchObject({
+        code: 'ERR_SESSION_CONFLICT',
+      })
+    }
+    expect(await store.touch(KEY, later(), expiresAt)).toBe(KEY)
+  }
 })
 
 test('a server that is not there is a SessionStoreError within seconds', async () => {
@@ -91,6 +187,7 @@ test('each call is one round trip, once its statement is prepared', async () => 
     load: 1,
     save: 1,
     touch: 1,
+    end: 1,
     delete: 1,
   })
   await store.close?.()

@@ -1,6 +1,7 @@
 // The PostgreSQL engine: one row a session, in Django's table shape, by pg.
 import { setTimeout } from 'node:timers/promises'
 import {
+  createLock,
   isSessionKey,
   KeyExistsError,
   RETIRED,
@@ -39,9 +40,6 @@ const BATCH_SIZE = 10_000
  */
 const RUN_AGAIN_FOR = 5000
 
-/** Lost to another transaction, under a stricter isolation than the default; and to one that waits for this one. */
-const LOST_TO_ANOTHER = new Set(['40001', '40P01'])
-
 /** A session store on PostgreSQL. */
 export interface PostgresStore extends SessionStore {
   /** Makes the table and its index where they are missing. Throws SessionStoreError if PostgreSQL refuses. */
@@ -69,6 +67,7 @@ export function postgresStore(
   /** Queries under way, and who waits for the last one: a pool that ends drops what still waits for a connection. */
   let pending = 0
   let onIdle: (() => void) | undefined
+  const lock = createLock()
 
   async function query(
     action: string,
@@ -77,29 +76,18 @@ export function postgresStore(
   ) {
     pending++
     try {
-      const query = { ...statement, values }
-      return await connection.query(query).catch((error) => runAgain(query, error))
+      const run = () => connection.query({ ...statement, values })
+      return await run().catch((error) => {
+        if (!isLostRace(error)) throw error
+        const end = performance.now() + RUN_AGAIN_FOR
+        // One at a time of those of this process that want the same row.
+        return lock(String(values[0]), () => runAgain(run, error, end))
+      })
     } catch (error) {
       const missing = (error as { code?: string }).code === '42P01'
       throw failed({ database: 'PostgreSQL', action, table }, missing, error)
     } finally {
       if (--pending === 0) onIdle?.()
-    }
-  }
-
-  /** Runs a statement again, on what is stored now, for as long as it loses to others. */
-  async function runAgain(query: Parameters<typeof connection.query>[0], lost: unknown) {
-    const end = performance.now() + RUN_AGAIN_FOR
-    for (let pause = 0; ; pause = Math.min(pause + 1, 20)) {
-      const { code } = lost as { code?: string }
-      if (!LOST_TO_ANOTHER.has(code!) || performance.now() > end) throw lost
-      // At different times, so that they do not all meet again; the first one at once.
-      if (pause > 0) await setTimeout(Math.random() * pause)
-      try {
-        return await connection.query(query)
-      } catch (error) {
-        lost = error
-      }
     }
   }
 
@@ -182,6 +170,28 @@ export function postgresStore(
       await query('migrate', statements.migrate)
     },
   }
+}
+
+/** Lost to another transaction, under a stricter isolation than the default; or to one that waits for this one. */
+function isLostRace(error: unknown): boolean {
+  const { code } = error as { code?: string }
+  return code === '40001' || code === '40P01'
+}
+
+/** Runs a statement again, on what is stored now, for as long as it loses to others. */
+async function runAgain<T>(run: () => Promise<T>, lost: unknown, end: number): Promise<T> {
+  let error = lost
+  for (let pause = 0; performance.now() < end; pause = Math.min(pause + 1, 20)) {
+    // At different times, so that processes do not all meet again; the first one at once.
+    if (pause > 0) await setTimeout(Math.random() * pause)
+    try {
+      return await run()
+    } catch (again) {
+      if (!isLostRace(again)) throw again
+      error = again
+    }
+  }
+  throw error
 }
 
 /** A moment as PostgreSQL reads it, whatever its time zone. */

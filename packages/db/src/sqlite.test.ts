@@ -4,6 +4,7 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Worker } from 'node:worker_threads'
+import type { SessionRecord } from '@coatcheck/core/store'
 import Database from 'better-sqlite3'
 import { afterEach, expect, test } from 'vitest'
 import { proveEngines } from '../../../testing/prove.ts'
@@ -126,6 +127,23 @@ test('a file that stays locked is an error that says so, after the busy timeout'
   )
   expect(performance.now() - started).toBeGreaterThan(190)
   holder.close()
+})
+
+test('a row that Django wrote, to the microsecond, is touched from the end that load tells', () => {
+  const connection = new Database(':memory:')
+  const store = migrated(sqliteStore(connection, { table: 'sessions' }))
+  for (const fraction of ['.000001', '.123456', '.999999', '']) {
+    connection.exec(
+      `REPLACE INTO sessions VALUES ('${KEY}', '{}', '2100-07-01 00:00:00${fraction}')`,
+    )
+    const { expiresAt } = store.load(KEY) as SessionRecord
+    for (const from of [expiresAt - 1, expiresAt + 1]) {
+      expect(() => store.touch(KEY, later(), from)).toThrow(
+        expect.objectContaining({ code: 'ERR_SESSION_CONFLICT' }),
+      )
+    }
+    expect(store.touch(KEY, later(), expiresAt)).toBe(KEY)
+  }
 })
 
 test('a table name that is no name is refused', () => {
