@@ -79,7 +79,7 @@ interface Touch {
   readonly stored: SessionRecord | undefined
 }
 /** Saves in a way of its own where `when` says so, and as the right store otherwise. */
-const saves =
+const savesBy =
   (
     when: (save: Save, now: number) => boolean,
     how: (save: Save, insides: Insides) => unknown,
@@ -92,7 +92,7 @@ const saves =
       return key
     },
   })
-const touches =
+const touchesBy =
   (
     when: (touch: Touch, now: number) => boolean,
     how: (touch: Touch, insides: Insides) => unknown,
@@ -131,45 +131,45 @@ const savesInSteps =
   })
 
 const broken: [what: string, caughtBy: string, breakIt: Break][] = [
-  ['saves over a retired key', 'contract/retired-save', saves(isRetired, anyhow)],
+  ['saves over a retired key', 'contract/retired-save', savesBy(isRetired, anyhow)],
   [
     'saves over a retired key if nothing is expected',
     'contract/retired-save',
-    saves((save) => isRetired(save) && save.expected === undefined, anyhow),
+    savesBy((save) => isRetired(save) && save.expected === undefined, anyhow),
   ],
   [
     'saves over a retired key if empty data is expected',
     'contract/retired-save',
-    saves((save) => isRetired(save) && save.expected === RETIRED, anyhow),
+    savesBy((save) => isRetired(save) && save.expected === RETIRED, anyhow),
   ],
   [
     'takes a save onto a retired key for a conflict',
     'contract/retired-save',
-    saves((save) => isRetired(save) && save.expected !== undefined, conflicts),
+    savesBy((save) => isRetired(save) && save.expected !== undefined, conflicts),
   ],
   [
     'moves the end of a retired key that is retired again',
     'contract/retired-retire',
-    saves((save) => isRetired(save) && retires(save), anyhow),
+    savesBy((save) => isRetired(save) && retires(save), anyhow),
   ],
   [
     'ends a retired key by a save',
     'contract/retired-retire',
-    saves(
+    savesBy(
       (save) => isRetired(save) && ends(save),
       ({ key }, { records }) => records.delete(key),
     ),
   ],
-  ['touches a retired key', 'contract/retired-touch', touches(isRetired, moves)],
+  ['touches a retired key', 'contract/retired-touch', touchesBy(isRetired, moves)],
   [
     'touches a retired key from its own end',
     'contract/retired-touch',
-    touches((touch) => isRetired(touch) && touch.from === touch.stored!.expiresAt, moves),
+    touchesBy((touch) => isRetired(touch) && touch.from === touch.stored!.expiresAt, moves),
   ],
   [
     'takes a touch of a retired key from another end for a conflict',
     'contract/retired-touch',
-    touches((touch) => isRetired(touch) && touch.from !== undefined, conflicts),
+    touchesBy((touch) => isRetired(touch) && touch.from !== undefined, conflicts),
   ],
   [
     'creates over a retired key',
@@ -190,7 +190,7 @@ const broken: [what: string, caughtBy: string, breakIt: Break][] = [
   [
     'removes a retired key without declaring it',
     'contract/retire',
-    saves(retires, ({ key, record, expected }, { store, records }) => {
+    savesBy(retires, ({ key, record, expected }, { store, records }) => {
       store.save(key, record, expected)
       records.delete(key)
     }),
@@ -198,7 +198,7 @@ const broken: [what: string, caughtBy: string, breakIt: Break][] = [
   [
     'keeps the data of a retired key',
     'contract/retire',
-    saves(retires, ({ key, record, expected, stored }, insides) => {
+    savesBy(retires, ({ key, record, expected, stored }, insides) => {
       insides.store.save(key, record, expected)
       put(insides, key, { ...record, data: stored!.data })
     }),
@@ -206,7 +206,7 @@ const broken: [what: string, caughtBy: string, breakIt: Break][] = [
   [
     'keeps a retired key for as long as its session',
     'contract/retire',
-    saves(retires, ({ key, record, expected, stored }, insides) => {
+    savesBy(retires, ({ key, record, expected, stored }, insides) => {
       insides.store.save(key, record, expected)
       put(insides, key, { ...record, expiresAt: stored!.expiresAt })
     }),
@@ -214,7 +214,7 @@ const broken: [what: string, caughtBy: string, breakIt: Break][] = [
   [
     'retires a key only if something is expected',
     'contract/retire',
-    saves(
+    savesBy(
       (save) => retires(save) && save.expected === undefined,
       () => {},
     ),
@@ -222,17 +222,17 @@ const broken: [what: string, caughtBy: string, breakIt: Break][] = [
   [
     'retires a key whatever is expected',
     'contract/retire-expected',
-    saves((save) => retires(save) && !!save.stored && !isRetired(save), anyhow),
+    savesBy((save) => retires(save) && !!save.stored && !isRetired(save), anyhow),
   ],
   [
     'retires keys that nobody has',
     'contract/retire-missing',
-    saves((save) => retires(save) && !save.stored, anyhow),
+    savesBy((save) => retires(save) && !save.stored, anyhow),
   ],
   [
     'retires every key with one',
     'contract/retired-alone',
-    saves(retires, ({ key, record, expected }, insides) => {
+    savesBy(retires, ({ key, record, expected }, insides) => {
       insides.store.save(key, record, expected)
       for (const other of insides.records.keys()) put(insides, other, record)
     }),
@@ -240,7 +240,7 @@ const broken: [what: string, caughtBy: string, breakIt: Break][] = [
   [
     'takes blank data for that of a retired key',
     'contract/retired-only-empty',
-    touches(
+    touchesBy(
       ({ stored }) => stored?.data.trim() === '',
       () => {
         throw new SessionGoneError()
@@ -312,7 +312,7 @@ const broken: [what: string, caughtBy: string, breakIt: Break][] = [
   [
     'ends a session whatever is expected',
     'contract/end-expected',
-    saves(
+    savesBy(
       (save) => ends(save) && !!save.stored,
       ({ key }, { records }) => records.delete(key),
     ),
@@ -320,7 +320,7 @@ const broken: [what: string, caughtBy: string, breakIt: Break][] = [
   [
     'ends a session only if its data is left as it is',
     'contract/end-expected',
-    saves(
+    savesBy(
       (save) => ends(save) && !!save.stored && save.record.data !== save.stored.data,
       () => {},
     ),
@@ -328,7 +328,7 @@ const broken: [what: string, caughtBy: string, breakIt: Break][] = [
   [
     'acknowledges the end of a session that is not there',
     'contract/end-missing',
-    saves(
+    savesBy(
       (save) => ends(save) && !save.stored,
       () => {},
     ),
@@ -336,26 +336,26 @@ const broken: [what: string, caughtBy: string, breakIt: Break][] = [
   [
     'takes the end of a session that is not there for a conflict',
     'contract/end-missing',
-    saves((save) => ends(save) && !save.stored && save.expected !== undefined, conflicts),
+    savesBy((save) => ends(save) && !save.stored && save.expected !== undefined, conflicts),
   ],
   [
     'retires a key instead of ending its session',
     'contract/end-for-good',
-    saves(ends, ({ key, expected }, { store, now }) =>
+    savesBy(ends, ({ key, expected }, { store, now }) =>
       store.save(key, { data: RETIRED, expiresAt: now() + 60_000 }, expected),
     ),
   ],
   [
     'takes an end of 0 for none',
     'contract/end-for-good',
-    saves(ends, ({ key, record, expected }, { store }) =>
+    savesBy(ends, ({ key, record, expected }, { store }) =>
       store.save(key, { ...record, expiresAt: MAX_EXPIRES_AT }, expected),
     ),
   ],
   [
     'lets a session that has ended be saved by who expects what it was ended with',
     'contract/end-for-good',
-    saves(
+    savesBy(
       ({ stored, expected }) => !stored && expected === RETIRED,
       (save, insides) => {
         if (kept(insides, save.key)?.data !== RETIRED) throw new SessionGoneError()
@@ -376,7 +376,7 @@ const broken: [what: string, caughtBy: string, breakIt: Break][] = [
   [
     'ends every session with one',
     'contract/end-alone',
-    saves(ends, (_save, { records }) => records.clear()),
+    savesBy(ends, (_save, { records }) => records.clear()),
   ],
   [
     'counts a session that was ended in every sweep',
@@ -416,17 +416,17 @@ const broken: [what: string, caughtBy: string, breakIt: Break][] = [
   [
     'touches whatever end it is moved from',
     'contract/touch-from-conflict',
-    touches(isElsewhere, moves),
+    touchesBy(isElsewhere, moves),
   ],
   [
     'takes 0 to move from for nothing',
     'contract/touch-from-conflict',
-    touches((touch) => isElsewhere(touch) && touch.from === 0, moves),
+    touchesBy((touch) => isElsewhere(touch) && touch.from === 0, moves),
   ],
   [
     'takes a touch to the end that it is moved from for done',
     'contract/touch-from-conflict',
-    touches(
+    touchesBy(
       (touch) => isElsewhere(touch) && touch.from === touch.expiresAt,
       () => {},
     ),
@@ -434,7 +434,7 @@ const broken: [what: string, caughtBy: string, breakIt: Break][] = [
   [
     'moves the end of a record that it reports a conflict for',
     'contract/touch-from-conflict',
-    touches(isElsewhere, (touch, insides) => {
+    touchesBy(isElsewhere, (touch, insides) => {
       moves(touch, insides)
       throw new SessionConflictError()
     }),
@@ -442,14 +442,14 @@ const broken: [what: string, caughtBy: string, breakIt: Break][] = [
   [
     'takes another end for a session that has gone',
     'contract/touch-from-conflict',
-    touches(isElsewhere, () => {
+    touchesBy(isElsewhere, () => {
       throw new SessionGoneError()
     }),
   ],
   [
     'compares ends by the second',
     'contract/touch-from-exact',
-    touches(
+    touchesBy(
       (touch) =>
         isElsewhere(touch) &&
         Math.floor(touch.from! / 1000) === Math.floor(touch.stored!.expiresAt / 1000),
@@ -459,7 +459,7 @@ const broken: [what: string, caughtBy: string, breakIt: Break][] = [
   [
     'compares ends as numbers of 32 bits',
     'contract/touch-from-exact',
-    touches(
+    touchesBy(
       (touch) =>
         isElsewhere(touch) && Math.fround(touch.from!) === Math.fround(touch.stored!.expiresAt),
       moves,
@@ -468,7 +468,7 @@ const broken: [what: string, caughtBy: string, breakIt: Break][] = [
   [
     'takes nothing to move from for another end',
     'contract/touch',
-    touches(({ from }) => from === undefined, conflicts),
+    touchesBy(({ from }) => from === undefined, conflicts),
   ],
   [
     'compares with the end that a record was created with',
@@ -543,12 +543,12 @@ const broken: [what: string, caughtBy: string, breakIt: Break][] = [
   [
     'takes a touch of a lost session from a known end for a conflict',
     'contract/touch-from-gone',
-    touches(({ from, stored }) => from !== undefined && !stored, conflicts),
+    touchesBy(({ from, stored }) => from !== undefined && !stored, conflicts),
   ],
   [
     'revives the expired by a touch from the end that it had',
     'contract/touch-from-gone',
-    touches(
+    touchesBy(
       ({ from, stored }) => from !== undefined && !stored,
       ({ key, expiresAt, from }, insides) => {
         const record = kept(insides, key)
@@ -560,12 +560,12 @@ const broken: [what: string, caughtBy: string, breakIt: Break][] = [
   [
     'cannot move from the last moment of all',
     'contract/touch-from-far',
-    touches(({ from }) => from === MAX_EXPIRES_AT, conflicts),
+    touchesBy(({ from }) => from === MAX_EXPIRES_AT, conflicts),
   ],
   [
     'ends by a touch whatever end it is moved from',
     'contract/touch-from-ends',
-    touches((touch, now) => isElsewhere(touch) && touch.expiresAt <= now, moves),
+    touchesBy((touch, now) => isElsewhere(touch) && touch.expiresAt <= now, moves),
   ],
   [
     'compares the end in one step and moves it in the next',

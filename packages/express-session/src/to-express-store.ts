@@ -101,15 +101,11 @@ export function toExpressStore(
     return attempt(save, (error) => {
       if (!(error instanceof SessionGoneError)) throw error
       // What is there by now is another request's, or a retired key: then the session has ended.
-      return attempt(create, (error) => {
-        if (!(error instanceof KeyExistsError)) throw error
+      return attempt(create, (exists) => {
+        if (!(exists instanceof KeyExistsError)) throw exists
         return attempt(save, unlessGone)
       })
     })
-  }
-
-  const unlessGone = (error: unknown): void => {
-    if (!(error instanceof SessionGoneError)) throw error
   }
 
   class CoatcheckStore extends baseClass() {
@@ -159,6 +155,11 @@ export function toExpressStore(
     }
   }
   return new CoatcheckStore()
+}
+
+/** A session that has ended is no error: the interface has no way to say so. */
+function unlessGone(error: unknown): void {
+  if (!(error instanceof SessionGoneError)) throw error
 }
 
 /** Calls back with what a task resolves to, in a turn of its own as callers of the interface expect. */

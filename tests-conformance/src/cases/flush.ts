@@ -58,7 +58,7 @@ const strangerIsRefused = ifStateless(
   },
 )
 
-const straggler: Counterpart = {
+const isStranger: Counterpart = {
   trait: 'removesRetired',
   title:
     'a straggler with the old key, after a login, is taken for a stranger: it starts a session of its own',
@@ -313,7 +313,7 @@ export const flush = section('flush', (add) => {
       await throws('ERR_SESSION_GONE', () => straggler.visit((session) => session.set('visits', 1)))
     },
     lastCookieWins,
-    straggler,
+    isStranger,
   )
 
   add(
@@ -335,7 +335,7 @@ export const flush = section('flush', (add) => {
       assert.equal(await visitor.visit((session) => session.get('user')), 7)
     },
     lastCookieWins,
-    straggler,
+    isStranger,
   )
 
   add(
@@ -381,7 +381,7 @@ export const flush = section('flush', (add) => {
       assert.equal(await store.load(fresh), undefined)
     },
     lastCookieWins,
-    straggler,
+    isStranger,
   )
 
   add(

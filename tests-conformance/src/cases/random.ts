@@ -20,9 +20,9 @@ type Step =
 /** Two keys, so that the calls meet. */
 const KEYS = ['random-key-0', 'random-key-1']
 const key = fc.nat({ max: KEYS.length - 1 })
-const data = fc
+const text = fc
   .oneof(fc.string({ unit: 'grapheme' }), fc.json())
-  .filter((text) => text !== RETIRED && !text.includes('\0'))
+  .filter((some) => some !== RETIRED && !some.includes('\0'))
 const expects = fc.boolean()
 /** Whether what is expected is not what is there. */
 const stale = fc.boolean()
@@ -34,8 +34,8 @@ function stepFor({ store, clock }: Context): fc.Arbitrary<Step> {
     ? fc.constantFrom(-10_000, 3_600_000)
     : fc.oneof(fc.integer({ min: -10, max: 500 }), fc.constant(MAX_EXPIRES_AT))
   const steps: fc.Arbitrary<Step>[] = [
-    fc.record({ call: fc.constantFrom('create', 'save'), key, data, life }),
-    fc.record({ call: fc.constant('swap' as const), key, data, life, stale }),
+    fc.record({ call: fc.constantFrom('create', 'save'), key, data: text, life }),
+    fc.record({ call: fc.constant('swap' as const), key, data: text, life, stale }),
     fc.record({ call: fc.constant('retire' as const), key, life, expects, stale }),
     fc.record({ call: fc.constant('end' as const), key, expects, stale }),
     fc.record({ call: fc.constant('touch' as const), key, life }),
@@ -163,10 +163,10 @@ export const random = section('random', (add) => {
       'random records are read back from their tickets, and from no changed one',
       async ({ store, record }) => {
         await fc.assert(
-          fc.asyncProperty(data, fc.nat(), async (text, at) => {
-            if (text.length > 500) return
-            const ticket = await store.create('', record(text))
-            assert.equal((await store.load(ticket))?.data, text)
+          fc.asyncProperty(text, fc.nat(), async (some, at) => {
+            if (some.length > 500) return
+            const ticket = await store.create('', record(some))
+            assert.equal((await store.load(ticket))?.data, some)
             const place = at % (ticket.length - 1)
             const changed = `${ticket.slice(0, place)}${ticket[place] === 'A' ? 'B' : 'A'}${ticket.slice(place + 1)}`
             assert.equal(await store.load(changed), undefined)
