@@ -134,3 +134,66 @@ test('a request that read before a delete cannot put the session back into the c
   await loading
   expect(await store.load(KEY)).toBeUndefined()
 })
+
+test('a retired key is told from the cache, and after its delete from nowhere', async () => {
+  const cache = lruStore()
+  const db = sqlite('retired')
+  const calls: string[] = []
+  const store = cachedDbStore({ cache, db: counting(db, calls) })
+  await store.create(KEY, record('1'))
+  await store.save(KEY, record(''), '1')
+  expect(await store.load(KEY)).toMatchObject({ data: '' })
+  expect(calls).toEqual(['create', 'save'])
+  await store.delete(KEY)
+  expect(await store.load(KEY)).toBeUndefined()
+  expect((await cache.load(KEY))?.data).not.toBe('')
+})
+
+test('a touch that the database refuses is not answered from the copy any more', async () => {
+  const db = sqlite('refused')
+  const store = cachedDbStore({ cache: lruStore(), db })
+  const first = record('1')
+  await store.create(KEY, first)
+  const moved = first.expiresAt - 20_000
+  // Another server, whose cache is another.
+  await db.touch(KEY, moved)
+  await expect(store.touch(KEY, first.expiresAt + 1, first.expiresAt)).rejects.toMatchObject({
+    code: 'ERR_SESSION_CONFLICT',
+  })
+  expect(await store.load(KEY)).toMatchObject({ expiresAt: moved })
+})
+
+test.each([
+  ['has been ended by a save', { data: '', expiresAt: 0 }],
+  ['was saved with so short a life that it has ended', { data: '2', expiresAt: 500 }],
+])(
+  'a request that read a session before it %s cannot put it back into the cache',
+  async (_, ended) => {
+    let time = Date.now()
+    const now = () => time
+    const db = sqlite(`ended ${ended.expiresAt}`, now)
+    let release = () => {}
+    const held = new Promise<void>((resolve) => (release = resolve))
+    const slowDb: SessionStore = {
+      ...db,
+      traits: {},
+      async load(key) {
+        const found = await db.load(key)
+        await held
+        return found
+      },
+    }
+    const cache = lruStore({ now })
+    const store = cachedDbStore({ cache, db, now })
+    await store.create(KEY, record('1'))
+    await cache.delete(KEY)
+    const loading = cachedDbStore({ cache, db: slowDb, now }).load(KEY)
+    await new Promise((resolve) => setImmediate(resolve))
+    await cache.create(KEY, record('1'))
+    await store.save(KEY, { ...ended, expiresAt: ended.expiresAt && time + ended.expiresAt }, '1')
+    time += 1000
+    release()
+    await loading
+    expect(await store.load(KEY)).toBeUndefined()
+  },
+)

@@ -18,3 +18,19 @@ test('a stateless store is refused', () => {
     expect.objectContaining({ code: 'ERR_SESSION_OPTIONS' }),
   )
 })
+
+test('a retired key stays one, and a touch names the end that it moves from', async () => {
+  const store = hashKeys(mapStore())
+  const key = 'abcdefghijklmnopqrstuvwxyz012345'
+  const expiresAt = Date.now() + 60_000
+  await store.create(key, { data: '{}', expiresAt })
+  expect(() => store.touch(key, expiresAt + 2, expiresAt + 1)).toThrow(
+    expect.objectContaining({ code: 'ERR_SESSION_CONFLICT' }),
+  )
+  expect(await store.touch(key, expiresAt + 2, expiresAt)).toBe(key)
+  await store.save(key, { data: '', expiresAt }, '{}')
+  expect(await store.load(key)).toEqual({ data: '', expiresAt })
+  expect(() => store.touch(key, expiresAt, expiresAt)).toThrow(
+    expect.objectContaining({ code: 'ERR_SESSION_GONE' }),
+  )
+})

@@ -11,14 +11,21 @@ import {
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Session, Sessions, SessionsOptions } from '@coatcheck/core'
+import { MAX_EXPIRES_AT, type SessionStore } from '@coatcheck/core/store'
+import { cases as conformanceCases, runCase } from '@coatcheck/conformance'
 import { createPlainSigner, createSigner } from '@coatcheck/core/signing'
 import { createCookies } from '@coatcheck/cookies'
 import { sqliteStore } from '@coatcheck/db/sqlite'
 import Database from 'better-sqlite3'
-import { afterEach, describe, expect, test } from 'vitest'
+import { Redis } from 'ioredis'
+import { afterAll, afterEach, describe, expect, test } from 'vitest'
+import { testWith } from '../../../testing/needs.ts'
+import { kinds } from '../../../testing/services.ts'
 import {
   DJANGO_TABLE,
   djangoAuthHash,
+  djangoCache,
+  djangoCachedDb,
   djangoDb,
   djangoFile,
   djangoSessions,
@@ -575,4 +582,97 @@ describe('files', () => {
       expect(await store.load(key)).toBeUndefined()
     }
   })
+})
+
+describe('the contract, by the cases of the conformance suite', () => {
+  const traits = { removesRetired: true }
+  const site = { keys: { secretKey }, keySalt: 'salt', cookieName: 'sessionid', cookieAge: 3600 }
+  /** Cases that move the clock by less than the data allows, and need neither other processes nor a backend to take away. */
+  const chosen = conformanceCases.filter(
+    ({ id, section }) =>
+      ['contract', 'expiry', 'flush', 'sweep', 'concurrency'].includes(section) &&
+      !id.includes('processes'),
+  )
+  const redis = { del: () => Promise.resolve(1) }
+  const migrated = (clock: () => number, name: string) => {
+    const store = sqliteStore(join(folder(), `${name}.sqlite`), {
+      now: clock,
+      table: DJANGO_TABLE,
+    })
+    store.migrate()
+    return store
+  }
+  for (const [name, engine] of Object.entries({
+    djangoDb: (store: SessionStore) => djangoDb(store),
+    djangoCachedDb: (store: SessionStore) => djangoCachedDb(store, redis),
+  })) {
+    test.each(chosen)(`${name}: $id`, (one) =>
+      runCase(
+        {
+          name,
+          traits,
+          open: (options) =>
+            engine(migrated(options.now, options.name))({ ...site, ...options }).store,
+        },
+        one,
+      ),
+    )
+  }
+
+  test("djangoCachedDb removes Django's copy although the database has nothing to end: the last try may have ended it", async () => {
+    let isDown = true
+    const removed: string[] = []
+    const { store } = djangoCachedDb(migrated(now, 'again'), {
+      async del(key) {
+        if (isDown) throw new Error('connection lost')
+        return removed.push(key)
+      },
+    })({ ...site, now })
+    await store.create(KEY, { data: '{}', expiresAt: now() + 60_000 })
+    const end = async () => store.save(KEY, { data: '', expiresAt: 0 }, '{}')
+    await expect(end()).rejects.toMatchObject({ code: 'ERR_SESSION_STORE' })
+    isDown = false
+    await expect(end()).rejects.toMatchObject({ code: 'ERR_SESSION_GONE' })
+    expect(removed).toHaveLength(1)
+  })
+})
+
+describe("Django's cache on Redis", async () => {
+  const server = await testWith(kinds['redis']!)
+  afterAll(() => server.service?.[Symbol.asyncDispose]())
+  server.test(
+    'moves a session from about the end that it has, and removes a retired one',
+    async () => {
+      const client = new Redis(server.url!)
+      const site = {
+        keys: { secretKey },
+        keySalt: 'salt',
+        cookieName: 'sessionid',
+        cookieAge: 3600,
+      }
+      const { store } = djangoCache(client, { keyPrefix: crypto.randomUUID() })({
+        ...site,
+        now: Date.now,
+      })
+      const later = () => Date.now() + 60_000
+      await store.create(KEY, { data: '{}', expiresAt: later() })
+      const { expiresAt } = (await store.load(KEY))!
+      for (const from of [expiresAt - 5000, expiresAt + 5000, 0]) {
+        await expect(store.touch(KEY, later(), from)).rejects.toMatchObject({
+          code: 'ERR_SESSION_CONFLICT',
+        })
+      }
+      await store.touch(KEY, MAX_EXPIRES_AT, expiresAt)
+      await store.touch(KEY, later(), (await store.load(KEY))!.expiresAt)
+      await client.persist((await client.keys('*')).find((name) => name.endsWith(KEY))!)
+      expect(await store.load(KEY)).toMatchObject({ expiresAt: MAX_EXPIRES_AT })
+      await store.touch(KEY, later(), MAX_EXPIRES_AT)
+      await store.save(KEY, { data: '', expiresAt: later() }, '{}')
+      expect(await store.load(KEY)).toBeUndefined()
+      await expect(store.touch(KEY, later(), later())).rejects.toMatchObject({
+        code: 'ERR_SESSION_GONE',
+      })
+      client.disconnect()
+    },
+  )
 })

@@ -85,3 +85,25 @@ test('a store that says ENOENT for a session that is not there has none', async 
   const store = fromExpressStore({ get: (_: string, done: any) => done(missing) } as ExpressStore)
   expect(await store.load(KEY)).toBeUndefined()
 })
+
+test('a touch from a known end moves a session whose cookie says when it ends, and only from there', async () => {
+  const express = new MemoryStore()
+  const store = fromExpressStore(express)
+  const expiresAt = later()
+  await store.create(KEY, { data: '{"user":7}', expiresAt })
+  await expect(store.touch(KEY, expiresAt + 5, expiresAt + 1)).rejects.toMatchObject({
+    code: 'ERR_SESSION_CONFLICT',
+  })
+  await store.touch(KEY, expiresAt + 5, expiresAt)
+  expect(await store.load(KEY)).toEqual({ data: '{"user":7}', expiresAt: expiresAt + 5 })
+})
+
+test('a session that ends with the browser has another end with each look, and is touched from any', async () => {
+  const express = new MemoryStore()
+  express.set(KEY, { cookie: { originalMaxAge: null, expires: null }, user: 7 } as never)
+  let time = Date.now()
+  const store = fromExpressStore(express, { ttl: 60, now: () => time })
+  const { expiresAt } = (await store.load(KEY))!
+  time += 1000
+  expect(await store.touch(KEY, time + 60_000, expiresAt)).toBe(KEY)
+})

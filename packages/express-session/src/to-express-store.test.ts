@@ -16,6 +16,7 @@ import passport from 'passport'
 import { Strategy } from 'passport-local'
 import { CookieJar } from 'tough-cookie'
 import { afterAll, afterEach, expect, test as plainTest } from 'vitest'
+import { mapStore } from '../../../testing/map-store.ts'
 import { testWith, type TestServer } from '../../../testing/needs.ts'
 import { kinds } from '../../../testing/services.ts'
 import { engineNames, needsOf, subjectAt, type Places } from '../../../testing/subjects.ts'
@@ -192,4 +193,51 @@ plainTest('@fastify/session works on it too', async () => {
   expect((await visit('/count')).text).toBe('2')
   await visit('/destroy')
   expect((await visit('/count')).text).toBe('1')
+})
+
+/** A store, and the calls of express-session's interface to it as promises. */
+function promised() {
+  const store = mapStore()
+  const bridge = toExpressStore(store)
+  const call = (name: 'get' | 'set' | 'touch', ...args: any[]) =>
+    new Promise<any>((resolve, reject) =>
+      (bridge[name] as any)(...args, (error: unknown, result: unknown) =>
+        error ? reject(error as Error) : resolve(result),
+      ),
+    )
+  return { store, call }
+}
+const SID = 's'.repeat(32)
+const cookieFor = (ms: number) => ({ originalMaxAge: ms, expires: new Date(Date.now() + ms) })
+
+plainTest('a retired key is no session, and nothing that is saved onto it is there', async () => {
+  const { store, call } = promised()
+  await call('set', SID, { cookie: cookieFor(60_000), n: 1 })
+  const loaded = await call('get', SID)
+  store.save(SID, { data: '', expiresAt: Date.now() + 60_000 })
+  expect(await call('get', SID)).toBeNull()
+  await call('set', SID, { ...loaded, n: 2 })
+  await call('set', SID, Object.assign(loaded, { n: 3 }))
+  await call('touch', SID, loaded)
+  expect(store.load(SID)).toMatchObject({ data: '' })
+})
+
+plainTest('a touch moves the end that its session was loaded with, and no other', async () => {
+  const { store, call } = promised()
+  await call('set', SID, { cookie: cookieFor(60_000), n: 1 })
+  const [mine, yours] = [await call('get', SID), await call('get', SID)]
+  mine.cookie = cookieFor(10_000)
+  yours.cookie = cookieFor(90_000)
+  await call('touch', SID, mine)
+  await call('touch', SID, yours)
+  expect(await store.load(SID)).toMatchObject({ expiresAt: mine.cookie.expires.getTime() })
+  mine.cookie = cookieFor(20_000)
+  await call('touch', SID, mine)
+  expect(await store.load(SID)).toMatchObject({ expiresAt: mine.cookie.expires.getTime() })
+})
+
+plainTest('of two sessions that are new under one id at once the last save wins', async () => {
+  const { store, call } = promised()
+  await Promise.all([1, 2].map((n) => call('set', SID, { cookie: cookieFor(60_000), n })))
+  expect(JSON.parse((await store.load(SID))!.data).n).toBe(2)
 })
