@@ -48,7 +48,7 @@ function write(writer: Writer, state: SessionState): Awaitable<void> {
   if (plan.to !== 'leave' && plan.to !== 'refuse') return run(carryOut(writer, turn))
   giveBack(turn)
   if (plan.to === 'refuse') throw plan.error
-  if (condemned === NONE) return
+  if (condemned === NONE) return acknowledge(state)
   assertSendable(writer.options, turn)
   return run(endCondemned(writer, turn))
 }
