@@ -48,20 +48,22 @@ export function contentOnto(
   let data: Dictionary = newest ? decode(options.codec, newest.text) : {}
   for (const { snapshot } of all) data = snapshot.onto(data)
   const text = options.codec.encode(data, Object.keys(data))
-  return { text, ...ends(options, data, createdIn(data), isEmptyData(data), options.now()) }
+  return contentOf(options, text, data, createdIn(data), isEmptyData(data), options.now())
 }
 
-/** When data ends that is stored at `time`, in ms since the epoch. */
-export function ends(
+/** What data is that is stored at `time`, in ms since the epoch. */
+export function contentOf(
   { settings }: ContentOptions,
-  data: Dictionary,
+  text: string,
+  data: Readonly<Dictionary>,
   created: number | undefined,
   empty: boolean,
   time: number,
-): Omit<Content, 'text'> {
+): Content {
   const expiry = Object.hasOwn(data, EXPIRY_KEY) ? data[EXPIRY_KEY] : undefined
   const end = expiresAt(expiry, settings, created, time)
   return {
+    text,
     expiresAt: end,
     browserLength: endsWithBrowser(expiry, settings),
     over: empty || end <= time,

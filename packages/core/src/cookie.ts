@@ -50,6 +50,8 @@ export interface SessionCookie {
    * @throws SessionTooLargeError past 4096 bytes.
    */
   write(key: string, maxAge: number | undefined, secure: boolean): string
+  /** Whether {@link write} takes this key, whatever the age; false where that must be tried. */
+  fits(key: string): boolean
   /**
    * Throws what {@link write} would throw.
    * @throws SessionTooLargeError past 4096 bytes.
@@ -146,9 +148,8 @@ export function sessionCookie(options: CookieOptions = {}): SessionCookie {
       return format && value !== undefined ? (format.read(value) ?? '') : value
     },
     write,
-    assertFits(key, maxAge, secureRequest) {
-      if (!fitsAnyKey || key.length > 64) write(key, maxAge, secureRequest)
-    },
+    fits: (key) => fitsAnyKey && key.length <= 64,
+    assertFits: (key, maxAge, secureRequest) => void write(key, maxAge, secureRequest),
     remove: (secureRequest) => line('', { maxAge: 0, expires: new Date(0) }, secureRequest),
   }
 }

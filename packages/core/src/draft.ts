@@ -339,9 +339,9 @@ export class Draft {
 
   /** The data as text, checked where the application had a hand in it. */
   #encode(): string {
-    const suspects = [...this.#heldKeys()]
-    if (this.#changes) suspects.push(...this.#changes.keys())
-    if (this.#flashed.size > 0) suspects.push(...this.#flashed.keys())
+    const changed = this.#changes?.keys() ?? NO_KEYS
+    if (!this.#held && this.#flashed.size === 0) return this.#codec.encode(this.#data, changed)
+    const suspects = [...changed, ...this.#heldKeys(), ...this.#flashed.keys()]
     return this.#codec.encode(this.#data, suspects)
   }
 

@@ -38,6 +38,7 @@ export function assertSendable(
   told: Exclude<Untold, undefined>,
 ): void {
   const info = state.response ?? state.cookieInfo?.()
+  if (!info?.cookie && options.cookie.fits(told === 'delete' ? '' : told.key)) return
   // Without the request's word the line may turn out to need `Secure`.
   const { secure = info === undefined } = info ?? {}
   const cookie = info ? cookieFor(options, info) : options.cookie

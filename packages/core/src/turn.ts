@@ -1,5 +1,5 @@
 // One write of one session: what it was asked to do, when it was asked, and what the session is afterwards.
-import { ends, type Content, type ContentOptions } from './content.ts'
+import { contentOf, type Content, type ContentOptions } from './content.ts'
 import type { Draft, Kept, Snapshot } from './draft.ts'
 import { plan, type Plan, type PlanOptions } from './plan.ts'
 import { condemnKey, NEW, type Condemned, type SessionState, type Standing } from './standing.ts'
@@ -25,7 +25,8 @@ export function take(options: ContentOptions & PlanOptions, state: SessionState)
   const createdAt = settings.absoluteMaxAge === undefined ? undefined : time
   const snapshot = draft.take(state.accessed, createdAt)
   const empty = draft.isEmpty
-  const content = { text: snapshot.text, ...ends(options, draft.data, draft.created, empty, time) }
+  const { data, created } = draft
+  const content = contentOf(options, snapshot.text, data, created, empty, time)
   const situation = {
     standing,
     empty,

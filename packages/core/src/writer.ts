@@ -4,7 +4,7 @@ import { found, kept, recordOf, type ContentOptions } from './content.ts'
 import { createRecord, type CreateOptions } from './create.ts'
 import { endKey } from './end.ts'
 import { headersSent, SessionConflictError, SessionGoneError, SessionStoreError } from './errors.ts'
-import { createLanes, type Lanes } from './lanes.ts'
+import { Lanes } from './lanes.ts'
 import { move } from './move.ts'
 import type { PlanOptions } from './plan.ts'
 import { saveTogether, type Outcome } from './save.ts'
@@ -22,7 +22,7 @@ interface Writer {
 
 /** Makes the function that writes a session as it is now. */
 export function createWriter(options: WriterOptions): (state: SessionState) => Awaitable<void> {
-  const lanes = createLanes<Turn, Outcome>(
+  const lanes = new Lanes<Turn, Outcome>(
     (key, turns, lane) => saveTogether(options, key, turns, lane),
     isOwnFault,
   )
@@ -59,7 +59,9 @@ function assertSendable({ assertSendable: assert, store }: WriterOptions, turn: 
   if (state.sent) return
   const keepsKey = plan.to === 'save' || plan.to === 'renew'
   const { key } = 'key' in standing ? standing : { key: '' }
-  assert(state, keepsKey && !store.traits?.stateless ? { ...content, key } : 'delete')
+  const { expiresAt, browserLength } = content
+  const keeps = keepsKey && !store.traits?.stateless
+  assert(state, keeps ? { key, expiresAt, browserLength } : 'delete')
 }
 
 /** A write whose answer was lost is looked for first. */
