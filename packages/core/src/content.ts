@@ -76,10 +76,11 @@ export function contentOf(
  */
 export function recordOf(
   { codec, maxBytes }: ContentOptions,
-  { text, expiresAt }: Content,
+  content: Content,
   base: Kept | undefined,
 ): SessionRecord {
-  if (text === base?.text) return { data: base.stored, expiresAt }
+  const { text, expiresAt: end } = content
+  if (text === base?.text) return { data: base.stored, expiresAt: end }
   const data = codec.seal ? codec.seal(text) : text
   if (data.length * 3 > maxBytes) {
     const bytes = Buffer.byteLength(data)
@@ -88,18 +89,19 @@ export function recordOf(
       throw new SessionTooLargeError("The session's data", bytes, maxBytes, advice)
     }
   }
-  return { data, expiresAt }
+  return { data, expiresAt: end }
 }
 
 /** What was just stored. */
-export function kept({ data, expiresAt }: SessionRecord, { text }: Content): Kept {
-  return { stored: data, text, expiresAt }
+export function kept(record: SessionRecord, { text }: Content): Kept {
+  return { stored: record.data, text, expiresAt: record.expiresAt }
 }
 
 /** What was found in the store. @throws SessionStoreError if the codec cannot unseal it. */
-export function found({ codec }: ContentOptions, { data, expiresAt }: SessionRecord): Kept {
+export function found({ codec }: ContentOptions, record: SessionRecord): Kept {
+  const { data: stored } = record
   try {
-    return { stored: data, text: codec.open ? codec.open(data) : data, expiresAt }
+    return { stored, text: codec.open ? codec.open(stored) : stored, expiresAt: record.expiresAt }
   } catch (error) {
     throw unreadable(error)
   }

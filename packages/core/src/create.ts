@@ -46,11 +46,11 @@ export function* createRecord(
 function inDoubt(
   { state, draft, snapshot }: Turn,
   key: string,
-  { data }: SessionRecord,
-  content: Content,
-) {
-  if (isFlushed(state, draft)) condemnKey(state, key, data)
+  { data: stored, expiresAt }: SessionRecord,
+  { browserLength }: Content,
+): void {
+  if (isFlushed(state, draft)) condemnKey(state, key, stored)
   else if (state.standing.is !== 'stored') {
-    state.doubt = { key, stored: data, snapshot, browserLength: content.browserLength }
+    state.doubt = { key, stored, expiresAt, snapshot, browserLength }
   }
 }

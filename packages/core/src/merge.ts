@@ -47,6 +47,12 @@ export function merge(changes: Changes, mine: Dictionary, newest: Dictionary): D
   return merged
 }
 
+/** Whether the changes can be made twice with the same result: none of them is a function of the value. */
+export function isRepeatable({ keys }: Changes): boolean {
+  for (const change of keys.values()) if (typeof change !== 'string') return false
+  return true
+}
+
 /** Two sets of changes as one, of which `later` was made on top of `earlier`. */
 export function compose(earlier: Changes, later: Changes): Changes {
   if (later.cleared) return later

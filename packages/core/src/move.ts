@@ -83,16 +83,24 @@ function* putAside(
 ): Steps<Kept> {
   const record = recordOf(options, content, newest)
   const { to } = moving
-  const isThere = to !== undefined && (yield* rewrite(options, to, record))
+  const isThere = to !== undefined && (yield* rewrite(options, to, record, moving.stored))
   if (!isThere) moving.to = yield* createRecord(options, turn, record, content)
   moving.stored = record.data
   return kept(record, content)
 }
 
-/** Whether there was a record to write over: an earlier try may have left one. */
-function* rewrite({ store }: MoveOptions, key: string, record: SessionRecord): Steps<boolean> {
+/**
+ * Whether there was a record to write over: an earlier try may have left one.
+ * @throws SessionConflictError if the client was given the key in doubt, and has used it.
+ */
+function* rewrite(
+  { store }: MoveOptions,
+  key: string,
+  record: SessionRecord,
+  expected: string,
+): Steps<boolean> {
   try {
-    yield* wait(store.save(key, record))
+    yield* wait(store.save(key, record, expected))
     return true
   } catch (error) {
     if (error instanceof SessionGoneError) return false
@@ -129,12 +137,13 @@ function* retire(
       return 'missing'
     }
     if (isRetired(record)) return moving.doubt ? 'done' : 'elsewhere'
+    if (isRefusal(failure) && record.data === expected) return { changed: record }
     if (record.data !== expected) {
       // Whatever was sent expected other data, so it can take no effect any more.
       moving.doubt = false
       return { changed: record }
     }
-    if (lost >= MAX_LOST || isRefusal(failure)) throw failure
+    if (lost >= MAX_LOST) throw failure
   }
 }
 

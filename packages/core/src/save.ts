@@ -13,6 +13,7 @@ import {
 import { reportConflict } from './events.ts'
 import type { Lane } from './lanes.ts'
 import { isRetired } from './standing.ts'
+import type { SessionRecord } from './store.ts'
 import { isFlushed, type Turn } from './turn.ts'
 
 /** What is stored now; no `kept` for a session that was removed. */
@@ -44,7 +45,7 @@ export function* saveTogether(
       return { kept: lane.newest, content }
     } catch (error) {
       lane.newest = undefined
-      if (!isRefusal(error)) throw inDoubt(key, turns, record.data, error)
+      if (!isRefusal(error)) throw inDoubt(key, turns, record, error)
       if (!(error instanceof SessionConflictError) || ++conflicts > MAX_CONFLICTS) throw error
       const before = newest
       newest = yield* reload(options, key)
@@ -55,10 +56,15 @@ export function* saveTogether(
 }
 
 /** The write may have been made, or may yet be: it is looked for before these sessions are written again. */
-function inDoubt(key: string, turns: readonly Turn[], stored: string, error: unknown) {
+function inDoubt(
+  key: string,
+  turns: readonly Turn[],
+  { data: stored, expiresAt }: SessionRecord,
+  error: unknown,
+): SessionError {
   for (const { state, draft, snapshot, content } of turns) {
-    if (!isFlushed(state, draft) && stored !== ENDED.data)
-      state.doubt = { key, stored, snapshot, browserLength: content.browserLength }
+    if (isFlushed(state, draft) || stored === ENDED.data) continue
+    state.doubt = { key, stored, expiresAt, snapshot, browserLength: content.browserLength }
   }
   if (error instanceof SessionError) return error
   return new SessionStoreError('The store failed to save a session.', error)

@@ -109,12 +109,7 @@ export function createSessions<D extends object = SessionData>(
     open: (cookieHeader, cookieInfo) => open<D>(manager, cookieHeader, cookieInfo),
     load: (session) => load(manager, stateOf(session), session),
     commit: (session, response = {}) => commit(manager, stateOf(session), response),
-    headers(session, info = {}) {
-      const state = stateOf(session)
-      const headers = headersOf(manager, state, info)
-      state.sent = true
-      return headers
-    },
+    headers: (session, info = {}) => send(manager, stateOf(session), info),
     async close() {
       await store.close?.()
     },
@@ -143,7 +138,7 @@ function createManager(options: SessionsOptions): OwnManager {
   const loading = { store, codec, settings, ifUnavailable, now }
   const telling = { cookie, cookieOptions, now }
   const writing = { ...loading, concurrency, maxBytes, saveEveryRequest, touchAfter }
-  const write = createWriter({
+  const writer = createWriter({
     ...writing,
     assertSendable: (state, told) => assertSendable(telling, state, told),
   })
@@ -152,7 +147,7 @@ function createManager(options: SessionsOptions): OwnManager {
     ...telling,
     shown,
     lazy: options.lazy ?? false,
-    write,
+    write: writer,
     assertSendable: (state, told) => assertSendable(telling, state, told),
     load: (state) => loadNow(manager, state),
     save: (state) => save(manager, state),
@@ -180,6 +175,7 @@ function open<D extends object>(
     owed: undefined,
     cookieInfo,
     response: undefined,
+    clientKey: undefined,
     sent: false,
     line: undefined,
     loading: undefined,
@@ -193,6 +189,7 @@ function open<D extends object>(
     return session
   }
   state.standing = { is: 'unloaded', key }
+  state.clientKey = key
   return sync || manager.lazy ? session : load(manager, state, session)
 }
 
@@ -213,11 +210,15 @@ function commit(
   state.response = response
   const { status = 200 } = response
   const written = status >= 500 ? state.line : inLine(state, () => write(manager, state))
-  return after(written, () => {
-    const headers = headersOf(manager, state, response)
-    state.sent = true
-    return headers
-  })
+  return after(written, () => send(manager, state, response))
+}
+
+/** What the response is to carry. From here on the client can be told nothing more. */
+function send(manager: OwnManager, state: SessionState, info: CookieInfo): SessionHeaders {
+  const headers = headersOf(manager, state, info)
+  if (typeof state.untold === 'object') state.clientKey = state.untold.key
+  state.sent = true
+  return headers
 }
 
 /** What it resolves to may be left alone: whoever does not wait for it is told of a failure by the commit. */

@@ -63,6 +63,7 @@ export interface Moving {
 export interface Doubt {
   readonly key: string
   readonly stored: string
+  readonly expiresAt: number
   readonly snapshot: Snapshot
   /** Whether its cookie was to end with the browser. */
   readonly browserLength: boolean
@@ -122,6 +123,8 @@ export interface SessionState {
   readonly cookieInfo: (() => CookieInfo) | undefined
   /** What the response is told of its cookie, from the commit on. */
   response: CookieInfo | undefined
+  /** The key that the client holds, or will when it has the response. */
+  clientKey: string | undefined
   /** The response's headers are out, so no cookie can be sent any more. */
   sent: boolean
   /** The writes under way: the next one waits for this. It never rejects. */

@@ -1,6 +1,7 @@
 // One write of one session: what it was asked to do, when it was asked, and what the session is afterwards.
 import { contentOf, type Content, type ContentOptions } from './content.ts'
 import type { Draft, Kept, Snapshot } from './draft.ts'
+import { headersSent } from './errors.ts'
 import { plan, type Plan, type PlanOptions } from './plan.ts'
 import { condemnKey, NEW, type Condemned, type SessionState, type Standing } from './standing.ts'
 
@@ -91,8 +92,13 @@ export function isFlushed(state: SessionState, draft: Draft): boolean {
   return state.draft !== draft
 }
 
-/** The client is told only now: nothing is acknowledged while a key that must die is alive. */
+/**
+ * The client is told only now: nothing is acknowledged while a key that must die is alive.
+ * @throws SessionUsageError if the client would need a cookie that can no longer be sent.
+ */
 export function acknowledge(state: SessionState): void {
-  state.untold = state.owed ?? state.untold
+  const { owed, sent, clientKey } = state
+  if (sent && typeof owed === 'object' && owed.key !== clientKey) throw headersSent()
+  state.untold = owed ?? state.untold
   state.owed = undefined
 }

@@ -5,10 +5,12 @@ import { createRecord, type CreateOptions } from './create.ts'
 import { endKey } from './end.ts'
 import { headersSent, SessionConflictError, SessionGoneError, SessionStoreError } from './errors.ts'
 import { Lanes } from './lanes.ts'
+import { isRepeatable } from './merge.ts'
 import { move } from './move.ts'
 import type { PlanOptions } from './plan.ts'
 import { saveTogether, type Outcome } from './save.ts'
-import { NONE, type SessionState } from './standing.ts'
+import { NONE, type Doubt, type SessionState } from './standing.ts'
+import type { SessionRecord } from './store.ts'
 import { acknowledge, adopt, dismiss, giveBack, isFlushed, take, type Turn } from './turn.ts'
 
 /** The manager's options, as far as writing needs them. */
@@ -36,10 +38,10 @@ export function createWriter(options: WriterOptions): (state: SessionState) => A
 }
 
 /** Whether there is nothing to plan: the request only looked. */
-function isUntouched({ draft, cycled, modified, condemned, tookUnknown }: SessionState): boolean {
-  return (
-    draft.isUntouched && !cycled && !tookUnknown && modified === undefined && condemned === NONE
-  )
+function isUntouched(state: SessionState): boolean {
+  const { draft, cycled, modified, condemned, tookUnknown, owed } = state
+  const isIdle = !cycled && !tookUnknown && modified === undefined && owed === undefined
+  return isIdle && condemned === NONE && draft.isUntouched
 }
 
 function write(writer: Writer, state: SessionState): Awaitable<void> {
@@ -67,12 +69,13 @@ function assertSendable({ assertSendable: assert, store }: WriterOptions, turn: 
 /** A write whose answer was lost is looked for first. */
 function* writeAfterDoubt(writer: Writer, state: SessionState): Steps<void> {
   const { options } = writer
-  const { key, stored, snapshot, browserLength } = state.doubt!
+  const doubt = state.doubt!
+  const { key, snapshot, browserLength } = doubt
   const { draft, standing } = state
   const record = yield* wait(options.store.load(key))
   if (!isFlushed(state, draft)) {
     state.doubt = undefined
-    if (record?.data === stored) {
+    if (record && isOurs(options, doubt, record)) {
       adopt({ state, draft, standing, snapshot }, key, found(options, record), {
         browserLength,
       })
@@ -80,6 +83,18 @@ function* writeAfterDoubt(writer: Writer, state: SessionState): Steps<void> {
   }
   const written = write(writer, state)
   if (isPromise(written)) yield written
+}
+
+/**
+ * Whether a record is what a write in doubt wanted to store. Another request may have stored the same text; where that makes
+ * a difference, its end tells.
+ */
+function isOurs({ store }: WriterOptions, doubt: Doubt, record: SessionRecord): boolean {
+  if (record.data !== doubt.stored) return false
+  const grain = store.traits?.wholeSeconds ? 1000 : 1
+  return (
+    isRepeatable(doubt.snapshot.changes) || Math.abs(record.expiresAt - doubt.expiresAt) < grain
+  )
 }
 
 function* carryOut(writer: Writer, turn: Turn): Steps<void> {
@@ -117,14 +132,15 @@ function stepsOf(writer: Writer, turn: Turn): Steps<void> {
 }
 
 function* save({ options, lanes }: Writer, turn: Turn, key: string): Steps<void> {
-  // A synchronous store is written in this very turn, and who rejects conflicts must not be merged with others.
+  // A synchronous store is written in this very turn. Who rejects conflicts must not be merged with others, and what is
+  // emptied must be gone before others come.
   const alone = () => saveTogether(options, key, [turn], { newest: undefined })
-  const { kept, content } = options.store.traits?.sync
+  const outcome = options.store.traits?.sync
     ? yield* alone()
-    : options.concurrency === 'reject'
+    : options.concurrency === 'reject' || turn.plan.to === 'end'
       ? yield* lanes.alone(key, alone)
       : yield* lanes.together(key, turn)
-  if (kept) adopt(turn, key, kept, content)
+  if (outcome.kept) adopt(turn, key, outcome.kept, outcome.content)
   else dismiss(turn)
 }
 

@@ -1,0 +1,167 @@
+// Goes through interleavings: every one of a small script, or those of a seed; and makes a failure as small as it can.
+import { brokenPromise } from './promises.ts'
+import { runScript } from './run.ts'
+import { randomScript, smallScripts, type Script } from './scripts.ts'
+import type { Choose, Core } from './world.ts'
+
+/** A promise that was broken, and how to see it again. */
+export interface Found {
+  readonly broken: string
+  readonly script: Script
+  /** What happened, in order. */
+  readonly trace: readonly string[]
+  /** Of a script by chance. */
+  readonly seed?: number
+}
+
+/** How far an exploration came. */
+export interface Explored {
+  interleavings: number
+  readonly found: Found[]
+}
+
+async function runOnce(core: Core, script: Script, choose: Choose): Promise<Found | undefined> {
+  try {
+    const run = await runScript(core, script, choose)
+    const broken = brokenPromise(script, run)
+    return broken === undefined ? undefined : { broken, script, trace: run.world.trace }
+  } catch (error) {
+    return { broken: (error as Error).stack ?? String(error), script, trace: [] }
+  }
+}
+
+/** Of a script that has more interleavings than are gone through in order, so many follow by chance. */
+const BY_CHANCE = 100
+
+/** Every interleaving of a script, up to `most`, and then some by chance; ends at the first fault. */
+export async function everyInterleaving(
+  core: Core,
+  script: Script,
+  explored: Explored,
+  most = Infinity,
+): Promise<void> {
+  let path: number[] = []
+  for (let runs = 0; runs < most; runs++) {
+    const counts: number[] = []
+    const taken: number[] = []
+    const found = await runOnce(core, script, (count) => {
+      const choice = path[counts.length] ?? 0
+      counts.push(count)
+      taken.push(choice)
+      return choice
+    })
+    explored.interleavings++
+    if (found) {
+      explored.found.push(found)
+      return
+    }
+    let at = counts.length - 1
+    while (at >= 0 && taken[at]! + 1 >= counts[at]!) at--
+    if (at < 0) return
+    path = [...taken.slice(0, at), taken[at]! + 1]
+  }
+  const random = randomOf(1)
+  for (let runs = 0; runs < BY_CHANCE; runs++) {
+    const found = await runOnce(core, script, random)
+    explored.interleavings++
+    if (!found) continue
+    explored.found.push(found)
+    return
+  }
+}
+
+/** A small generator of numbers: the same for the same seed. */
+export function randomOf(seed: number): (below: number) => number {
+  let state = (seed * 2_654_435_761) >>> 0
+  return (below) => {
+    state = (state + 0x6d2b79f5) >>> 0
+    let mixed = Math.imul(state ^ (state >>> 15), 1 | state)
+    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)
+    return ((mixed ^ (mixed >>> 14)) >>> 0) % below
+  }
+}
+
+/** How many schedules one script by chance is run under. */
+const SCHEDULES = 20
+
+/** The script of a seed, and some of its interleavings. */
+export async function interleavingsOfSeed(
+  core: Core,
+  seed: number,
+  explored: Explored,
+): Promise<void> {
+  const random = randomOf(seed)
+  const script = randomScript(random)
+  for (let n = 0; n < SCHEDULES; n++) {
+    const found = await runOnce(core, script, random)
+    explored.interleavings++
+    if (!found) continue
+    explored.found.push({ ...(await smallest(core, found)), seed })
+    return
+  }
+}
+
+/** The script without whatever it can spare and still fail, with the shortest trace that was found. */
+async function smallest(core: Core, found: Found): Promise<Found> {
+  for (const script of smallerThan(found.script)) {
+    for (let seed = 0; seed < 300; seed++) {
+      const again = await runOnce(core, script, randomOf(seed))
+      if (again) return smallest(core, again)
+    }
+  }
+  return found
+}
+
+/** Each script with one thing less. */
+function* smallerThan(script: Script): Iterable<Script> {
+  const { requests } = script
+  for (let n = 0; n < requests.length && requests.length > 1; n++) {
+    yield { ...script, requests: requests.filter((_, at) => at !== n) }
+  }
+  if (script.faults > 0) yield { ...script, faults: script.faults - 1 }
+  if (script.jump > 0) yield { ...script, jump: 0 }
+  if (script.saveEveryRequest) yield { ...script, saveEveryRequest: false }
+  if (script.lazy) yield { ...script, lazy: false }
+  for (const [n, one] of requests.entries()) {
+    const replace = (request: typeof one): Script => ({
+      ...script,
+      requests: requests.map((other, at) => (at === n ? request : other)),
+    })
+    if (one.after) {
+      const { after: _, ...rest } = one
+      yield replace(rest)
+    }
+    for (let at = 0; at < one.steps.length; at++) {
+      yield replace({ ...one, steps: one.steps.filter((_, other) => other !== at) })
+    }
+  }
+}
+
+/** All small scripts, then seeds from `seed` on, until `goOn` says no or a fault is found. */
+export async function explore(
+  core: Core,
+  explored: Explored,
+  goOn: () => boolean,
+  { seed = 1, mostOfEach = 2000, small = true } = {},
+): Promise<void> {
+  for (const script of small ? smallScripts() : []) {
+    if (!goOn()) return
+    await everyInterleaving(core, script, explored, mostOfEach)
+  }
+  for (let next = seed; goOn(); next++) await interleavingsOfSeed(core, next, explored)
+}
+
+/** A fault in words. */
+export function describe({ broken, script, trace, seed }: Found): string {
+  const { requests, ...options } = script
+  const set = Object.entries(options).filter(
+    ([, value]) => value && !(Array.isArray(value) && value.length === 0),
+  )
+  return [
+    broken,
+    ...(seed === undefined ? [] : [`seed ${seed}`]),
+    `options ${JSON.stringify(Object.fromEntries(set))}`,
+    ...requests.map((request, n) => `request ${n} ${JSON.stringify(request)}`),
+    ...trace.map((what) => `  ${what}`),
+  ].join('\n')
+}

@@ -1,0 +1,28 @@
+// The promises of writing, by trying: every interleaving of small scripts, and scripts by chance.
+import * as core from '@coatcheck/core'
+import { expect, test } from 'vitest'
+import { describe, everyInterleaving, explore, type Explored } from './explore.ts'
+import { smallScripts } from './scripts.ts'
+
+/** No script's interleavings are more than this: those of the larger ones go on by chance, in `pnpm explore`. */
+const MOST_OF_EACH = 1500
+
+/** How many interleavings by chance follow. */
+const BY_CHANCE = 60_000
+
+test('no interleaving of a small script breaks a promise', { timeout: 240_000 }, async () => {
+  const explored: Explored = { interleavings: 0, found: [] }
+  const start = performance.now()
+  for (const script of smallScripts()) {
+    await everyInterleaving(core, script, explored, MOST_OF_EACH)
+    expect(explored.found.map(describe)).toEqual([])
+  }
+  const seed = 1 + Math.floor(Math.random() * 1_000_000)
+  const most = explored.interleavings + BY_CHANCE
+  const goOn = () => explored.found.length === 0 && explored.interleavings < most
+  await explore(core, explored, goOn, { small: false, seed })
+  expect(explored.found.map(describe)).toEqual([])
+  expect(explored.interleavings).toBeGreaterThan(300_000)
+  const seconds = ((performance.now() - start) / 1000).toFixed(0)
+  console.log(`interleavings ${explored.interleavings}, seconds ${seconds}, faults 0`)
+})

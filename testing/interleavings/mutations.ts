@@ -1,0 +1,129 @@
+// Faults put back into core, one by one: each is a cause that once broke a promise, and the explorer must find it.
+
+/** A small change to one file of core that breaks a promise. */
+export interface Mutation {
+  /** What is wrong then. */
+  readonly what: string
+  readonly file: string
+  /** Occurs exactly once in the file. */
+  readonly find: string
+  readonly replace: string
+}
+
+export const mutations: readonly Mutation[] = [
+  {
+    what: 'a save() does not wait for the write under way',
+    file: 'sessions.ts',
+    find: 'const running = state.line ? state.line.then(task) : task()',
+    replace: 'const running = task()',
+  },
+  {
+    what: 'a renewal moves any end',
+    file: 'writer.ts',
+    find: 'store.touch(key, content.expiresAt, base.expiresAt)',
+    replace: 'store.touch(key, content.expiresAt)',
+  },
+  {
+    what: 'a save overwrites whatever is there',
+    file: 'save.ts',
+    find: 'store.save(key, record, newest.stored)',
+    replace: 'store.save(key, record)',
+  },
+  {
+    what: 'a logout deletes without a look',
+    file: 'end.ts',
+    find: 'yield* wait(store.save(one.key, replaced ? retired(options) : ENDED, expected))',
+    replace: 'yield* wait(store.delete(one.key))',
+  },
+  {
+    what: 'a login retires the old key whatever it holds by then',
+    file: 'move.ts',
+    find: 'store.save(from, retired(options), expected)',
+    replace: 'store.save(from, retired(options))',
+  },
+  {
+    what: 'a login leaves the old key as it is',
+    file: 'move.ts',
+    find: 'yield* wait(store.save(from, retired(options), expected))',
+    replace: '',
+  },
+  {
+    what: 'a login whose answer is lost takes its new record away',
+    file: 'move.ts',
+    find: 'lost++\n      moving.doubt = true',
+    replace: 'lost++',
+  },
+  {
+    what: 'a login whose old key was retired by another fails',
+    file: 'plan.ts',
+    find: "if (begins && cycled) return { to: 'create' }",
+    replace: '',
+  },
+  {
+    what: 'a late request with a retired key is answered as if it had written',
+    file: 'plan.ts',
+    find: "return modified || tookUnknown ? { to: 'refuse', error: new SessionGoneError() } : LEAVE",
+    replace: 'return LEAVE',
+  },
+  {
+    what: 'a key that must die is forgotten before it is dead',
+    file: 'writer.ts',
+    find: 'for (const one of condemned) {',
+    replace: 'state.condemned = NONE\n  for (const one of condemned) {',
+  },
+  {
+    what: 'a flush during a save leaves what the save has stored',
+    file: 'turn.ts',
+    find: 'condemnKey(state, key, kept.stored)',
+    replace: '',
+  },
+  {
+    what: 'a flush does not end the session',
+    file: 'standing.ts',
+    find: 'condemnKey(state, standing.key, draft.base!.stored, standing.since, moving?.doubt)',
+    replace: '',
+  },
+  {
+    what: 'a response of 500 tells no cookie',
+    file: 'sessions.ts',
+    find: 'const headers = headersOf(manager, state, info)',
+    replace:
+      'const headers = ((info as ResponseInfo).status ?? 200) >= 500 ? { vary: true } : headersOf(manager, state, info)',
+  },
+  {
+    what: 'a write whose answer was lost is made again without a look',
+    file: 'writer.ts',
+    find: 'if (record && isOurs(options, doubt, record)) {',
+    replace: 'if (record && !record) {',
+  },
+  {
+    what: 'a cookie is told before the old key is dead',
+    file: 'turn.ts',
+    find: 'state.owed = { key, expiresAt, browserLength }',
+    replace: 'state.owed = undefined',
+  },
+  {
+    what: 'requests that wait for one another are written as the last one has it',
+    file: 'content.ts',
+    find: 'for (const { snapshot } of all) data = snapshot.onto(data)',
+    replace: 'data = all.at(-1)!.snapshot.onto(data)',
+  },
+  {
+    what: 'a merge takes the whole of this request',
+    file: 'content.ts',
+    find: "(options.concurrency === 'overwrite' && newest)",
+    replace: 'newest',
+  },
+  {
+    what: 'what is emptied goes together with what others write',
+    file: 'writer.ts',
+    find: " || turn.plan.to === 'end'",
+    replace: '',
+  },
+  {
+    what: 'what was found of a lost save() is acknowledged after the headers, though the client has no key',
+    file: 'turn.ts',
+    find: "if (sent && typeof owed === 'object' && owed.key !== clientKey) throw headersSent()",
+    replace: '',
+  },
+]

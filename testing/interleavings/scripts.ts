@@ -1,0 +1,171 @@
+// What requests do: scripts made by hand for every promise, and scripts made by chance.
+import type { FaultKind } from './world.ts'
+
+/** One thing that a handler does. Each request sets keys of its own, so that what it set can be told. */
+export type Step =
+  | 'get'
+  | 'set'
+  | 'set shared'
+  | 'same'
+  | 'update'
+  | 'push'
+  | 'push held'
+  | 'delete'
+  | 'clear'
+  | 'flush'
+  | 'cycle'
+  | 'flash'
+  | 'expiry'
+  | 'save'
+  | 'save!'
+  | 'pause'
+  | 'load twice'
+
+export interface RequestScript {
+  readonly process: number
+  readonly steps: readonly Step[]
+  /** What the handler does after the headers. */
+  readonly after?: readonly Step[]
+  readonly status: number
+  /** Sends no cookie: a new visitor. */
+  readonly fresh?: boolean
+  /** Begins when all before it are over, with the cookie that the browser has then. */
+  readonly later?: boolean
+}
+
+export interface Script {
+  readonly requests: readonly RequestScript[]
+  readonly concurrency: 'merge' | 'overwrite' | 'reject'
+  readonly sync: boolean
+  readonly lazy: boolean
+  readonly saveEveryRequest: boolean
+  readonly faults: number
+  readonly kinds: readonly FaultKind[]
+  readonly jump: number
+}
+
+const request = (...steps: Step[]): RequestScript => ({ process: 0, steps, status: 200 })
+const other = (...steps: Step[]): RequestScript => ({ process: 1, steps, status: 200 })
+
+const script = (requests: RequestScript[], more: Partial<Script> = {}): Script => ({
+  requests,
+  concurrency: 'merge',
+  sync: false,
+  lazy: false,
+  saveEveryRequest: false,
+  faults: 0,
+  kinds: [],
+  jump: 0,
+  ...more,
+})
+
+const pairs: Step[][] = [
+  ['get'],
+  ['set'],
+  ['same'],
+  ['update'],
+  ['push'],
+  ['clear'],
+  ['flush'],
+  ['cycle'],
+  ['expiry'],
+  ['cycle', 'set'],
+  ['flush', 'set'],
+  ['flash'],
+  ['set', 'save', 'set'],
+  ['set', 'save!', 'set'],
+  ['set', 'save!', 'flush'],
+  ['cycle', 'set', 'save!', 'flush', 'set'],
+]
+
+/** Scripts small enough for every interleaving. */
+export function smallScripts(): Script[] {
+  const scripts: Script[] = [
+    // Three in one process: one writes, and the others go together.
+    script([request('set'), request('set'), request('set')]),
+    script([request('update'), request('update'), request('update')]),
+    script([request('set'), request('clear'), request('set')]),
+    script([request('set'), request('clear'), request('set')], { concurrency: 'overwrite' }),
+    script([request('push', 'save', 'push held'), other('set')]),
+    ...(['fail', 'lose', 'late'] as const).map((kind) =>
+      script([{ ...request('set'), fresh: true, after: ['save', 'save'] }], {
+        faults: 1,
+        kinds: [kind],
+      }),
+    ),
+  ]
+  // One request, with a failure at every call, and a process that dies.
+  for (const steps of pairs) {
+    for (const kinds of [['fail', 'lose'], ['late'], ['crash']] as FaultKind[][]) {
+      scripts.push(script([request(...steps)], { faults: 1, kinds }))
+      scripts.push(script([request(...steps, 'save', 'set')], { faults: 1, kinds }))
+    }
+    for (const sync of [false, true]) {
+      scripts.push(script([request(...steps)], { sync, faults: 2, kinds: ['fail', 'lose'] }))
+      scripts.push(script([{ ...request(...steps, 'save'), status: 500 }], { sync }))
+      scripts.push(script([{ ...request(...steps), after: ['set', 'save'] }], { sync }))
+    }
+    scripts.push(script([{ ...request(...steps), fresh: true }], { faults: 1, kinds: ['lose'] }))
+  }
+  // Two at once, in one process and in two.
+  for (const one of pairs) {
+    for (const two of pairs) {
+      for (const more of [{}, { concurrency: 'overwrite' as const }, { saveEveryRequest: true }]) {
+        scripts.push(script([request(...one), other(...two)], more))
+      }
+      scripts.push(script([request(...one), request(...two)]))
+    }
+  }
+  scripts.push(script([request('load twice', 'get')], { lazy: true, faults: 1, kinds: ['fail'] }))
+  return scripts
+}
+
+const STEPS: readonly Step[] = [
+  'get',
+  'set',
+  'set',
+  'set shared',
+  'same',
+  'update',
+  'update',
+  'push',
+  'push held',
+  'delete',
+  'clear',
+  'flush',
+  'flush',
+  'cycle',
+  'cycle',
+  'flash',
+  'expiry',
+  'save',
+  'save',
+  'save!',
+  'save!',
+  'pause',
+]
+
+/** A script by chance, of two or three requests. */
+export function randomScript(random: (below: number) => number): Script {
+  const steps = (most: number) => Array.from({ length: random(most + 1) }, () => pick(STEPS))
+  const pick = <T>(list: readonly T[]): T => list[random(list.length)]!
+  const requests = Array.from({ length: 1 + random(3) }, (): RequestScript => ({
+    process: random(2),
+    steps: steps(5),
+    ...(random(4) === 0 && { after: [...steps(2), 'save' as const] }),
+    status: random(6) === 0 ? 500 : 200,
+    ...(random(10) === 0 && { fresh: true }),
+    ...(random(4) === 0 && { later: true }),
+  }))
+  const faulty = random(3) === 0
+  return {
+    requests,
+    concurrency: pick(['merge', 'merge', 'merge', 'overwrite', 'reject'] as const),
+    sync: random(5) === 0,
+    lazy: random(8) === 0,
+    saveEveryRequest: random(3) === 0,
+    faults: faulty ? 1 + random(2) : 0,
+    kinds: faulty ? pick([['fail', 'lose'], ['lose'], ['late'], ['crash']] as FaultKind[][]) : [],
+    jump: random(6) === 0 ? pick([61_000, 1_300_000_000]) : 0,
+  }
+}

@@ -1,0 +1,232 @@
+// A store whose calls wait, and the scheduler that lets one thing happen at a time: a call, a fault, a step of a handler.
+import type { SessionRecord, SessionStore } from '@coatcheck/core/store'
+
+/** The core under test: the workspace's own, or a copy of it with a mutation. */
+export type Core = typeof import('@coatcheck/core')
+
+/** Decides which of `count` things happens next. */
+export type Choose = (count: number) => number
+
+/** What can go wrong with one store call. */
+export type FaultKind = 'fail' | 'lose' | 'late' | 'crash'
+
+export interface WorldOptions {
+  readonly sync: boolean
+  readonly faults: number
+  readonly kinds: readonly FaultKind[]
+  /** The clock may jump by so many ms, once. */
+  readonly jump: number
+}
+
+/** Something that waits until it is let go on. */
+interface Waiting {
+  readonly process: number
+  readonly what: string
+  readonly go: () => void
+  /** A store call can fail. */
+  readonly call?: { readonly effect: () => unknown; readonly fail: (error: Error) => void }
+}
+
+/** So many turns of the microtask queue bring everything to where it waits. */
+const TICKS = 40
+
+/** No script needs more: a loop without end does. */
+const MOST_STEPS = 400
+
+export class World {
+  readonly core: Core
+  readonly records = new Map<string, SessionRecord>()
+  now = Date.UTC(2026, 0, 1)
+  /** Whether anything went wrong by itself: a fault, a crash, a jump of the clock. */
+  faults = 0
+  jumped = false
+  readonly crashed = new Set<number>()
+  readonly trace: string[] = []
+  /** Called after every step: what must hold at all times. */
+  watch = () => {}
+
+  readonly #options: WorldOptions
+  readonly #choose: Choose
+  #waiting: Waiting[] = []
+  #late: { what: string; effect: () => unknown }[] = []
+
+  constructor(core: Core, options: WorldOptions, choose: Choose) {
+    this.core = core
+    this.#options = options
+    this.#choose = choose
+  }
+
+  /** The record under a key, if it is live. */
+  live(key: string): SessionRecord | undefined {
+    const record = this.records.get(key)
+    return record && record.expiresAt > this.now ? record : undefined
+  }
+
+  /** A handler's pause: others may go first. */
+  pause(process: number, what: string): Promise<void> {
+    return new Promise((resolve) => {
+      this.#waiting.push({ process, what, go: resolve })
+    })
+  }
+
+  /** The store as one process reaches it. */
+  store(process: number): SessionStore {
+    const methods = this.#methods()
+    const call =
+      (name: keyof typeof methods) =>
+      (...args: any[]): any => {
+        const effect = () => (methods[name] as (...all: any[]) => unknown)(...args)
+        return this.#options.sync
+          ? this.#now(process, `${name} ${args[0]}`, effect)
+          : this.#later(process, `${name} ${args[0]}`, effect)
+      }
+    return {
+      traits: { sync: this.#options.sync },
+      load: call('load'),
+      create: call('create'),
+      save: call('save'),
+      touch: call('touch'),
+      delete: call('delete'),
+    }
+  }
+
+  /** Lets one thing after the other happen until nothing waits any more. */
+  async run(): Promise<void> {
+    for (let step = 0; ; step++) {
+      for (let tick = 0; tick < TICKS; tick++) await undefined
+      this.watch()
+      this.#waiting = this.#waiting.filter(({ process }) => !this.crashed.has(process))
+      const choices = this.#choices()
+      if (choices.length === 0) return
+      if (step > MOST_STEPS) throw new Error('It does not end')
+      const [what, happen] = choices[choices.length === 1 ? 0 : this.#choose(choices.length)]!
+      this.trace.push(what)
+      // As long as anything takes, time goes on.
+      this.now++
+      happen()
+    }
+  }
+
+  #choices(): [string, () => void][] {
+    const choices: [string, () => void][] = []
+    for (const one of this.#waiting) choices.push([one.what, () => this.#let(one).go()])
+    const { faults, kinds, jump } = this.#options
+    if (choices.length === 0 && this.#late.length === 0) return choices
+    for (const late of this.#late) {
+      choices.push([
+        `${late.what} lands late`,
+        () => {
+          this.#late = this.#late.filter((other) => other !== late)
+          attempt(late.effect)
+        },
+      ])
+    }
+    if (this.faults < faults) {
+      for (const one of this.#waiting) {
+        if (!one.call) continue
+        for (const kind of kinds) {
+          choices.push([`${one.what}: ${kind}`, () => this.#fault(this.#let(one), kind)])
+        }
+      }
+    }
+    if (jump > 0 && !this.jumped && choices.length > 0) {
+      choices.push([`the clock jumps`, () => this.#jump()])
+    }
+    return choices
+  }
+
+  #let(one: Waiting): Waiting {
+    this.#waiting = this.#waiting.filter((other) => other !== one)
+    return one
+  }
+
+  #jump(): void {
+    this.jumped = true
+    this.now += this.#options.jump
+  }
+
+  #fault({ process, what, call }: Waiting, kind: FaultKind): void {
+    this.faults++
+    if (kind === 'crash') {
+      this.crashed.add(process)
+      return
+    }
+    if (kind === 'lose') attempt(call!.effect)
+    if (kind === 'late') this.#late.push({ what, effect: call!.effect })
+    call!.fail(this.#away())
+  }
+
+  #away(): Error {
+    return new this.core.SessionStoreError('The store is away.', new Error('on purpose'))
+  }
+
+  #later(process: number, what: string, effect: () => unknown): Promise<unknown> {
+    return new Promise((resolve, reject) => {
+      const go = () => {
+        const { value, error } = attempt(effect)
+        if (error) reject(error)
+        else resolve(value)
+      }
+      this.#waiting.push({ process, what, go, call: { effect, fail: reject } })
+    })
+  }
+
+  /** A synchronous store: a call happens at once, or fails at once. */
+  #now(_process: number, what: string, effect: () => unknown): unknown {
+    const kinds = this.#options.kinds.filter((kind) => kind === 'fail' || kind === 'lose')
+    if (this.faults < this.#options.faults && kinds.length > 0) {
+      const chosen = this.#choose(kinds.length + 1)
+      if (chosen > 0) {
+        this.faults++
+        this.trace.push(`${what}: ${kinds[chosen - 1]}`)
+        if (kinds[chosen - 1] === 'lose') attempt(effect)
+        throw this.#away()
+      }
+    }
+    this.trace.push(what)
+    return effect()
+  }
+
+  #methods() {
+    const { SessionGoneError, SessionConflictError, KeyExistsError } = this.core
+    const { records } = this
+    const load = (key: string) => {
+      const record = this.live(key)
+      return record && { ...record }
+    }
+    const open = (key: string) => {
+      const record = this.live(key)
+      if (!record || record.data === '') throw new SessionGoneError()
+      return record
+    }
+    return {
+      load,
+      create(key: string, record: SessionRecord) {
+        if (load(key)) throw new KeyExistsError()
+        records.set(key, { ...record })
+        return key
+      },
+      save(key: string, record: SessionRecord, expected?: string) {
+        const { data } = open(key)
+        if (expected !== undefined && data !== expected) throw new SessionConflictError()
+        records.set(key, { ...record })
+        return key
+      },
+      touch(key: string, expiresAt: number, from?: number) {
+        const record = open(key)
+        if (from !== undefined && record.expiresAt !== from) throw new SessionConflictError()
+        records.set(key, { ...record, expiresAt })
+        return key
+      },
+      delete: (key: string) => void records.delete(key),
+    }
+  }
+}
+
+function attempt(effect: () => unknown): { value?: unknown; error?: unknown } {
+  try {
+    return { value: effect() }
+  } catch (error) {
+    return { error }
+  }
+}
