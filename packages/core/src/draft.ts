@@ -54,8 +54,10 @@ export class Draft {
   #fading: ReadonlyMap<string, string> = NOTHING
   /** Objects that the application holds and may change in place, by key: after a merge there may be an old and a new one. */
   #held: Map<string, Held[]> | undefined
-  /** The base's data, decoded once to compare with and never handed out. */
-  #baseData: Dictionary | undefined
+  /** What a change in place is told from: the text of the base, or of the snapshot that is on its way to the store. */
+  #before: string | undefined
+  /** The same as data, decoded once to compare with and never handed out. */
+  #beforeData: Dictionary | undefined
   /** The snapshot that was merged into the base: the data is still as it was before that. */
   #merged: Snapshot | undefined
 
@@ -64,6 +66,7 @@ export class Draft {
     this.#codec = codec
     if (kept === undefined) return
     this.base = kept
+    this.#before = kept.text
     this.#data = codec.decode(kept.text)
     if (Object.hasOwn(this.#data, FLASH_KEY)) this.#fading = readMarks(this.#data)
   }
@@ -157,7 +160,7 @@ export class Draft {
     for (const [key, { value, was }] of this.#allHeld()) {
       if (was !== undefined && was !== this.#encodeOne(key, value)) return true
     }
-    if (this.base === undefined || this.#encode() === this.base.text) return false
+    if (this.#before === undefined || this.#encode() === this.#before) return false
     return this.#heldKeys().some((key) => this.#isChangedInPlace(key))
   }
 
@@ -190,6 +193,7 @@ export class Draft {
     this.#cleared = false
     this.#changes = undefined
     this.#faded = this.#flashed = NOTHING
+    this.#compareWith(snapshot.text)
     return snapshot
   }
 
@@ -199,8 +203,14 @@ export class Draft {
    */
   saved(snapshot: Snapshot, kept: Kept | undefined): void {
     this.base = kept
-    this.#baseData = undefined
-    if (kept !== undefined && kept.text !== snapshot.text) {
+    this.#compareWith(kept?.text)
+    if (kept === undefined) {
+      // What was there is gone, also what others had removed before: only what came since is left.
+      this.#data = merge(this.#changesSoFar(), this.#data, {})
+      this.#held = undefined
+      return
+    }
+    if (kept.text !== snapshot.text) {
       this.#merged = snapshot
       return
     }
@@ -212,6 +222,7 @@ export class Draft {
 
   /** What was taken is not stored: its changes are to be made again, with those that came after. */
   restore({ changes }: Snapshot): void {
+    this.#compareWith(this.base?.text)
     if (changes === UNCHANGED) return
     const all = compose(changes, this.#changesSoFar())
     this.#cleared = all.cleared
@@ -242,7 +253,9 @@ export class Draft {
     const saved = this.#codec.decode(snapshot.text)
     const newest = this.#codec.decode(this.base!.text)
     for (const [key, held] of this.#allHeld()) {
-      held.was ??= this.#encodeIn(saved, key)
+      if (before[key] === held.value && !this.#changes?.has(key)) {
+        held.was = this.#encodeIn(saved, key) ?? held.was
+      } else held.was ??= this.#encodeIn(saved, key)
       // What another request has not changed stays the object that the application has.
       if (before[key] === held.value && held.was === this.#encodeIn(newest, key)) {
         put(newest, key, held.value)
@@ -257,6 +270,10 @@ export class Draft {
   #takeOver(): void {
     for (const [key, { value, was }] of this.#allHeld()) {
       if (was === undefined || was === this.#encodeOne(key, value)) continue
+      // Another one of the same key is from now on compared with what it was.
+      for (const other of this.#held!.get(key)!) {
+        other.was ??= this.#encodeIn(this.#decodedBefore(), key)
+      }
       put(this.#data, key, value)
       this.#note(key, 'set')
     }
@@ -296,12 +313,19 @@ export class Draft {
     this.#flashing = undefined
   }
 
+  /** What the application sets is there to stay, though it was flashed before. */
+  #unmark(key: string): void {
+    const marks = readMarks(this.#data)
+    if (marks.delete(key)) writeMarks(this.#data, marks)
+  }
+
   /** Keeps `time` as the session's creation, unless another request was first. */
   #setCreated(time: number): void {
     this.update(CREATED_KEY, (created: number = time) => created)
   }
 
   #note(key: string, change: Change): void {
+    if (Object.hasOwn(this.#data, FLASH_KEY) && !this.#fading.has(key)) this.#unmark(key)
     this.#changes ??= new Map()
     this.#changes.set(key, composeKey(this.#changes.get(key), change))
   }
@@ -327,14 +351,19 @@ export class Draft {
 
   #isChangedInPlace(key: string): boolean {
     return (this.#held?.get(key) ?? []).some(({ value, was }) => {
-      const before = was ?? this.#encodeIn(this.#decodedBase(), key)
+      const before = was ?? this.#encodeIn(this.#decodedBefore(), key)
       return before !== this.#encodeOne(key, value)
     })
   }
 
-  #decodedBase(): Dictionary {
-    this.#baseData ??= this.base === undefined ? {} : this.#codec.decode(this.base.text)
-    return this.#baseData
+  #compareWith(text: string | undefined): void {
+    this.#before = text
+    this.#beforeData = undefined
+  }
+
+  #decodedBefore(): Dictionary {
+    this.#beforeData ??= this.#before === undefined ? {} : this.#codec.decode(this.#before)
+    return this.#beforeData
   }
 
   /** The data as text, checked where the application had a hand in it. */

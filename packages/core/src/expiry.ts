@@ -45,7 +45,7 @@ export function expiresAt(
     settings.absoluteMaxAge === undefined
       ? MAX_EXPIRES_AT
       : (created ?? now) + settings.absoluteMaxAge * 1000
-  return Math.max(0, Math.min(Math.round(end), limit, MAX_EXPIRES_AT))
+  return Math.max(0, Math.round(Math.min(end, limit, MAX_EXPIRES_AT)))
 }
 
 /** Whether the cookie ends with the browser. */

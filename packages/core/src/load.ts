@@ -5,7 +5,7 @@ import { Draft } from './draft.ts'
 import { SessionStoreError } from './errors.ts'
 import { warn } from './events.ts'
 import type { ExpirySettings } from './expiry.ts'
-import { isRetired, NEW, type SessionState } from './standing.ts'
+import { condemnKey, isRetired, NEW, type SessionState } from './standing.ts'
 import type { SessionRecord, SessionStore } from './store.ts'
 
 /** What loading needs of the manager's options. */
@@ -93,10 +93,14 @@ function adopt(
     )
   }
   const { absoluteMaxAge = Infinity } = settings
-  if (draft && since < (draft.created ?? since) + absoluteMaxAge * 1000) {
+  if (!draft) state.standing = { is: 'unreadable', key, stored, since }
+  else if (since < (draft.created ?? since) + absoluteMaxAge * 1000) {
     state.draft = draft
     state.standing = { is: 'stored', key, expiresAt, since }
-  } else state.standing = { is: 'unreadable', key, stored, since }
+  } else {
+    // Over by this manager's word, whatever others think: it ends for all.
+    condemnKey(state, key, stored)
+  }
 }
 
 /** A value that cannot be a session of ours is deleted from the browser, so that it is not sent for ever. */

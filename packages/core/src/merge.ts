@@ -35,15 +35,17 @@ export function merge(changes: Changes, mine: Dictionary, newest: Dictionary): D
     if (!changes.keys.has(key)) delete merged[key]
   }
   for (const [key, change] of changes.keys) {
+    marks.delete(key)
     if (change === 'delete') delete merged[key]
     else if (change === 'set') put(merged, key, mine[key])
     else runUpdaters(merged, key, change)
   }
   for (const [key, mark] of changes.flashed) {
+    if (!Object.hasOwn(mine, key)) continue
     put(merged, key, mine[key])
     marks.set(key, mark)
   }
-  if (changes.faded.size + changes.flashed.size > 0) writeMarks(merged, marks)
+  if (marks.size > 0 || Object.hasOwn(merged, FLASH_KEY)) writeMarks(merged, marks)
   return merged
 }
 
@@ -57,12 +59,16 @@ export function isRepeatable({ keys }: Changes): boolean {
 export function compose(earlier: Changes, later: Changes): Changes {
   if (later.cleared) return later
   const keys = new Map(earlier.keys)
-  for (const [key, change] of later.keys) keys.set(key, composeKey(keys.get(key), change))
+  const flashed = new Map(earlier.flashed)
+  for (const [key, change] of later.keys) {
+    keys.set(key, composeKey(keys.get(key), change))
+    flashed.delete(key)
+  }
   return {
     cleared: earlier.cleared,
     keys,
     faded: new Map([...earlier.faded, ...later.faded]),
-    flashed: new Map([...earlier.flashed, ...later.flashed]),
+    flashed: new Map([...flashed, ...later.flashed]),
   }
 }
 

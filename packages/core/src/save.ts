@@ -30,14 +30,16 @@ export function* saveTogether(
   lane: Lane,
 ): Steps<Outcome> {
   const { store, concurrency } = options
+  const isOnlyRenewed = turns.every(({ snapshot }) => !snapshot.isChanged)
   let newest = lane.newest ?? turns[0]!.snapshot.base!
   for (let conflicts = 0; ;) {
     const content = contentOnto(options, turns, newest)
     const record = content.over ? ENDED : recordOf(options, content, newest)
     try {
+      // An end that moves shows whether anybody else has written; one that stays where it is does not.
       const answer = content.over
         ? run(removeEmptied(options, key, newest.stored, turns[0]!.standing))
-        : record.data === newest.stored
+        : record.data === newest.stored && (isOnlyRenewed || record.expiresAt !== newest.expiresAt)
           ? store.touch(key, record.expiresAt, newest.expiresAt)
           : store.save(key, record, newest.stored)
       if (isPromise(answer)) yield answer
@@ -45,7 +47,9 @@ export function* saveTogether(
       return { kept: lane.newest, content }
     } catch (error) {
       lane.newest = undefined
-      if (!isRefusal(error)) throw inDoubt(key, turns, record, error)
+      // What leaves the data as it is can be done again without a look.
+      const unsure = record.data === newest.stored ? [] : turns
+      if (!isRefusal(error)) throw inDoubt(key, unsure, record, error)
       if (!(error instanceof SessionConflictError) || ++conflicts > MAX_CONFLICTS) throw error
       const before = newest
       newest = yield* reload(options, key)

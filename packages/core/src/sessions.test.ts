@@ -100,8 +100,25 @@ test('the same value set again renews the session without rewriting it', async (
   const { sessions, start, calls } = setUp()
   const session = await sessions.open(await start({ a: 1 }))
   session.set('a', 1)
+  await setTimeout(5)
   expect((await sessions.commit(session)).setCookie).toBeDefined()
   expect(calls).toEqual(['load', 'touch'])
+})
+
+test('the same value set again is compared with what is there, where the end stays as it was', async () => {
+  for (const end of [new Date(Date.now() + 60_000), new Date(Date.now() + 90_000)]) {
+    const { sessions, start, data } = setUp()
+    const cookie = await start({ role: 'guest' })
+    const first = await sessions.open(cookie)
+    first.setExpiry(end)
+    await sessions.commit(first)
+    const [guest, admin] = [await sessions.open(cookie), await sessions.open(cookie)]
+    guest.set('role', 'guest')
+    admin.set('role', 'admin')
+    await sessions.commit(admin)
+    await sessions.commit(guest)
+    expect(await data(cookie)).toEqual({ role: 'guest' })
+  }
 })
 
 test('modified = true saves an unchanged session', async () => {

@@ -166,7 +166,7 @@ export function condemn(state: SessionState): void {
   state.standing = NEW
   state.draft = new Draft(state.manager.codec)
   state.cycled = false
-  state.moving = state.doubt = undefined
+  state.moving = state.doubt = state.owed = undefined
 }
 
 /** A key must die, instead of whatever was known of it. */

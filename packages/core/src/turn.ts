@@ -79,6 +79,17 @@ export function adopt(
   state.owed = { key, expiresAt, browserLength }
 }
 
+/** The store has the session as it was, with a later end. What the request has changed, and said not to save, stays a change. */
+export function renewed(turn: Turn, key: string, kept: Kept, content: Content): void {
+  const { state, draft, snapshot } = turn
+  if (isFlushed(state, draft) || !snapshot.isChanged) return adopt(turn, key, kept, content)
+  draft.base = kept
+  giveBack(turn)
+  const { expiresAt } = kept
+  state.standing = { is: 'stored', key, expiresAt, since: state.manager.now() }
+  state.owed = { key, expiresAt, browserLength: content.browserLength }
+}
+
 /** The store has the session no more. */
 export function dismiss({ state, draft, snapshot }: Turn): void {
   if (isFlushed(state, draft)) return

@@ -11,7 +11,16 @@ import type { PlanOptions } from './plan.ts'
 import { saveTogether, type Outcome } from './save.ts'
 import { NONE, type Doubt, type SessionState } from './standing.ts'
 import type { SessionRecord } from './store.ts'
-import { acknowledge, adopt, dismiss, giveBack, isFlushed, take, type Turn } from './turn.ts'
+import {
+  acknowledge,
+  adopt,
+  dismiss,
+  giveBack,
+  isFlushed,
+  renewed,
+  take,
+  type Turn,
+} from './turn.ts'
 
 /** The manager's options, as far as writing needs them. */
 export type WriterOptions = ContentOptions & CreateOptions & PlanOptions
@@ -176,7 +185,7 @@ function* renew({ store }: WriterOptions, turn: Turn, key: string): Steps<void> 
     if (error instanceof SessionGoneError || error instanceof SessionConflictError) return
     throw error
   }
-  adopt(turn, key, { ...base, expiresAt: content.expiresAt }, content)
+  renewed(turn, key, { ...base, expiresAt: content.expiresAt }, content)
 }
 
 /** Whether an error is that of what one request wanted to store, and not of the store or of others. */

@@ -36,6 +36,7 @@ const plugin: FastifyPluginAsync<SessionPluginOptions> = async (app, options) =>
   type Holder = FastifyRequest & { [property: string]: Session<any> | undefined }
   /** Requests whose session could not be saved: the error's own reply is sent without another try. */
   const failed = new WeakSet<FastifyRequest>()
+  const committedFor = new WeakSet<FastifyRequest>()
   const infoOf = (request: FastifyRequest) => () => ({
     secure: request.protocol === 'https',
     cookie: cookieFor?.(request),
@@ -71,7 +72,10 @@ const plugin: FastifyPluginAsync<SessionPluginOptions> = async (app, options) =>
       failed.add(request)
       next(error as Error)
     }
+    // An error after the commit is answered by a reply that has the session's headers already.
+    if (committedFor.has(request)) return next()
     const send = (headers: Parameters<typeof addSessionHeaders>[1]) => {
+      committedFor.add(request)
       addSessionHeaders(headersOf(reply), headers)
       next()
     }

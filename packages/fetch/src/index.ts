@@ -69,7 +69,7 @@ export function withSession<D extends object = SessionData, Rest extends unknown
       )
     } catch (error) {
       // Nobody is going to read it.
-      await response.body?.cancel()
+      await response.body?.cancel().catch(() => {})
       return withHeaders(await failed(error, request), headersAfterFailure(sessions, opened, info))
     }
   }

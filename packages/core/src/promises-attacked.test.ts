@@ -1,0 +1,165 @@
+// What a hostile reading of the write path has proven: each was a promise broken, and is kept as a test.
+import { setTimeout } from 'node:timers/promises'
+import { describe, expect, test } from 'vitest'
+import { controlled } from '../../../testing/controlled-store.ts'
+import { mapStore } from '../../../testing/map-store.ts'
+import { slow } from '../../../testing/wrappers.ts'
+import { createSessions, type Session, type Sessions, type SessionsOptions } from './index.ts'
+import type { SessionStore } from './store.ts'
+
+type Any = Record<string, any>
+
+/** Two processes over one store, and a visitor with a session. */
+async function site(data: Any, options: Partial<SessionsOptions> = {}, wrap = slow) {
+  const records = new Map<string, any>()
+  const inner = mapStore({ records })
+  const calls = controlled(wrap(inner))
+  const one = createSessions<Any>({ store: calls.store, ...options })
+  const other = createSessions<Any>({ store: wrap(inner), ...options })
+  const visit = async (
+    sessions: Sessions<Any>,
+    cookie: string | undefined,
+    handler: (session: Session<Any>) => unknown,
+  ) => {
+    const session = await sessions.open(cookie)
+    await handler(session)
+    const { setCookie } = await sessions.commit(session)
+    return setCookie?.split(';', 1)[0] ?? cookie
+  }
+  const cookie = await visit(one, undefined, (session) => session.update(data))
+  const seen = async (by = cookie): Promise<Any> => Object.fromEntries(await other.open(by))
+  return { records, calls, one, other, visit, cookie, seen }
+}
+
+const synchronously = (store: SessionStore) => store
+describe.each([
+  ['a synchronous store', synchronously],
+  ['an asynchronous store', (store: SessionStore) => slow(store)],
+])('%s', (_name, wrap) => {
+  test('what is set after it was flashed, here or by another request, stays', async () => {
+    const { one, other, visit, cookie, seen } = await site({ a: 1 }, {}, wrap)
+    await visit(one, cookie, async (session) => {
+      session.flash('notice', 'flashed')
+      await session.save()
+      session.set('notice', 'kept')
+    })
+    await visit(one, cookie, (session) => expect(session.get('notice')).toBe('kept'))
+    expect(await seen()).toMatchObject({ notice: 'kept' })
+    const [flashing, setting] = [await one.open(cookie), await other.open(cookie)]
+    flashing.flash('tip', 'flashed')
+    setting.set('tip', 'kept')
+    await one.commit(flashing)
+    await other.commit(setting)
+    await visit(one, cookie, (session) => expect(session.get('tip')).toBe('kept'))
+    expect(await seen()).toMatchObject({ tip: 'kept' })
+  })
+
+  test('a session that was emptied together with another request brings back nothing that the other one removed', async () => {
+    const { one, other, visit, cookie, seen } = await site({ a: 1, secret: 's' }, {}, wrap)
+    const session = await one.open(cookie)
+    session.get('a')
+    await visit(other, cookie, (elsewhere) => elsewhere.delete('secret'))
+    session.delete('a')
+    await session.save()
+    expect(Object.fromEntries(session)).toEqual({})
+    session.set('c', 1)
+    const { setCookie } = await one.commit(session)
+    expect(await seen(setCookie!.split(';', 1)[0])).toEqual({ c: 1 })
+  })
+
+  test('an object that was held over two merged saves is compared with what was saved last', async () => {
+    const { one, other, visit, cookie, seen } = await site({ cart: [], y: 0 }, {}, wrap)
+    const session = await one.open(cookie)
+    const cart: string[] = session.get('cart')
+    await visit(other, cookie, (elsewhere) => elsewhere.set('y', 1))
+    session.set('x', 1)
+    await session.save()
+    cart.push('a')
+    await visit(other, cookie, (elsewhere) => elsewhere.set('y', 2))
+    await session.save()
+    expect(session.modified).toBe(false)
+    await visit(other, cookie, (elsewhere) => elsewhere.set('cart', ['a', 'b']))
+    await one.commit(session)
+    expect((await seen())['cart']).toEqual(['a', 'b'])
+  })
+
+  test('of two objects held of one key, the one that was not changed takes nothing back', async () => {
+    const { one, other, visit, cookie, seen } = await site({ cart: [], z: { p: 0 } }, {}, wrap)
+    const session = await one.open(cookie)
+    const before: string[] = session.get('cart')
+    await visit(other, cookie, (elsewhere) => elsewhere.set('cart', ['b']))
+    session.set('x', 1)
+    await session.save()
+    session.get('cart')
+    before.push('a')
+    await session.save()
+    await visit(other, cookie, (elsewhere) => elsewhere.set('cart', ['theirs']))
+    session.get('z').p = 1
+    await one.commit(session)
+    expect((await seen())['cart']).toEqual(['theirs'])
+  })
+
+  test('modified = false keeps a change from a renewal, and does not forget it', async () => {
+    const { one, cookie, seen } = await site({ n: 0 }, { saveEveryRequest: true }, wrap)
+    const session = await one.open(cookie)
+    session.set('x', 1).modified = false
+    await session.save()
+    session.modified = true
+    await one.commit(session)
+    expect(await seen()).toEqual({ n: 0, x: 1 })
+  })
+
+  test('a flush after a save() that failed takes the cookie away', async () => {
+    const { one, calls, cookie } = await site({ n: 0 }, {}, wrap)
+    const session = await one.open(cookie)
+    session.flush()
+    session.set('user', 'ann')
+    calls.fail('save')
+    await expect(session.save()).rejects.toMatchObject({ code: 'ERR_SESSION_STORE' })
+    session.flush()
+    expect((await one.commit(session)).setCookie).toContain('Max-Age=0')
+  })
+
+  test('a renewal that failed is made again', async () => {
+    const { one, calls, cookie, records } = await site({ n: 0 }, {}, wrap)
+    const before = [...records.values()][0].expiresAt
+    const session = await one.open(cookie)
+    await setTimeout(5)
+    session.set('n', 0)
+    calls.fail('touch')
+    await expect(session.save()).rejects.toMatchObject({ code: 'ERR_SESSION_STORE' })
+    await one.commit(session)
+    expect([...records.values()][0].expiresAt).toBeGreaterThan(before)
+  })
+})
+
+test('an update during a save() that has to merge runs on what was merged', async () => {
+  const { one, other, calls, visit, cookie, seen } = await site({ list: [] })
+  const session = await one.open(cookie)
+  session.update('list', (list: string[]) => [...list, 'a1'])
+  const held = calls.hold('save')
+  const saving = session.save()
+  await held.reached(saving)
+  await visit(other, cookie, (elsewhere) => elsewhere.update('list', (list) => [...list, 'b']))
+  session.get('list')
+  session.update('list', (list: string[]) => [...list, 'a2'])
+  held.release()
+  await saving
+  await one.commit(session)
+  expect((await seen())['list'].toSorted()).toEqual(['a1', 'a2', 'b'])
+})
+
+test('an end is a whole number of ms, whatever absoluteMaxAge is', async () => {
+  const { records } = await site({ a: 1 }, { absoluteMaxAge: 10 / 3 })
+  expect([...records.values()][0].expiresAt % 1).toBe(0)
+})
+
+test('a session past its absoluteMaxAge is over for every process as soon as one has looked', async () => {
+  let time = Date.now()
+  const { one, other, visit, cookie, records } = await site({ user: 'ann' }, { absoluteMaxAge: 60 })
+  const later = createSessions<Any>({ store: one.store, absoluteMaxAge: 60, now: () => time })
+  time += 61_000
+  for (const [key, { data }] of records) records.set(key, { data, expiresAt: time + 60_000 })
+  await visit(later, cookie, (session) => expect(session.pop('user')).toBeUndefined())
+  expect((await other.open(cookie)).size).toBe(0)
+})
