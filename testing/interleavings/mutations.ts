@@ -38,13 +38,13 @@ export const mutations: readonly Mutation[] = [
   {
     what: 'a login retires the old key whatever it holds by then',
     file: 'move.ts',
-    find: 'store.save(from, retired(options), expected)',
-    replace: 'store.save(from, retired(options))',
+    find: 'store.save(from, retirement, expected)',
+    replace: 'store.save(from, retirement)',
   },
   {
     what: 'a login leaves the old key as it is',
     file: 'move.ts',
-    find: 'yield* wait(store.save(from, retired(options), expected))',
+    find: 'yield* wait(store.save(from, retirement, expected))',
     replace: '',
   },
   {
@@ -80,7 +80,7 @@ export const mutations: readonly Mutation[] = [
   {
     what: 'a flush does not end the session',
     file: 'standing.ts',
-    find: 'condemnKey(state, standing.key, draft.base!.stored, standing.since, moving?.doubt)',
+    find: 'condemnKey(state, standing.key, draft.base!.stored, standing.since, moving?.ends)',
     replace: '',
   },
   {
@@ -91,10 +91,10 @@ export const mutations: readonly Mutation[] = [
       'const headers = ((info as ResponseInfo).status ?? 200) >= 500 ? { vary: true } : headersOf(manager, state, info)',
   },
   {
-    what: 'a write whose answer was lost is made again without a look',
+    what: 'a write in doubt takes the same text of another request for its own',
     file: 'writer.ts',
-    find: 'if (record && isOurs(options, doubt, record)) {',
-    replace: 'if (record && !record) {',
+    find: 'if (isSame && endsAsMeant && !doubt.endStays) return true',
+    replace: 'if (isSame) return true',
   },
   {
     what: 'a cookie is told before the old key is dead',

@@ -184,8 +184,13 @@ class Facts {
     )
   }
 
-  #open(key: string | undefined): Data | undefined {
-    const record = key === undefined ? undefined : this.#run.world.live(key)
+  /** What a cookie opens. After a login in doubt: what is under the old key, or under the new one if the old is retired. */
+  #open(cookie: string | undefined): Data | undefined {
+    const { world } = this.#run
+    const [to, from] = cookie?.split('.') ?? []
+    const old = from === undefined ? undefined : world.live(from)
+    const key = from === undefined || old?.data === '' ? to : from
+    const record = key === undefined ? undefined : world.live(key)
     return record && record.data !== '' ? JSON.parse(record.data) : undefined
   }
 

@@ -135,7 +135,8 @@ async function answer(
   const value = /^sessionid=([^;]*)/.exec(headers.setCookie ?? '')?.[1]
   if (value === undefined) return
   visit.told = value === '' ? 'deleted' : value
-  if (value !== '') run.told.add(value)
+  // A login in doubt tells both keys: the new one, the old one, and when.
+  for (const key of value.split('.').slice(0, 2)) if (key !== '') run.told.add(key)
   if (!script.fresh) run.jar = value === '' ? undefined : value
 }
 

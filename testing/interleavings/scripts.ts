@@ -87,6 +87,8 @@ export function smallScripts(): Script[] {
     script([request('set'), request('clear'), request('set')]),
     script([request('set'), request('clear'), request('set')], { concurrency: 'overwrite' }),
     script([request('push', 'save', 'push held'), other('set')]),
+    // A write in doubt beside another one of the same text.
+    script([request('update', 'save'), request('update')], { faults: 1, kinds: ['fail', 'lose'] }),
     ...(['fail', 'lose', 'late'] as const).map((kind) =>
       script([{ ...request('set'), fresh: true, after: ['save', 'save'] }], {
         faults: 1,

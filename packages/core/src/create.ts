@@ -51,6 +51,6 @@ function inDoubt(
 ): void {
   if (isFlushed(state, draft)) condemnKey(state, key, stored)
   else if (state.standing.is !== 'stored') {
-    state.doubt = { key, stored, expiresAt, snapshot, browserLength }
+    state.doubt = { key, stored, expiresAt, endStays: false, snapshot, browserLength }
   }
 }

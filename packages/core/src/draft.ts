@@ -5,6 +5,7 @@ import {
   compose,
   composeKey,
   FLASH_KEY,
+  MARKS_KEY,
   merge,
   put,
   readMarks,
@@ -20,6 +21,8 @@ const CREATED_KEY = '_session_created'
 
 const NOTHING: ReadonlyMap<string, never> = new Map<string, never>()
 const NO_KEYS: readonly string[] = []
+/** So many objects of one key an application may hold, each from before a merge, and change in place. */
+const MOST_HELD = 8
 const UNCHANGED: Changes = { cleared: false, keys: NOTHING, faded: NOTHING, flashed: NOTHING }
 
 /** What the store has of a session. */
@@ -194,6 +197,7 @@ export class Draft {
     this.#changes = undefined
     this.#faded = this.#flashed = NOTHING
     this.#compareWith(snapshot.text)
+    for (const [key, held] of this.#allHeld()) if (data[key] === held.value) held.was = undefined
     return snapshot
   }
 
@@ -207,7 +211,7 @@ export class Draft {
     if (kept === undefined) {
       // What was there is gone, also what others had removed before: only what came since is left.
       this.#data = merge(this.#changesSoFar(), this.#data, {})
-      this.#held = undefined
+      for (const key of this.#heldKeys()) if (!this.#changes?.has(key)) this.#held!.delete(key)
       return
     }
     if (kept.text !== snapshot.text) {
@@ -221,14 +225,25 @@ export class Draft {
   }
 
   /** What was taken is not stored: its changes are to be made again, with those that came after. */
-  restore({ changes }: Snapshot): void {
+  restore({ changes, text }: Snapshot): void {
     this.#compareWith(this.base?.text)
     if (changes === UNCHANGED) return
+    this.#compareUpdated(changes, text)
     const all = compose(changes, this.#changesSoFar())
     this.#cleared = all.cleared
     this.#changes = new Map(all.keys)
     this.#faded = all.faded
     this.#flashed = all.flashed
+  }
+
+  /** What update functions made is compared with itself: they run again on newer data, and that is no change in place. */
+  #compareUpdated(changes: Changes, text: string): void {
+    let data: Dictionary | undefined
+    for (const [key, held] of this.#allHeld()) {
+      if (typeof changes.keys.get(key) !== 'object') continue
+      data ??= this.#codec.decode(text)
+      held.was ??= this.#encodeIn(data, key)
+    }
   }
 
   get #isMarkedChanged(): boolean {
@@ -263,6 +278,14 @@ export class Draft {
     }
     this.#data = merge(this.#changesSoFar(), before, newest)
     this.#merged = undefined
+    for (const [key, all] of this.#held ?? []) {
+      const updated = typeof this.#changes?.get(key) === 'object'
+      for (const held of all) {
+        if (updated && this.#data[key] === held.value) held.was = this.#encodeOne(key, held.value)
+      }
+      // Of what was held over many merges the oldest is forgotten.
+      if (all.length > MOST_HELD) all.splice(0, all.length - MOST_HELD)
+    }
     return this.#data
   }
 
@@ -275,12 +298,12 @@ export class Draft {
         other.was ??= this.#encodeIn(this.#decodedBefore(), key)
       }
       put(this.#data, key, value)
-      this.#note(key, 'set')
+      this.#note(key, 'in place')
     }
   }
 
   #noteInPlace(): void {
-    for (const key of this.#heldKeys()) if (this.#isChangedInPlace(key)) this.#note(key, 'set')
+    for (const key of this.#heldKeys()) if (this.#isChangedInPlace(key)) this.#note(key, 'in place')
   }
 
   #fade(data: Dictionary): void {
@@ -315,6 +338,8 @@ export class Draft {
 
   /** What the application sets is there to stay, though it was flashed before. */
   #unmark(key: string): void {
+    this.#flashing?.delete(key)
+    if (!Object.hasOwn(this.#data, FLASH_KEY) || this.#fading.has(key)) return
     const marks = readMarks(this.#data)
     if (marks.delete(key)) writeMarks(this.#data, marks)
   }
@@ -325,9 +350,13 @@ export class Draft {
   }
 
   #note(key: string, change: Change): void {
-    if (Object.hasOwn(this.#data, FLASH_KEY) && !this.#fading.has(key)) this.#unmark(key)
+    if (change !== 'in place') this.#unmark(key)
     this.#changes ??= new Map()
-    this.#changes.set(key, composeKey(this.#changes.get(key), change))
+    const earlier = this.#changes.get(key)
+    if (typeof earlier === 'object' && typeof change === 'object') {
+      // The list is this draft's own until it is taken.
+      ;(earlier as Updater[]).push(...change)
+    } else this.#changes.set(key, composeKey(earlier, change))
   }
 
   #hold(key: string, value: object): void {
@@ -414,6 +443,12 @@ export class Snapshot {
     return this.changes !== UNCHANGED
   }
 
+  /** Whether the request only looked: what was flashed to it goes, and the time of creation is noted. */
+  get isIncidental(): boolean {
+    const { cleared, keys, flashed } = this.changes
+    return !cleared && flashed.size === 0 && [...keys.keys()].every((key) => key === CREATED_KEY)
+  }
+
   /**
    * The newest data with this request's changes, those in place too. Its values are this call's own: the functions of other
    * requests may change them.
@@ -421,7 +456,7 @@ export class Snapshot {
   onto(newest: Dictionary): Dictionary {
     const mine = this.#codec.decode(this.text)
     const keys = new Map(this.changes.keys)
-    for (const key of this.#changedInPlace(mine)) keys.set(key, 'set')
+    for (const key of this.#changedInPlace(mine)) keys.set(key, 'in place')
     return merge({ ...this.changes, keys }, mine, newest)
   }
 
@@ -441,7 +476,9 @@ export class Snapshot {
 
 /** Whether data holds nothing of the application's. */
 export function isEmptyData(data: Dictionary): boolean {
-  for (const key in data) if (key !== CREATED_KEY && key !== FLASH_KEY) return false
+  for (const key in data) {
+    if (key !== CREATED_KEY && key !== FLASH_KEY && key !== MARKS_KEY) return false
+  }
   return true
 }
 

@@ -11,7 +11,10 @@ export interface EndOptions {
 }
 
 /** A request that the browser sent before it had the new cookie arrives within this time, in ms. */
-const RETIRED_FOR = 60_000
+export const RETIRED_FOR = 60_000
+
+/** By so much, in ms, one retirement may end before another that was made at the same time. */
+const SPREAD = 500
 
 /**
  * A conflict means that another process was faster, and each has one write of a key under way: to lose so often in a row
@@ -22,9 +25,22 @@ export const MAX_CONFLICTS = 1000
 /** A record that ends at once: to save it is to delete, but only while the data is what is expected. */
 export const ENDED: SessionRecord = { data: RETIRED, expiresAt: 0 }
 
-/** The record of a key that another one replaces now. */
+/**
+ * The record of a key that another one replaces now. It ends up to half a second earlier than it may, by chance, so that a
+ * request whose answer is lost can tell its own from another's.
+ */
 export function retired({ now }: EndOptions): SessionRecord {
-  return { data: RETIRED, expiresAt: now() + RETIRED_FOR }
+  return { data: RETIRED, expiresAt: now() + RETIRED_FOR - Math.floor(Math.random() * SPREAD) }
+}
+
+/** Whether a retired key was retired by one of these records of one's own, by when they end. */
+export function isOwnRetirement(
+  { store }: EndOptions,
+  { expiresAt }: SessionRecord,
+  ends: readonly number[],
+): boolean {
+  const grain = store.traits?.wholeSeconds ? 1000 : 1
+  return ends.some((end) => Math.abs(expiresAt - end) < grain)
 }
 
 /**
@@ -50,7 +66,10 @@ export function* endKey(options: EndOptions, one: Condemned, replaced: boolean):
       expected = found.data
       continue
     }
-    if (found ? replaced || one.mayBeRetired : isRecent(options, one.since)) return
+    const isEnded = found
+      ? replaced || isOwnRetirement(options, found, one.retirements)
+      : isRecent(options, one.since)
+    if (isEnded || !one.isAsked) return
     throw new SessionGoneError()
   }
 }
@@ -77,5 +96,5 @@ export function* removeEmptied(
 
 /** A retired key stands for a minute: what is missing after that may live on under another. */
 function isRecent({ now }: EndOptions, since: number): boolean {
-  return now() - since < RETIRED_FOR
+  return now() - since < RETIRED_FOR - SPREAD
 }

@@ -1,5 +1,5 @@
 // One write per key at a time within this process. Those that come meanwhile go together in the next one.
-import { after, run, wait, type Steps } from './awaitable.ts'
+import { isPromise, run, wait, type Steps } from './awaitable.ts'
 import type { Kept } from './draft.ts'
 
 /** The writes of one key. */
@@ -62,17 +62,19 @@ export class Lanes<T, R> {
   }
 
   #next(key: string, lane: BusyLane<T>): void {
-    const first = lane.waiting.shift()
-    if (!first) {
-      this.#busy.delete(key)
-      return
+    const { waiting } = lane
+    while (waiting.length > 0) {
+      const alone = waiting.findIndex(({ together }) => together === undefined)
+      const group = waiting.splice(0, alone < 0 ? waiting.length : Math.max(alone, 1))
+      const served = run(
+        group.length > 1 ? this.#serveTogether(key, group, lane) : serve(group[0]!, lane),
+      )
+      if (isPromise(served)) {
+        void served.then(() => this.#next(key, lane))
+        return
+      }
     }
-    const group = [first]
-    while (first.together !== undefined && lane.waiting[0]?.together !== undefined) {
-      group.push(lane.waiting.shift()!)
-    }
-    const served = group.length > 1 ? this.#serveTogether(key, group, lane) : serve(first, lane)
-    void after(run(served), () => this.#next(key, lane))
+    this.#busy.delete(key)
   }
 
   *#serveTogether(key: string, group: readonly Waiting<T>[], lane: Lane): Steps<void> {

@@ -1,11 +1,12 @@
 // Finds out where a session stands: asks the store once, when the request first needs to know.
-import { isPromise, type Awaitable } from './awaitable.ts'
+import { after, attempt, isPromise, type Awaitable } from './awaitable.ts'
 import type { Codec } from './codec.ts'
 import { Draft } from './draft.ts'
 import { SessionStoreError } from './errors.ts'
 import { warn } from './events.ts'
-import type { ExpirySettings } from './expiry.ts'
-import { condemnKey, isRetired, NEW, type SessionState } from './standing.ts'
+import { RETIRED_FOR } from './end.ts'
+import { endsWithBrowser, EXPIRY_KEY, type ExpirySettings } from './expiry.ts'
+import { condemnKey, isRetired, NEW, type OrElse, type SessionState } from './standing.ts'
 import type { SessionRecord, SessionStore } from './store.ts'
 
 /** What loading needs of the manager's options. */
@@ -22,7 +23,8 @@ export function load<T>(options: LoadOptions, state: SessionState, given: T): Aw
   const { standing, loading } = state
   if (standing.is !== 'unloaded') return given
   if (loading) return loading.then(() => given)
-  const { key } = standing
+  const { key, orElse } = standing
+  if (orElse) return loadInDoubt(options, state, key, orElse, given)
   let answer
   try {
     answer = options.store.load(key)
@@ -31,9 +33,7 @@ export function load<T>(options: LoadOptions, state: SessionState, given: T): Aw
     giveUp(options, state, key, error)
   }
   if (!isPromise(answer)) return given
-  const loaded = finish(options, state, key, answer, given)
-  state.loading = loaded
-  return loaded
+  return track(state, finish(options, state, key, answer, given))
 }
 
 async function finish<T>(
@@ -51,6 +51,53 @@ async function finish<T>(
     state.loading = undefined
   }
   return given
+}
+
+/**
+ * After a login in doubt: while the old key has the session, that is the one, and the new one must die; once it is retired
+ * the new one is. If it is gone within the time that it would be retired, somebody has ended the session.
+ */
+function loadInDoubt<T>(
+  options: LoadOptions,
+  state: SessionState,
+  from: string,
+  { key: to, time }: OrElse,
+  given: T,
+): Awaitable<T> {
+  const { store, now } = options
+  const loaded = attempt(
+    () =>
+      after(store.load(from), (old) => {
+        const isMoved = old ? isRetired(old) : now() - time >= RETIRED_FOR
+        return after(store.load(to), (made) => {
+          adopt(options, state, isMoved ? to : from, isMoved ? made : old)
+          if (!isMoved && made && !isRetired(made)) condemnKey(state, to, made.data)
+          // The client is told which it is.
+          const { standing } = state
+          const { expiresAt = 0 } = (isMoved ? made : old) ?? {}
+          if (standing.is !== 'stored') return
+          const browserLength = endsWithBrowser(state.draft.get(EXPIRY_KEY), options.settings)
+          state.owed = { key: standing.key, expiresAt, browserLength }
+          // A request that only looks tells it too.
+          state.accessed = true
+        })
+      }),
+    (error) => giveUp(options, state, from, error),
+  )
+  if (!isPromise(loaded)) return given
+  return track(
+    state,
+    loaded
+      .finally(() => {
+        state.loading = undefined
+      })
+      .then(() => given),
+  )
+}
+
+function track<T>(state: SessionState, loading: Promise<T>): Promise<T> {
+  state.loading = loading
+  return loading
 }
 
 /** The backend failed to load the session: the request hears of it, or goes on without. */
@@ -99,7 +146,8 @@ function adopt(
     state.standing = { is: 'stored', key, expiresAt, since }
   } else {
     // Over by this manager's word, whatever others think: it ends for all.
-    condemnKey(state, key, stored)
+    condemnKey(state, key, stored, since)
+    state.condemned = state.condemned.map((one) => ({ ...one, isAsked: false }))
   }
 }
 

@@ -4,8 +4,8 @@ import type { Dictionary } from './codec.ts'
 /** A change that can be run again on a newer value; undefined removes the key. */
 export type Updater = (current: any) => unknown
 
-/** What a request did to one key: its value counts, it is gone, or these functions ran on it. */
-export type Change = 'set' | 'delete' | readonly Updater[]
+/** What a request did to one key: its value counts (set anew, or changed in place), it is gone, or these functions ran on it. */
+export type Change = 'set' | 'in place' | 'delete' | readonly Updater[]
 
 /** What a request did to its session. */
 export interface Changes {
@@ -18,8 +18,11 @@ export interface Changes {
   readonly flashed: ReadonlyMap<string, string>
 }
 
-/** Where the marks of what is flashed stand in the data. */
+/** Names the keys that are there for the next request only. */
 export const FLASH_KEY = '_session_flash'
+
+/** The marks of those keys: what an earlier version has flashed has none. */
+export const MARKS_KEY = '_session_flash_marks'
 
 /**
  * The newest data with one request's changes. Neither is changed at the top level; `update` functions run on the newest
@@ -35,9 +38,11 @@ export function merge(changes: Changes, mine: Dictionary, newest: Dictionary): D
     if (!changes.keys.has(key)) delete merged[key]
   }
   for (const [key, change] of changes.keys) {
-    marks.delete(key)
+    if (change !== 'in place') marks.delete(key)
+    // A flash that somebody has seen meanwhile does not come back for a change in place.
+    else if (!Object.hasOwn(merged, key) && readMarks(mine).has(key)) continue
     if (change === 'delete') delete merged[key]
-    else if (change === 'set') put(merged, key, mine[key])
+    else if (typeof change === 'string') put(merged, key, mine[key])
     else runUpdaters(merged, key, change)
   }
   for (const [key, mark] of changes.flashed) {
@@ -79,20 +84,28 @@ export function composeKey(earlier: Change | undefined, later: Change): Change {
   return typeof earlier === 'string' ? 'set' : [...earlier, ...later]
 }
 
-/** The marks of what is flashed, by key. An earlier format was a list of the keys alone. */
+/** The marks of what is flashed, by key; empty for what has none. */
 export function readMarks(data: Dictionary): Map<string, string> {
-  const kept = Object.hasOwn(data, FLASH_KEY) ? data[FLASH_KEY] : undefined
-  if (Array.isArray(kept)) {
-    return new Map(kept.filter((key) => typeof key === 'string').map((key) => [key, '']))
-  }
-  if (typeof kept !== 'object' || kept === null) return new Map()
-  return new Map(Object.entries(kept).map(([key, mark]) => [key, String(mark)]))
+  const names = Object.hasOwn(data, FLASH_KEY) ? data[FLASH_KEY] : undefined
+  if (!Array.isArray(names)) return new Map()
+  const marks = Object.hasOwn(data, MARKS_KEY) ? (data[MARKS_KEY] as object | null) : undefined
+  const byName = new Map(Object.entries(marks ?? {}))
+  return new Map(
+    names
+      .filter((name) => typeof name === 'string')
+      .map((name) => [name, String(byName.get(name) ?? '')]),
+  )
 }
 
 /** Puts the marks into the data; none at all where nothing is flashed. */
 export function writeMarks(data: Dictionary, marks: ReadonlyMap<string, string>): void {
-  if (marks.size > 0) data[FLASH_KEY] = Object.fromEntries(marks)
-  else delete data[FLASH_KEY]
+  if (marks.size > 0) {
+    data[FLASH_KEY] = [...marks.keys()]
+    data[MARKS_KEY] = Object.fromEntries(marks)
+  } else {
+    delete data[FLASH_KEY]
+    delete data[MARKS_KEY]
+  }
 }
 
 /** Replaces a value by what the functions make of it, one after the other. */

@@ -3,13 +3,13 @@ import { wait, type Steps } from './awaitable.ts'
 import { contentOnto, found, kept, recordOf, type Content, type ContentOptions } from './content.ts'
 import { createRecord, type CreateOptions } from './create.ts'
 import type { Kept } from './draft.ts'
-import { MAX_CONFLICTS, retired } from './end.ts'
+import { isOwnRetirement, MAX_CONFLICTS, removeEmptied, retired, RETIRED_FOR } from './end.ts'
 import { isRefusal, SessionConflictError, SessionGoneError } from './errors.ts'
 import { reportConflict } from './events.ts'
 import type { Lane } from './lanes.ts'
-import { condemnKey, isRetired, type Moving } from './standing.ts'
+import { condemnKey, isRetired, keyInDoubt, type Moving } from './standing.ts'
 import type { SessionRecord } from './store.ts'
-import { adopt, isFlushed, type Turn } from './turn.ts'
+import { adopt, dismiss, isFlushed, type Turn } from './turn.ts'
 
 /** How the attempt to retire a key ended. */
 type Retired =
@@ -33,9 +33,19 @@ export function* move(options: MoveOptions, turn: Turn, from: string, lane: Lane
   const { state } = turn
   lane.newest = undefined
   // A flush forgets the move, and this goes on with it.
-  const moving = (state.moving ??= { to: undefined, stored: '', doubt: false })
+  const moving = (state.moving ??= {
+    to: undefined,
+    stored: '',
+    doubt: false,
+    ends: [],
+    since: options.now(),
+  })
   try {
     const moved = yield* moveNewest(options, turn, moving, from)
+    if (!moved) {
+      yield* abandon(options, turn, moving)
+      return dismiss(turn)
+    }
     if (state.moving === moving) state.moving = undefined
     adopt(turn, moving.to!, moved.kept, moved.content)
   } catch (error) {
@@ -45,16 +55,25 @@ export function* move(options: MoveOptions, turn: Turn, from: string, lane: Lane
   }
 }
 
-/** Moves what the newest data is with this request's changes, until nobody else comes in between. */
+/**
+ * Moves what the newest data is with this request's changes, until nobody else comes in between; undefined if there is nothing
+ * to move, and the session is ended instead.
+ */
 function* moveNewest(
   options: MoveOptions,
   turn: Turn,
   moving: Moving,
   from: string,
-): Steps<{ kept: Kept; content: Content }> {
+): Steps<{ kept: Kept; content: Content } | undefined> {
   let newest = turn.snapshot.base!
   for (let conflicts = 0; ;) {
     const content = contentOnto(options, [turn], newest)
+    if (content.over && !moving.doubt) {
+      const left = yield* endInstead(options, turn, from, newest)
+      if (left === 'ended') return undefined
+      newest = left
+      continue
+    }
     const aside = yield* putAside(options, turn, moving, content, newest)
     const outcome = yield* retire(options, moving, from, newest.stored)
     if (outcome === 'done') return { kept: aside, content }
@@ -71,6 +90,24 @@ function* moveNewest(
     reportConflict(conflicts)
     newest = found(options, outcome.changed)
   }
+}
+
+/** Ends a session that was emptied, or resolves to what another request has put into it meanwhile. */
+function* endInstead(
+  options: MoveOptions,
+  { standing }: Turn,
+  from: string,
+  newest: Kept,
+): Steps<'ended' | Kept> {
+  try {
+    yield* removeEmptied(options, from, newest.stored, standing)
+    return 'ended'
+  } catch (error) {
+    if (!(error instanceof SessionConflictError) || options.concurrency === 'reject') throw error
+  }
+  const record = yield* wait(options.store.load(from))
+  if (!record || isRetired(record)) throw new SessionGoneError()
+  return found(options, record)
 }
 
 /** Puts the session under its new key, which nobody has yet. */
@@ -116,10 +153,13 @@ function* retire(
   expected: string,
 ): Steps<Retired> {
   const { store, concurrency } = options
+  const retirement = retired(options)
+  moving.ends = [...moving.ends, retirement.expiresAt]
+  if (!moving.doubt) moving.since = options.now()
   for (let lost = 0; ;) {
     let failure: unknown
     try {
-      yield* wait(store.save(from, retired(options), expected))
+      yield* wait(store.save(from, retirement, expected))
       return 'done'
     } catch (error) {
       failure = error
@@ -133,10 +173,16 @@ function* retire(
     const record = yield* wait(store.load(from))
     if (!record) {
       if (moving.doubt && store.traits?.removesRetired) return 'done'
+      // The retirement may have been made, and have ended since.
+      if (moving.doubt && options.now() - moving.since >= RETIRED_FOR) throw failure
       moving.doubt = false
       return 'missing'
     }
-    if (isRetired(record)) return moving.doubt ? 'done' : 'elsewhere'
+    if (isRetired(record)) {
+      if (moving.doubt && isOwnRetirement(options, record, moving.ends)) return 'done'
+      moving.doubt = false
+      return 'elsewhere'
+    }
     if (isRefusal(failure) && record.data === expected) return { changed: record }
     if (record.data !== expected) {
       // Whatever was sent expected other data, so it can take no effect any more.
@@ -152,25 +198,30 @@ function* abandon({ store }: MoveOptions, { state, draft }: Turn, moving: Moving
   const { to, stored } = moving
   if (state.moving === moving) state.moving = undefined
   if (to === undefined) return
-  if (isFlushed(state, draft)) return condemnKey(state, to, stored)
+  // What the client was to be told in doubt is certain now: it keeps the key that it has.
+  if (typeof state.untold === 'object' && state.untold.key.startsWith(`${to}.`)) {
+    state.untold = undefined
+  }
   try {
     yield* wait(store.delete(to))
   } catch {
-    // The backend is failing, which the caller is about to hear; the record expires by itself.
+    // The backend is failing, which the caller is about to hear; the record expires by itself, or must die with the session.
+    if (isFlushed(state, draft)) condemnKey(state, to, stored)
   }
 }
 
 /**
- * The old key may be retired or not. The session is whole under the new one, so that is what the client is told; and what
+ * The old key may be retired or not, so the client is told both: the next request looks which of them has the session. What
  * the next write of this request finds retired, this one may have retired.
  */
 function standInDoubt({ state, draft, content }: Turn, moving: Moving, from: string): void {
   const { stored } = moving
   const to = moving.to!
-  state.untold = { key: to, expiresAt: content.expiresAt, browserLength: content.browserLength }
+  const { expiresAt, browserLength } = content
+  state.untold = { key: keyInDoubt(to, from, moving.since), expiresAt, browserLength }
   if (!isFlushed(state, draft)) return
   condemnKey(state, to, stored)
   state.condemned = state.condemned.map((one) =>
-    one.key === from ? { ...one, mayBeRetired: true } : one,
+    one.key === from ? { ...one, retirements: moving.ends } : one,
   )
 }

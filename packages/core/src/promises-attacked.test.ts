@@ -126,7 +126,7 @@ describe.each([
     const session = await one.open(cookie)
     await setTimeout(5)
     session.set('n', 0)
-    calls.fail('touch')
+    calls.fail('save')
     await expect(session.save()).rejects.toMatchObject({ code: 'ERR_SESSION_STORE' })
     await one.commit(session)
     expect([...records.values()][0].expiresAt).toBeGreaterThan(before)
@@ -162,4 +162,103 @@ test('a session past its absoluteMaxAge is over for every process as soon as one
   for (const [key, { data }] of records) records.set(key, { data, expiresAt: time + 60_000 })
   await visit(later, cookie, (session) => expect(session.pop('user')).toBeUndefined())
   expect((await other.open(cookie)).size).toBe(0)
+})
+
+test('a login in doubt tells both keys: the next request finds the session, and a logout then ends it under each', async () => {
+  for (const effect of [false, true]) {
+    const { one, other, calls, visit, cookie, seen, records } = await site({
+      user: 'ann',
+      cart: [1],
+    })
+    const login = await one.open(cookie)
+    login.cycleKey()
+    login.set('step', 2)
+    // What another request saves meanwhile is under the old key alone.
+    const cart = effect ? [1] : [1, 2]
+    if (!effect) await visit(other, cookie, (elsewhere) => elsewhere.set('cart', cart))
+    calls.fail('save', { effect, lasting: true })
+    await expect(async () => one.commit(login)).rejects.toMatchObject({ status: 503 })
+    const told = one.headers(login).setCookie!.split(';', 1)[0]!
+    calls.away = false
+    calls.forget()
+    expect((await seen(told))['cart']).toEqual(cart)
+    const found = await visit(other, told, (session) => expect(session.get('user')).toBe('ann'))
+    expect(found).toMatch(/^sessionid=\w+$/)
+    await visit(other, told, (session) => session.flush())
+    for (const { data } of records.values()) expect(data).not.toContain('ann')
+    expect([await seen(cookie), await seen(told), await seen(found)]).toEqual([{}, {}, {}])
+  }
+})
+
+test('a retirement that fails is not taken for done because another request has retired the key', async () => {
+  const { one, other, calls, visit, cookie, records } = await site({ secret: 's' })
+  const login = await one.open(cookie)
+  login.cycleKey()
+  login.get('secret')
+  const held = calls.hold('save')
+  const answer = Promise.resolve(one.commit(login)).catch((error: unknown) => error)
+  await held.reached(answer)
+  await visit(other, cookie, (session) => {
+    session.flush()
+    session.set('user', 'ben')
+  })
+  held.fail()
+  await answer
+  for (const { data } of records.values()) expect(data).not.toContain('secret')
+})
+
+test('a session that would have been emptied, and is not, has the new key that was asked for', async () => {
+  const { one, other, visit, cookie, seen } = await site({ a: 1 })
+  const session = await one.open(cookie)
+  session.delete('a')
+  session.cycleKey()
+  await visit(other, cookie, (elsewhere) => elsewhere.set('b', 2))
+  const { setCookie } = await one.commit(session)
+  expect(await seen()).toEqual({})
+  expect(await seen(setCookie!.split(';', 1)[0])).toEqual({ b: 2 })
+})
+
+test('an update whose answer was lost, and that another request has saved upon, fails instead of running twice', async () => {
+  const { one, other, calls, visit, cookie, seen } = await site({ n: 0 })
+  const session = await one.open(cookie)
+  session.update('n', (n: number) => n + 1)
+  calls.fail('save', { effect: true })
+  await session.save().catch(() => {})
+  await visit(other, cookie, (elsewhere) => elsewhere.set('theirs', true))
+  await expect(async () => one.commit(session)).rejects.toMatchObject({ code: 'ERR_SESSION_STORE' })
+  expect(await seen()).toEqual({ n: 1, theirs: true })
+})
+
+test('a thousand requests that wait for one key, over a store that answers at once, are all served', async () => {
+  const { other, visit, cookie, seen } = await site({ n: 0 }, { concurrency: 'reject' })
+  const sessions = await Promise.all(Array.from({ length: 1000 }, () => other.open(cookie)))
+  const answers = await Promise.allSettled(
+    sessions.map(async (session, n) => other.commit(session.set('n', n + 1))),
+  )
+  expect(answers.filter(({ status }) => status === 'fulfilled')).toHaveLength(1)
+  await visit(other, cookie, (session) => session.set('after', true))
+  expect(await seen()).toMatchObject({ after: true })
+})
+
+test('a long-lived session that merges a thousand times holds no more than the last objects', async () => {
+  const { one, other, visit, cookie } = await site(
+    { cart: [], text: 'x'.repeat(10_000) },
+    {},
+    synchronously,
+  )
+  const session = await one.open(cookie)
+  const round = async (times: number) => {
+    const start = performance.now()
+    for (let n = 0; n < times; n++) {
+      session.get('cart')
+      await visit(other, cookie, (elsewhere) => elsewhere.set('cart', [n]))
+      session.set('n', n)
+      await session.save()
+    }
+    return performance.now() - start
+  }
+  await round(100)
+  const first = await round(300)
+  await round(300)
+  expect(await round(300)).toBeLessThan(first * 3 + 200)
 })

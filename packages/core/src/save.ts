@@ -36,10 +36,9 @@ export function* saveTogether(
     const content = contentOnto(options, turns, newest)
     const record = content.over ? ENDED : recordOf(options, content, newest)
     try {
-      // An end that moves shows whether anybody else has written; one that stays where it is does not.
       const answer = content.over
         ? run(removeEmptied(options, key, newest.stored, turns[0]!.standing))
-        : record.data === newest.stored && (isOnlyRenewed || record.expiresAt !== newest.expiresAt)
+        : isOnlyRenewed
           ? store.touch(key, record.expiresAt, newest.expiresAt)
           : store.save(key, record, newest.stored)
       if (isPromise(answer)) yield answer
@@ -51,6 +50,7 @@ export function* saveTogether(
       const unsure = record.data === newest.stored ? [] : turns
       if (!isRefusal(error)) throw inDoubt(key, unsure, record, error)
       if (!(error instanceof SessionConflictError) || ++conflicts > MAX_CONFLICTS) throw error
+      if (turns.some(({ state }) => state.unsure)) throw cannotBeTold()
       const before = newest
       newest = yield* reload(options, key)
       if (concurrency === 'reject' && newest.stored !== before.stored) throw error
@@ -66,9 +66,12 @@ function inDoubt(
   { data: stored, expiresAt }: SessionRecord,
   error: unknown,
 ): SessionError {
-  for (const { state, draft, snapshot, content } of turns) {
+  for (const { state, draft, snapshot, standing, content } of turns) {
     if (isFlushed(state, draft) || stored === ENDED.data) continue
-    state.doubt = { key, stored, expiresAt, snapshot, browserLength: content.browserLength }
+    const { browserLength } = content
+    const hasPassed = standing.is === 'stored' && state.manager.now() > standing.since
+    const endStays = hasPassed && snapshot.base?.expiresAt === expiresAt
+    state.doubt = { key, stored, expiresAt, endStays, snapshot, browserLength }
   }
   if (error instanceof SessionError) return error
   return new SessionStoreError('The store failed to save a session.', error)
@@ -78,4 +81,11 @@ function* reload(options: ContentOptions & EndOptions, key: string): Steps<Kept>
   const record = yield* wait(options.store.load(key))
   if (!record || isRetired(record)) throw new SessionGoneError()
   return found(options, record)
+}
+
+/** An `update` must not run twice, and must not be dropped: where that cannot be told, it is left as it is. */
+export function cannotBeTold(): SessionStoreError {
+  return new SessionStoreError(
+    "A save's answer was lost, and another request has saved since: whether this request's update() is in that cannot be told, so it is not made again.",
+  )
 }

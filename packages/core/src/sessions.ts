@@ -9,7 +9,14 @@ import type { SessionHeaders } from './headers.ts'
 import { isSessionKey } from './key.ts'
 import { load, refuseCookie, type LoadOptions } from './load.ts'
 import { Session, stateOf, type SessionData } from './session.ts'
-import { NEW, NONE, type CookieInfo, type Manager, type SessionState } from './standing.ts'
+import {
+  NEW,
+  NONE,
+  readDoubt,
+  type CookieInfo,
+  type Manager,
+  type SessionState,
+} from './standing.ts'
 import type { SessionStore } from './store.ts'
 import { assertSendable, headersOf, type TellOptions } from './told.ts'
 import { createWriter, type WriterOptions } from './writer.ts'
@@ -168,6 +175,7 @@ function open<D extends object>(
     cycled: false,
     moving: undefined,
     doubt: undefined,
+    unsure: false,
     accessed: false,
     tookUnknown: false,
     modified: undefined,
@@ -184,11 +192,14 @@ function open<D extends object>(
   const key = manager.cookie.read(cookieHeader)
   if (key === undefined) return session
   const { sync = false, stateless = false } = manager.store.traits ?? {}
-  if (!stateless && !isSessionKey(key)) {
+  const doubt = stateless || isSessionKey(key) ? undefined : readDoubt(key)
+  if (!stateless && !doubt && !isSessionKey(key)) {
     refuseCookie(state)
     return session
   }
-  state.standing = { is: 'unloaded', key }
+  state.standing = doubt
+    ? { is: 'unloaded', key: doubt.from, orElse: { key: doubt.to, time: doubt.time } }
+    : { is: 'unloaded', key }
   state.clientKey = key
   return sync || manager.lazy ? session : load(manager, state, session)
 }

@@ -4,14 +4,15 @@ import type { CookieOptions } from './cookie.ts'
 import { Draft, type Snapshot } from './draft.ts'
 import { SessionGoneError, SessionStoreError, type SessionError } from './errors.ts'
 import type { ExpirySettings } from './expiry.ts'
+import { isSessionKey } from './key.ts'
 import { RETIRED, type SessionRecord } from './store.ts'
 
 /** Where a session stands: what its client's key opens, as far as this request knows. */
 export type Standing =
   /** Nothing: no key, or one that nobody has. What is set makes a new session. */
   | { readonly is: 'new' }
-  /** Not asked for yet. */
-  | { readonly is: 'unloaded'; readonly key: string }
+  /** Not asked for yet. After a login in doubt the session may be under another key. */
+  | { readonly is: 'unloaded'; readonly key: string; readonly orElse?: OrElse }
   /** A record. */
   | {
       readonly is: 'stored'
@@ -31,6 +32,12 @@ export type Standing =
   /** The store could not be asked, and the application goes on without. */
   | { readonly is: 'unavailable'; readonly key: string; readonly error: SessionStoreError }
 
+/** Where a session is if the key that is asked first is retired: since when, in ms since the epoch. */
+export interface OrElse {
+  readonly key: string
+  readonly time: number
+}
+
 export const NEW: Standing = { is: 'new' }
 
 /** No key must die. */
@@ -41,12 +48,14 @@ export interface Condemned {
   readonly key: string
   /** What the store is expected to have there. */
   readonly stored: string
+  /** Whether the application has ended it: then it must not live on elsewhere. Otherwise its own time has come. */
+  readonly isAsked: boolean
   /** Why this request cannot end it. */
   readonly refusal: SessionError | undefined
   /** When the request last saw it, in ms since the epoch. */
   readonly since: number
-  /** This request itself may have retired it: the answer was lost. */
-  readonly mayBeRetired: boolean
+  /** This request itself may have retired it, by a record that ends then: the answer was lost. */
+  readonly retirements: readonly number[]
 }
 
 /** A move to a new key that has begun. */
@@ -57,6 +66,10 @@ export interface Moving {
   stored: string
   /** The old key may be retired already: the answer was lost. */
   doubt: boolean
+  /** When the records of its retirement end that were sent, in ms since the epoch: what tells them from another request's. */
+  ends: readonly number[]
+  /** When the first was sent, in ms since the epoch. */
+  since: number
 }
 
 /** A write whose answer was lost: it is looked for before anything is written again. */
@@ -64,6 +77,8 @@ export interface Doubt {
   readonly key: string
   readonly stored: string
   readonly expiresAt: number
+  /** Every write leaves the end where it is: it tells none of them from another. */
+  readonly endStays: boolean
   readonly snapshot: Snapshot
   /** Whether its cookie was to end with the browser. */
   readonly browserLength: boolean
@@ -75,6 +90,21 @@ export interface Told {
   /** In ms since the epoch. */
   readonly expiresAt: number
   readonly browserLength: boolean
+}
+
+/**
+ * What a client is told of a login in doubt: the new key, the old one, and when, in ms since the epoch. The next request looks
+ * which of the two has the session.
+ */
+export function keyInDoubt(to: string, from: string, time: number): string {
+  return `${to}.${from}.${time.toString(36)}`
+}
+
+/** The keys in what {@link keyInDoubt} has made; undefined for anything else. */
+export function readDoubt(value: string): { to: string; from: string; time: number } | undefined {
+  const [to, from, time, ...more] = value.split('.')
+  if (!time || more.length > 0 || !isSessionKey(to!) || !isSessionKey(from!)) return undefined
+  return { to: to!, from: from!, time: Number.parseInt(time, 36) }
 }
 
 /** What the client has not been told yet of what was stored: a cookie, or to forget the one it has. */
@@ -111,6 +141,8 @@ export interface SessionState {
   cycled: boolean
   moving: Moving | undefined
   doubt: Doubt | undefined
+  /** A write that was in doubt, and not there when it was looked for, may still arrive; and it cannot be made twice. */
+  unsure: boolean
   accessed: boolean
   /** The application wanted to take something out of a session whose content is not known. */
   tookUnknown: boolean
@@ -148,7 +180,7 @@ export function condemn(state: SessionState): void {
   const { standing, draft, moving, doubt } = state
   switch (standing.is) {
     case 'stored':
-      condemnKey(state, standing.key, draft.base!.stored, standing.since, moving?.doubt)
+      condemnKey(state, standing.key, draft.base!.stored, standing.since, moving?.ends)
       break
     case 'unreadable':
       condemnKey(state, standing.key, standing.stored, standing.since)
@@ -175,13 +207,14 @@ export function condemnKey(
   key: string,
   stored: string,
   since: number = state.manager.now(),
-  mayBeRetired = false,
+  retirements: readonly number[] = [],
 ): void {
   const others = state.condemned.filter((one) => one.key !== key)
-  state.condemned = [...others, { key, stored, since, mayBeRetired, refusal: undefined }]
+  const isAsked = true
+  state.condemned = [...others, { key, stored, since, retirements, isAsked, refusal: undefined }]
 }
 
 function refuseToEnd(state: SessionState, key: string, refusal: SessionError): void {
-  const one = { key, stored: '', since: 0, mayBeRetired: false, refusal }
+  const one = { key, stored: '', since: 0, retirements: [], isAsked: true, refusal }
   state.condemned = [...state.condemned, one]
 }

@@ -37,6 +37,10 @@ export function take(options: ContentOptions & PlanOptions, state: SessionState)
     condemned,
     expiresAt: content.expiresAt,
   }
+  const planned = plan(situation, options, time)
+  if (planned.to === 'create' && cycled && standing.is === 'unreadable') {
+    condemnKey(state, standing.key, standing.stored, standing.since)
+  }
   state.cycled = false
   state.modified = undefined
   return {
@@ -44,8 +48,8 @@ export function take(options: ContentOptions & PlanOptions, state: SessionState)
     draft,
     snapshot,
     standing,
-    plan: plan(situation, options, time),
-    condemned,
+    plan: planned,
+    condemned: state.condemned,
     cycled,
     modified,
     content,
@@ -74,6 +78,7 @@ export function adopt(
     condemnKey(state, key, kept.stored)
   } else {
     draft.saved(snapshot, kept)
+    state.unsure = false
     state.standing = { is: 'stored', key, expiresAt, since: state.manager.now() }
   }
   state.owed = { key, expiresAt, browserLength }

@@ -8,8 +8,8 @@ import { Lanes } from './lanes.ts'
 import { isRepeatable } from './merge.ts'
 import { move } from './move.ts'
 import type { PlanOptions } from './plan.ts'
-import { saveTogether, type Outcome } from './save.ts'
-import { NONE, type Doubt, type SessionState } from './standing.ts'
+import { cannotBeTold, saveTogether, type Outcome } from './save.ts'
+import { isRetired, NONE, type Doubt, type SessionState } from './standing.ts'
 import type { SessionRecord } from './store.ts'
 import {
   acknowledge,
@@ -83,27 +83,37 @@ function* writeAfterDoubt(writer: Writer, state: SessionState): Steps<void> {
   const { draft, standing } = state
   const record = yield* wait(options.store.load(key))
   if (!isFlushed(state, draft)) {
+    const isThere = hasArrived(options, doubt, record)
     state.doubt = undefined
-    if (record && isOurs(options, doubt, record)) {
+    if (record && isThere) {
       adopt({ state, draft, standing, snapshot }, key, found(options, record), {
         browserLength,
       })
-    } else draft.restore(snapshot)
+    } else {
+      draft.restore(snapshot)
+      state.unsure = !isRepeatable(snapshot.changes)
+    }
   }
   const written = write(writer, state)
   if (isPromise(written)) yield written
 }
 
 /**
- * Whether a record is what a write in doubt wanted to store. Another request may have stored the same text; where that makes
- * a difference, its end tells.
+ * Whether a write in doubt has been made, by what is there now. Another request may have stored the same text, or renewed this
+ * one's: where that makes a difference, as an `update` must not run twice and not be dropped, only an end of its own tells.
+ * @throws SessionStoreError if it cannot be told.
  */
-function isOurs({ store }: WriterOptions, doubt: Doubt, record: SessionRecord): boolean {
-  if (record.data !== doubt.stored) return false
+function hasArrived({ store }: WriterOptions, doubt: Doubt, record: SessionRecord | undefined) {
+  const { snapshot, stored, expiresAt } = doubt
+  const { base } = snapshot
+  if (!record || isRetired(record) || record.data === base?.stored) return false
+  const isSame = record.data === stored
+  // Under a key that is this request's own, or of changes that may be made twice, nothing can be mistaken.
+  if (!base || isRepeatable(snapshot.changes)) return isSame
   const grain = store.traits?.wholeSeconds ? 1000 : 1
-  return (
-    isRepeatable(doubt.snapshot.changes) || Math.abs(record.expiresAt - doubt.expiresAt) < grain
-  )
+  const endsAsMeant = Math.abs(record.expiresAt - expiresAt) < grain
+  if (isSame && endsAsMeant && !doubt.endStays) return true
+  throw cannotBeTold()
 }
 
 function* carryOut(writer: Writer, turn: Turn): Steps<void> {
@@ -119,12 +129,19 @@ function* carryOut(writer: Writer, turn: Turn): Steps<void> {
 }
 
 function* endCondemned({ options, lanes }: Writer, { state, condemned }: Turn): Steps<void> {
+  const failures: unknown[] = []
   for (const one of condemned) {
-    yield* lanes.alone(one.key, () => endKey(options, one, state.standing.is === 'stored'))
-    const others = state.condemned.filter((other) => other !== one)
-    state.condemned = others.length > 0 ? others : NONE
-    if (state.standing.is === 'new') state.owed ??= 'delete'
+    try {
+      yield* lanes.alone(one.key, () => endKey(options, one, state.standing.is === 'stored'))
+      const others = state.condemned.filter((other) => other !== one)
+      state.condemned = others.length > 0 ? others : NONE
+      if (state.standing.is === 'new') state.owed ??= 'delete'
+    } catch (error) {
+      // The others must die all the same.
+      failures.push(error)
+    }
   }
+  if (failures.length > 0) throw failures[0]
   acknowledge(state)
 }
 
@@ -136,7 +153,8 @@ function stepsOf(writer: Writer, turn: Turn): Steps<void> {
   if (options.store.traits?.stateless) return issue(options, turn, standing.key)
   const { key } = standing
   if (plan.to === 'renew') return renew(options, turn, key)
-  if (plan.to === 'move') return lanes.alone(key, (lane) => move(options, turn, key, lane))
+  if (plan.to === 'move' || (plan.to === 'end' && turn.cycled))
+    return lanes.alone(key, (lane) => move(options, turn, key, lane))
   return save(writer, turn, key)
 }
 
@@ -144,13 +162,26 @@ function* save({ options, lanes }: Writer, turn: Turn, key: string): Steps<void>
   // A synchronous store is written in this very turn. Who rejects conflicts must not be merged with others, and what is
   // emptied must be gone before others come.
   const alone = () => saveTogether(options, key, [turn], { newest: undefined })
-  const outcome = options.store.traits?.sync
-    ? yield* alone()
-    : options.concurrency === 'reject' || turn.plan.to === 'end'
-      ? yield* lanes.alone(key, alone)
-      : yield* lanes.together(key, turn)
-  if (outcome.kept) adopt(turn, key, outcome.kept, outcome.content)
-  else dismiss(turn)
+  const isApart = options.concurrency === 'reject' || turn.plan.to === 'end' || turn.state.unsure
+  try {
+    const outcome = options.store.traits?.sync
+      ? yield* alone()
+      : isApart
+        ? yield* lanes.alone(key, alone)
+        : yield* lanes.together(key, turn)
+    if (outcome.kept) adopt(turn, key, outcome.kept, outcome.content)
+    else dismiss(turn)
+  } catch (error) {
+    // Of a request that only looked nothing is lost: what was flashed to it has gone with the session.
+    if (
+      !(
+        error instanceof SessionGoneError &&
+        turn.modified === undefined &&
+        turn.snapshot.isIncidental
+      )
+    )
+      throw error
+  }
 }
 
 function* create(options: WriterOptions, turn: Turn): Steps<void> {
@@ -182,8 +213,9 @@ function* renew({ store }: WriterOptions, turn: Turn, key: string): Steps<void> 
   try {
     yield* wait(store.touch(key, content.expiresAt, base.expiresAt))
   } catch (error) {
-    if (error instanceof SessionGoneError || error instanceof SessionConflictError) return
-    throw error
+    if (!(error instanceof SessionGoneError || error instanceof SessionConflictError)) throw error
+    giveBack(turn)
+    return
   }
   renewed(turn, key, { ...base, expiresAt: content.expiresAt }, content)
 }
