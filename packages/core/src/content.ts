@@ -1,7 +1,7 @@
 // What is to be stored of a session: its text and its end, by itself or merged onto newer data. Pure but for the codec.
 import { Buffer } from 'node:buffer'
 import type { Codec, Dictionary } from './codec.ts'
-import { createdIn, isEmptyData, type Kept, type Snapshot } from './draft.ts'
+import { createdIn, isEmptyData, type Kept, type Snapshot } from './snapshot.ts'
 import { SessionTooLargeError } from './errors.ts'
 import { endsWithBrowser, expiresAt, EXPIRY_KEY, type ExpirySettings } from './expiry.ts'
 import { unreadable } from './plan.ts'

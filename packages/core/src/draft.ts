@@ -5,7 +5,6 @@ import {
   compose,
   composeKey,
   FLASH_KEY,
-  MARKS_KEY,
   merge,
   put,
   readMarks,
@@ -15,25 +14,20 @@ import {
   type Changes,
   type Updater,
 } from './merge.ts'
-
-/** When the session was created, in ms since the epoch; kept only where an absolute lifetime counts from it. */
-const CREATED_KEY = '_session_created'
+import {
+  CREATED_KEY,
+  createdIn,
+  encodeOne,
+  isEmptyData,
+  Snapshot,
+  UNCHANGED,
+  type Kept,
+} from './snapshot.ts'
 
 const NOTHING: ReadonlyMap<string, never> = new Map<string, never>()
 const NO_KEYS: readonly string[] = []
 /** So many objects of one key an application may hold, each from before a merge, and change in place. */
 const MOST_HELD = 8
-const UNCHANGED: Changes = { cleared: false, keys: NOTHING, faded: NOTHING, flashed: NOTHING }
-
-/** What the store has of a session. */
-export interface Kept {
-  /** As the store keeps it: what a save expects to find. */
-  readonly stored: string
-  /** The same, unsealed by the codec. */
-  readonly text: string
-  /** When the record ends, in ms since the epoch. */
-  readonly expiresAt: number
-}
 
 /** An object in the application's hands, and what it was when it got there, where that is not the base's value. */
 interface Held {
@@ -410,86 +404,4 @@ export class Draft {
   #encodeOne(key: string, value: unknown): string {
     return encodeOne(this.#codec, key, value)
   }
-}
-
-/** A draft at one moment: the text to store, and what was done to get there, so that it can be done to newer data. */
-export class Snapshot {
-  readonly #codec: Codec
-  readonly #held: readonly string[]
-
-  /** What the changes were made on; undefined for a session that the store does not have. */
-  readonly base: Kept | undefined
-  /** All of the data. */
-  readonly text: string
-  /** What methods changed. What was changed in place shows in the text alone. */
-  readonly changes: Changes
-
-  constructor(
-    codec: Codec,
-    base: Kept | undefined,
-    text: string,
-    changes: Changes,
-    held: readonly string[],
-  ) {
-    this.#codec = codec
-    this.base = base
-    this.text = text
-    this.changes = changes
-    this.#held = held
-  }
-
-  /** Whether the request changed anything: a value set anew to what it was counts. */
-  get isChanged(): boolean {
-    return this.changes !== UNCHANGED
-  }
-
-  /** Whether the request only looked: what was flashed to it goes, and the time of creation is noted. */
-  get isIncidental(): boolean {
-    const { cleared, keys, flashed } = this.changes
-    return !cleared && flashed.size === 0 && [...keys.keys()].every((key) => key === CREATED_KEY)
-  }
-
-  /**
-   * The newest data with this request's changes, those in place too. Its values are this call's own: the functions of other
-   * requests may change them.
-   */
-  onto(newest: Dictionary): Dictionary {
-    const mine = this.#codec.decode(this.text)
-    const keys = new Map(this.changes.keys)
-    for (const key of this.#changedInPlace(mine)) keys.set(key, 'in place')
-    return merge({ ...this.changes, keys }, mine, newest)
-  }
-
-  #changedInPlace(mine: Dictionary): string[] {
-    if (this.#held.length === 0 || this.base === undefined) return []
-    const before = this.#codec.decode(this.base.text)
-    const encoded = (data: Dictionary, key: string) =>
-      Object.hasOwn(data, key) ? encodeOne(this.#codec, key, data[key]) : undefined
-    return this.#held.filter(
-      (key) =>
-        !this.changes.keys.has(key) &&
-        !this.changes.flashed.has(key) &&
-        encoded(before, key) !== encoded(mine, key),
-    )
-  }
-}
-
-/** Whether data holds nothing of the application's. */
-export function isEmptyData(data: Dictionary): boolean {
-  for (const key in data) {
-    if (key !== CREATED_KEY && key !== FLASH_KEY && key !== MARKS_KEY) return false
-  }
-  return true
-}
-
-/** When the session was created, in ms since the epoch, if its data tells. */
-export function createdIn(data: Dictionary): number | undefined {
-  const created = Object.hasOwn(data, CREATED_KEY) ? data[CREATED_KEY] : undefined
-  return typeof created === 'number' ? created : undefined
-}
-
-function encodeOne(codec: Codec, key: string, value: unknown): string {
-  const one: Dictionary = {}
-  put(one, key, value)
-  return codec.encode(one, [key])
 }

@@ -1,6 +1,6 @@
 // One write per key at a time within this process. Those that come meanwhile go together in the next one.
 import { isPromise, run, wait, type Steps } from './awaitable.ts'
-import type { Kept } from './draft.ts'
+import type { Kept } from './snapshot.ts'
 
 /** The writes of one key. */
 export interface Lane {

@@ -2,7 +2,7 @@
 import { wait, type Steps } from './awaitable.ts'
 import { contentOnto, found, kept, recordOf, type Content, type ContentOptions } from './content.ts'
 import { createRecord, type CreateOptions } from './create.ts'
-import type { Kept } from './draft.ts'
+import type { Kept } from './snapshot.ts'
 import { isOwnRetirement, MAX_CONFLICTS, removeEmptied, retired, RETIRED_FOR } from './end.ts'
 import { isRefusal, SessionConflictError, SessionGoneError } from './errors.ts'
 import { reportConflict } from './events.ts'

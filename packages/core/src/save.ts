@@ -1,7 +1,7 @@
 // Saves a session, alone or together with others of its key: compare-and-swap, and on a conflict a merge and another try.
 import { isPromise, run, wait, type Steps } from './awaitable.ts'
 import { contentOnto, found, kept, recordOf, type Content, type ContentOptions } from './content.ts'
-import type { Kept } from './draft.ts'
+import type { Kept } from './snapshot.ts'
 import { ENDED, MAX_CONFLICTS, removeEmptied, type EndOptions } from './end.ts'
 import {
   isRefusal,

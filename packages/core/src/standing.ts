@@ -1,10 +1,11 @@
 // Where a session stands with the store, and what is still owed to it: what the session, the plan and the writer share.
 import type { Codec } from './codec.ts'
 import type { CookieOptions } from './cookie.ts'
-import { Draft, type Snapshot } from './draft.ts'
+import { Draft } from './draft.ts'
 import { SessionGoneError, SessionStoreError, type SessionError } from './errors.ts'
 import type { ExpirySettings } from './expiry.ts'
 import { isSessionKey } from './key.ts'
+import type { Snapshot } from './snapshot.ts'
 import { RETIRED, type SessionRecord } from './store.ts'
 
 /** Where a session stands: what its client's key opens, as far as this request knows. */

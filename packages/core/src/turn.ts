@@ -1,7 +1,8 @@
 // One write of one session: what it was asked to do, when it was asked, and what the session is afterwards.
 import { contentOf, type Content, type ContentOptions } from './content.ts'
-import type { Draft, Kept, Snapshot } from './draft.ts'
+import type { Draft } from './draft.ts'
 import { headersSent } from './errors.ts'
+import type { Kept, Snapshot } from './snapshot.ts'
 import { plan, type Plan, type PlanOptions } from './plan.ts'
 import { condemnKey, NEW, type Condemned, type SessionState, type Standing } from './standing.ts'
 
