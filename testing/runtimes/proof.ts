@@ -115,7 +115,10 @@ if ('bun' in process.versions) {
       .catch((error: SessionError) => error.code)
     const found = await store.load('abcdefgh')
     await store.save('abcdefgh', { data: '', expiresAt: 0 })
-    const seen = [conflict, found?.data, await store.load('abcdefgh'), await store.clearExpired!()]
+    const ended = await store.load('abcdefgh')
+    await store.create('ijklmnop', { data: '1', expiresAt: Date.now() + 1 })
+    await new Promise((resolve) => setTimeout(resolve, 10))
+    const seen = [conflict, found?.data, ended, await store.clearExpired!()]
     if (seen.join() !== 'ERR_SESSION_CONFLICT,2,,1') throw new Error(`saw ${seen.join()}`)
   }
 }
