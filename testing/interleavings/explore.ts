@@ -121,6 +121,7 @@ function* smallerThan(script: Script): Iterable<Script> {
   if (script.faults > 0) yield { ...script, faults: script.faults - 1 }
   if (script.jump > 0) yield { ...script, jump: 0 }
   if (script.saveEveryRequest) yield { ...script, saveEveryRequest: false }
+  if (script.flashed) yield { ...script, flashed: false }
   if (script.lazy) yield { ...script, lazy: false }
   for (const [n, one] of requests.entries()) {
     const replace = (request: typeof one): Script => ({

@@ -5,9 +5,9 @@ import { describe, everyInterleaving, explore, type Explored } from './explore.t
 import { smallScripts } from './scripts.ts'
 
 /** No script's interleavings are more than this: those of the larger ones go on by chance, in `pnpm explore`. */
-const MOST_OF_EACH = 1500
+const MOST_OF_EACH = 1000
 
-/** How many interleavings by chance follow. */
+/** How many interleavings by chance follow: always the same ones. `pnpm explore` draws others each time. */
 const BY_CHANCE = 60_000
 
 test('no interleaving of a small script breaks a promise', { timeout: 240_000 }, async () => {
@@ -17,10 +17,9 @@ test('no interleaving of a small script breaks a promise', { timeout: 240_000 },
     await everyInterleaving(core, script, explored, MOST_OF_EACH)
     expect(explored.found.map(describe)).toEqual([])
   }
-  const seed = 1 + Math.floor(Math.random() * 1_000_000)
   const most = explored.interleavings + BY_CHANCE
   const goOn = () => explored.found.length === 0 && explored.interleavings < most
-  await explore(core, explored, goOn, { small: false, seed })
+  await explore(core, explored, goOn, { small: false })
   expect(explored.found.map(describe)).toEqual([])
   expect(explored.interleavings).toBeGreaterThan(300_000)
   const seconds = ((performance.now() - start) / 1000).toFixed(0)

@@ -126,4 +126,10 @@ export const mutations: readonly Mutation[] = [
     find: "if (sent && typeof owed === 'object' && owed.key !== clientKey) throw headersSent()",
     replace: '',
   },
+  {
+    what: 'a request that saw a flash, and changed something in place, counts as one that only looked',
+    file: 'snapshot.ts',
+    find: 'return isOfItsOwn && this.#changedInPlace(this.#codec.decode(this.text)).length === 0',
+    replace: 'return isOfItsOwn',
+  },
 ]

@@ -47,13 +47,17 @@ type Any = Record<string, any>
 /** What the session of the browser holds at first. */
 const FIRST = { base: 'base', list: ['first'], n: 100, gone: 1 }
 
+/** What an earlier request has flashed, if the script says so. */
+const FLASHED = { hint: 'hint', _session_flash: ['hint'], _session_flash_marks: { hint: 'mark' } }
+
 /** When it ends, in ms. */
 const TWO_WEEKS = 1_209_600_000
 
 export async function runScript(core: Core, script: Script, choose: Choose): Promise<Run> {
   const world = new World(core, script, choose)
   const first = `${'k'.repeat(31)}f`
-  world.records.set(first, { data: JSON.stringify(FIRST), expiresAt: world.now + TWO_WEEKS })
+  const data = JSON.stringify(script.flashed ? { ...FIRST, ...FLASHED } : FIRST)
+  world.records.set(first, { data, expiresAt: world.now + TWO_WEEKS })
   const managers = [0, 1].map((process) =>
     core.createSessions<Any>({
       store: world.store(process),

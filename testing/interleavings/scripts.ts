@@ -39,6 +39,8 @@ export interface Script {
   readonly sync: boolean
   readonly lazy: boolean
   readonly saveEveryRequest: boolean
+  /** The session has something that was flashed: the request that looks at it takes it away. */
+  readonly flashed: boolean
   readonly faults: number
   readonly kinds: readonly FaultKind[]
   readonly jump: number
@@ -53,6 +55,7 @@ const script = (requests: RequestScript[], more: Partial<Script> = {}): Script =
   sync: false,
   lazy: false,
   saveEveryRequest: false,
+  flashed: false,
   faults: 0,
   kinds: [],
   jump: 0,
@@ -112,7 +115,12 @@ export function smallScripts(): Script[] {
   // Two at once, in one process and in two.
   for (const one of pairs) {
     for (const two of pairs) {
-      for (const more of [{}, { concurrency: 'overwrite' as const }, { saveEveryRequest: true }]) {
+      for (const more of [
+        {},
+        { concurrency: 'overwrite' as const },
+        { saveEveryRequest: true },
+        { flashed: true },
+      ]) {
         scripts.push(script([request(...one), other(...two)], more))
       }
       scripts.push(script([request(...one), request(...two)]))
@@ -166,6 +174,7 @@ export function randomScript(random: (below: number) => number): Script {
     sync: random(5) === 0,
     lazy: random(8) === 0,
     saveEveryRequest: random(3) === 0,
+    flashed: random(4) === 0,
     faults: faulty ? 1 + random(2) : 0,
     kinds: faulty ? pick([['fail', 'lose'], ['lose'], ['late'], ['crash']] as FaultKind[][]) : [],
     jump: random(6) === 0 ? pick([61_000, 1_300_000_000]) : 0,

@@ -57,7 +57,9 @@ export class Snapshot {
   /** Whether the request only looked: what was flashed to it goes, and the time of creation is noted. */
   get isIncidental(): boolean {
     const { cleared, keys, flashed } = this.changes
-    return !cleared && flashed.size === 0 && [...keys.keys()].every((key) => key === CREATED_KEY)
+    if (cleared || flashed.size > 0) return false
+    const isOfItsOwn = [...keys.keys()].every((key) => key === CREATED_KEY)
+    return isOfItsOwn && this.#changedInPlace(this.#codec.decode(this.text)).length === 0
   }
 
   /**
