@@ -2,7 +2,7 @@
 import type { OutgoingHttpHeader, OutgoingHttpHeaders, ServerResponse } from 'node:http'
 import { after } from './awaitable.ts'
 import { headersAfterFailure } from './adapter.ts'
-import { addSessionHeaders } from './headers.ts'
+import { addSessionHeaders, type HeaderTarget } from './headers.ts'
 import type { Session } from './session.ts'
 import type { CookieInfo, Sessions } from './sessions.ts'
 
@@ -19,20 +19,23 @@ export function commitBeforeHeaders<D extends object>(
   info: () => CookieInfo,
   fail: (error: unknown) => void,
 ): void {
-  const target = {
-    get: (name: string) => response.getHeader(name)?.toString(),
-    set: (name: string, value: string) => void response.setHeader(name, value),
-    append: (name: string, value: string) => void response.appendHeader(name, value),
-  }
   beforeHeaders(
     response,
     () =>
       after(sessions.commit(session, { ...info(), status: response.statusCode }), (headers) =>
-        addSessionHeaders(target, headers),
+        addSessionHeaders(targetOf(response), headers),
       ),
     fail,
-    () => addSessionHeaders(target, headersAfterFailure(sessions, session, info)),
+    () => addSessionHeaders(targetOf(response), headersAfterFailure(sessions, session, info)),
   )
+}
+
+function targetOf(response: ServerResponse): HeaderTarget {
+  return {
+    get: (name) => response.getHeader(name)?.toString(),
+    set: (name, value) => void response.setHeader(name, value),
+    append: (name, value) => void response.appendHeader(name, value),
+  }
 }
 
 /** What describes the body that a failed response did not get to send. */

@@ -229,6 +229,8 @@ function send(manager: OwnManager, state: SessionState, info: CookieInfo): Sessi
   const headers = headersOf(manager, state, info)
   if (typeof state.untold === 'object') state.clientKey = state.untold.key
   state.sent = true
+  // A state that outlives its request by a while must not keep that alive: it is asked for no cookie any more.
+  state.cookieInfo = undefined
   return headers
 }
 

@@ -152,8 +152,8 @@ export interface SessionState {
   untold: Untold
   /** The same, of a write that is not acknowledged yet. */
   owed: Untold
-  /** Asked for the cookie's attributes when a cookie is due. */
-  readonly cookieInfo: (() => CookieInfo) | undefined
+  /** Asked for the cookie's attributes when a cookie is due; undefined once none can be sent any more. */
+  cookieInfo: (() => CookieInfo) | undefined
   /** What the response is told of its cookie, from the commit on. */
   response: CookieInfo | undefined
   /** The key that the client holds, or will when it has the response. */
