@@ -33,15 +33,18 @@ export type SessionPluginOptions = AdapterOptions<FastifyRequest> &
 const plugin: FastifyPluginAsync<SessionPluginOptions> = async (app, options) => {
   const { property = 'session', cookieFor } = options
   const sessions = createSessions('sessions' in options ? options.sessions : options)
-  type Holder = FastifyRequest & { [property: string]: Session<any> | undefined }
-  /** Requests whose session could not be saved: the error's own reply is sent without another try. */
-  const failed = new WeakSet<FastifyRequest>()
-  const committedFor = new WeakSet<FastifyRequest>()
+  /** How the commit ended: there is none after it, as an error that follows is answered by a reply of its own. */
+  const outcome: unique symbol = Symbol('coatcheck.outcome')
+  type Holder = FastifyRequest & {
+    [property: string]: Session<any> | undefined
+    [outcome]?: 'committed' | 'failed'
+  }
   const infoOf = (request: FastifyRequest) => () => ({
     secure: request.protocol === 'https',
     cookie: cookieFor?.(request),
   })
   app.decorateRequest(property)
+  app.decorateRequest(outcome)
 
   app.addHook('onRequest', (request, _reply, next) => {
     const start = (opened: Session<any>) => {
@@ -60,22 +63,21 @@ const plugin: FastifyPluginAsync<SessionPluginOptions> = async (app, options) =>
   })
 
   app.addHook('onSend', (request, reply, _payload, next) => {
-    const opened = (request as Holder)[property]
-    // None if opening has failed.
-    if (!opened) return next()
+    const holder = request as Holder
+    const opened = holder[property]
+    // None if opening has failed; and a reply that follows a commit has the session's headers already.
+    if (!opened || holder[outcome] === 'committed') return next()
     const info = infoOf(request)
-    if (failed.has(request)) {
+    if (holder[outcome] === 'failed') {
       addSessionHeaders(headersOf(reply), headersAfterFailure(sessions, opened, info))
       return next()
     }
     const fail = (error: unknown) => {
-      failed.add(request)
+      holder[outcome] = 'failed'
       next(error as Error)
     }
-    // An error after the commit is answered by a reply that has the session's headers already.
-    if (committedFor.has(request)) return next()
     const send = (headers: Parameters<typeof addSessionHeaders>[1]) => {
-      committedFor.add(request)
+      holder[outcome] = 'committed'
       addSessionHeaders(headersOf(reply), headers)
       next()
     }
