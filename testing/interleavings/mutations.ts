@@ -132,4 +132,13 @@ export const mutations: readonly Mutation[] = [
     find: 'return isOfItsOwn && this.#changedInPlace(this.#codec.decode(this.text)).length === 0',
     replace: 'return isOfItsOwn',
   },
+  {
+    what: 'what a login in doubt has stored is taken away while its retirement may still arrive',
+    file: 'load.ts',
+    find: `yield* wait(store.save(to, old, made.data))
+      yield* wait(store.save(from, retired(options), old.data))
+      return adoptTold(options, state, to, old)`,
+    replace: `adoptTold(options, state, from, old)
+      return condemnKey(state, to, made.data)`,
+  },
 ]

@@ -92,6 +92,10 @@ export function smallScripts(): Script[] {
     script([request('push', 'save', 'push held'), other('set')]),
     // A write in doubt beside another one of the same text.
     script([request('update', 'save'), request('update')], { faults: 1, kinds: ['fail', 'lose'] }),
+    // A login in doubt, and what the next request makes of it while the first one's writes may still arrive.
+    ...(['get', 'set', 'update', 'cycle', 'flush'] as const).map((step) =>
+      script([request('cycle'), { ...other(step), later: true }], { faults: 2, kinds: ['late'] }),
+    ),
     ...(['fail', 'lose', 'late'] as const).map((kind) =>
       script([{ ...request('set'), fresh: true, after: ['save', 'save'] }], {
         faults: 1,

@@ -1,10 +1,10 @@
 // Finds out where a session stands: asks the store once, when the request first needs to know.
-import { after, attempt, isPromise, type Awaitable } from './awaitable.ts'
+import { attempt, isPromise, run, wait, type Awaitable, type Steps } from './awaitable.ts'
 import type { Codec } from './codec.ts'
 import { Draft } from './draft.ts'
-import { SessionStoreError } from './errors.ts'
+import { SessionConflictError, SessionGoneError, SessionStoreError } from './errors.ts'
 import { warn } from './events.ts'
-import { RETIRED_FOR } from './end.ts'
+import { MAX_CONFLICTS, retired, RETIRED_FOR } from './end.ts'
 import { endsWithBrowser, EXPIRY_KEY, type ExpirySettings } from './expiry.ts'
 import { condemnKey, isRetired, NEW, type OrElse, type SessionState } from './standing.ts'
 import type { SessionRecord, SessionStore } from './store.ts'
@@ -53,35 +53,16 @@ async function finish<T>(
   return given
 }
 
-/**
- * After a login in doubt: while the old key has the session, that is the one, and the new one must die; once it is retired
- * the new one is. If it is gone within the time that it would be retired, somebody has ended the session.
- */
+/** Loads the session of a client that was told of a login in doubt. */
 function loadInDoubt<T>(
   options: LoadOptions,
   state: SessionState,
   from: string,
-  { key: to, time }: OrElse,
+  orElse: OrElse,
   given: T,
 ): Awaitable<T> {
-  const { store, now } = options
   const loaded = attempt(
-    () =>
-      after(store.load(from), (old) => {
-        const isMoved = old ? isRetired(old) : now() - time >= RETIRED_FOR
-        return after(store.load(to), (made) => {
-          adopt(options, state, isMoved ? to : from, isMoved ? made : old)
-          if (!isMoved && made && !isRetired(made)) condemnKey(state, to, made.data)
-          // The client is told which it is.
-          const { standing } = state
-          const { expiresAt = 0 } = (isMoved ? made : old) ?? {}
-          if (standing.is !== 'stored') return
-          const browserLength = endsWithBrowser(state.draft.get(EXPIRY_KEY), options.settings)
-          state.owed = { key: standing.key, expiresAt, browserLength }
-          // A request that only looks tells it too.
-          state.accessed = true
-        })
-      }),
+    () => run(resolve(options, state, from, orElse)),
     (error) => giveUp(options, state, from, error),
   )
   if (!isPromise(loaded)) return given
@@ -93,6 +74,53 @@ function loadInDoubt<T>(
       })
       .then(() => given),
   )
+}
+
+/**
+ * Ends a doubt. Once the old key is retired, the new one has the session. While the old key has it, the move is finished: a
+ * retirement that is still on its way to the store then finds nothing to do. If the old key is gone within the time that it
+ * would be retired, somebody has ended the session, and the new one must die.
+ */
+function* resolve(
+  options: LoadOptions,
+  state: SessionState,
+  from: string,
+  { key: to, time }: OrElse,
+): Steps<void> {
+  const { store, now } = options
+  for (let conflicts = 0; ;) {
+    const old = yield* wait(store.load(from))
+    const made = yield* wait(store.load(to))
+    const isMoved = old ? isRetired(old) : now() - time >= RETIRED_FOR
+    if (isMoved) return adoptTold(options, state, to, made)
+    if (!made || isRetired(made)) return adoptTold(options, state, from, old)
+    if (!old) {
+      adopt(options, state, from, old)
+      return condemnKey(state, to, made.data)
+    }
+    try {
+      yield* wait(store.save(to, old, made.data))
+      yield* wait(store.save(from, retired(options), old.data))
+      return adoptTold(options, state, to, old)
+    } catch (error) {
+      const isMet = error instanceof SessionConflictError || error instanceof SessionGoneError
+      if (!isMet || ++conflicts > MAX_CONFLICTS) throw error
+    }
+  }
+}
+
+/** Takes the session of a key that the client is to be told, by a request that only looks too. */
+function adoptTold(
+  options: LoadOptions,
+  state: SessionState,
+  key: string,
+  record: SessionRecord | undefined,
+): void {
+  adopt(options, state, key, record)
+  if (!record || state.standing.is !== 'stored') return
+  const browserLength = endsWithBrowser(state.draft.get(EXPIRY_KEY), options.settings)
+  state.owed = { key, expiresAt: record.expiresAt, browserLength }
+  state.accessed = true
 }
 
 function track<T>(state: SessionState, loading: Promise<T>): Promise<T> {
