@@ -1,4 +1,6 @@
 // Goes through interleavings: every one of a small script, or those of a seed; and makes a failure as small as it can.
+import { subscribe } from 'node:diagnostics_channel'
+import { setImmediate } from 'node:timers/promises'
 import { brokenPromise } from './promises.ts'
 import { runScript } from './run.ts'
 import { randomScript, smallScripts, type Script } from './scripts.ts'
@@ -20,6 +22,9 @@ export interface Explored {
   readonly found: Found[]
 }
 
+// Scripts do what an application is warned of: nobody needs to read that.
+subscribe('coatcheck:warning', () => {})
+
 async function runOnce(core: Core, script: Script, choose: Choose): Promise<Found | undefined> {
   try {
     const run = await runScript(core, script, choose)
@@ -40,6 +45,7 @@ export async function everyInterleaving(
   explored: Explored,
   most = Infinity,
 ): Promise<void> {
+  await setImmediate()
   let path: number[] = []
   for (let runs = 0; runs < most; runs++) {
     const counts: number[] = []
@@ -90,6 +96,8 @@ export async function interleavingsOfSeed(
   seed: number,
   explored: Explored,
 ): Promise<void> {
+  // Node tidies up what it notes of promises between two turns of its event loop only.
+  await setImmediate()
   const random = randomOf(seed)
   const script = randomScript(random)
   for (let n = 0; n < SCHEDULES; n++) {

@@ -3,7 +3,14 @@ import { wait, type Steps } from './awaitable.ts'
 import { contentOnto, found, kept, recordOf, type Content, type ContentOptions } from './content.ts'
 import { createRecord, type CreateOptions } from './create.ts'
 import type { Kept } from './snapshot.ts'
-import { isOwnRetirement, MAX_CONFLICTS, removeEmptied, retired, RETIRED_FOR } from './end.ts'
+import {
+  ENDED,
+  isOwnRetirement,
+  MAX_CONFLICTS,
+  removeEmptied,
+  retired,
+  RETIRED_FOR,
+} from './end.ts'
 import { isRefusal, SessionConflictError, SessionGoneError } from './errors.ts'
 import { reportConflict } from './events.ts'
 import type { Lane } from './lanes.ts'
@@ -36,6 +43,7 @@ export function* move(options: MoveOptions, turn: Turn, from: string, lane: Lane
   const moving = (state.moving ??= {
     to: undefined,
     stored: '',
+    newest: undefined,
     doubt: false,
     ends: [],
     since: options.now(),
@@ -65,7 +73,7 @@ function* moveNewest(
   moving: Moving,
   from: string,
 ): Steps<{ kept: Kept; content: Content } | undefined> {
-  let newest = turn.snapshot.base!
+  let newest = moving.newest ?? turn.snapshot.base!
   for (let conflicts = 0; ;) {
     const content = contentOnto(options, [turn], newest)
     if (content.over && !moving.doubt) {
@@ -75,6 +83,7 @@ function* moveNewest(
       continue
     }
     const aside = yield* putAside(options, turn, moving, content, newest)
+    moving.newest = newest
     const outcome = yield* retire(options, moving, from, newest.stored)
     if (outcome === 'done') return { kept: aside, content }
     if (outcome === 'missing') throw new SessionGoneError()
@@ -197,13 +206,14 @@ function* retire(
 function* abandon({ store }: MoveOptions, { state, draft }: Turn, moving: Moving): Steps<void> {
   const { to, stored } = moving
   if (state.moving === moving) state.moving = undefined
-  if (to === undefined) return
+  // A key that the client was told in doubt is the next request's to end.
+  if (to === undefined || state.sent) return
   // What the client was to be told in doubt is certain now: it keeps the key that it has.
   if (typeof state.untold === 'object' && state.untold.key.startsWith(`${to}.`)) {
     state.untold = undefined
   }
   try {
-    yield* wait(store.delete(to))
+    yield* wait(store.save(to, ENDED, stored))
   } catch {
     // The backend is failing, which the caller is about to hear; the record expires by itself, or must die with the session.
     if (isFlushed(state, draft)) condemnKey(state, to, stored)

@@ -5,7 +5,7 @@ import { Draft } from './draft.ts'
 import { SessionGoneError, SessionStoreError, type SessionError } from './errors.ts'
 import type { ExpirySettings } from './expiry.ts'
 import { isSessionKey } from './key.ts'
-import type { Snapshot } from './snapshot.ts'
+import type { Kept, Snapshot } from './snapshot.ts'
 import { RETIRED, type SessionRecord } from './store.ts'
 
 /** Where a session stands: what its client's key opens, as far as this request knows. */
@@ -65,6 +65,8 @@ export interface Moving {
   to: string | undefined
   /** What the store has there. */
   stored: string
+  /** What was to be retired at last: with other requests' changes, if there were any. */
+  newest: Kept | undefined
   /** The old key may be retired already: the answer was lost. */
   doubt: boolean
   /** When the records of its retirement end that were sent, in ms since the epoch: what tells them from another request's. */
