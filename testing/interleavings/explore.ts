@@ -45,6 +45,7 @@ export async function everyInterleaving(
   explored: Explored,
   most = Infinity,
 ): Promise<void> {
+  // Node tidies up what it notes of promises between two turns of its event loop only; so here as for seeds.
   await setImmediate()
   let path: number[] = []
   for (let runs = 0; runs < most; runs++) {
@@ -96,7 +97,6 @@ export async function interleavingsOfSeed(
   seed: number,
   explored: Explored,
 ): Promise<void> {
-  // Node tidies up what it notes of promises between two turns of its event loop only.
   await setImmediate()
   const random = randomOf(seed)
   const script = randomScript(random)

@@ -215,7 +215,8 @@ function* abandon({ store }: MoveOptions, { state, draft }: Turn, moving: Moving
   try {
     yield* wait(store.save(to, ENDED, stored))
   } catch {
-    // The backend is failing, which the caller is about to hear; the record expires by itself, or must die with the session.
+    // The backend is failing, which the caller is about to hear, or somebody has used the key. The record expires by itself,
+    // or must die with the session.
     if (isFlushed(state, draft)) condemnKey(state, to, stored)
   }
 }
