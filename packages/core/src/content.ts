@@ -3,6 +3,7 @@ import { Buffer } from 'node:buffer'
 import type { Codec, Dictionary } from './codec.ts'
 import { createdIn, isEmptyData, type Kept, type Snapshot } from './snapshot.ts'
 import { SessionTooLargeError } from './errors.ts'
+import type { Path } from './merge.ts'
 import { endsWithBrowser, expiresAt, EXPIRY_KEY, type ExpirySettings } from './expiry.ts'
 import { unreadable } from './plan.ts'
 import type { SessionRecord } from './store.ts'
@@ -15,17 +16,24 @@ export interface Content {
   readonly browserLength: boolean
   /** Whether there is nothing to keep: it is empty, or ends at once. */
   readonly over: boolean
+  /** Where one of two requests' changes is lost, if it is stored. */
+  readonly clashes: readonly Path[]
 }
+
+/** What happens when two requests change one session. */
+export type Concurrency = 'merge' | 'merge-keys' | 'overwrite' | 'reject'
 
 /** The manager's options, as far as the content needs them. */
 export interface ContentOptions {
   readonly codec: Codec
   readonly settings: ExpirySettings
-  readonly concurrency: 'merge' | 'overwrite' | 'reject'
+  readonly concurrency: Concurrency
   /** In bytes of UTF-8. */
   readonly maxBytes: number
   readonly now: () => number
 }
+
+const NO_CLASHES: readonly Path[] = []
 
 /** What one request wants to store. */
 interface Wanted {
@@ -46,9 +54,11 @@ export function contentOnto(
   const isOnItsBase = all.length === 1 && last.snapshot.base?.stored === newest?.stored
   if (isOnItsBase || (options.concurrency === 'overwrite' && newest)) return last.content
   let data: Dictionary = newest ? decode(options.codec, newest.text) : {}
-  for (const { snapshot } of all) data = snapshot.onto(data)
+  const clashes: Path[] = []
+  for (const { snapshot } of all) data = snapshot.onto(data, (path) => clashes.push(path))
   const text = options.codec.encode(data, Object.keys(data))
-  return contentOf(options, text, data, createdIn(data), isEmptyData(data), options.now())
+  const content = contentOf(options, text, data, createdIn(data), isEmptyData(data), options.now())
+  return { ...content, clashes }
 }
 
 /** What data is that is stored at `time`, in ms since the epoch. */
@@ -67,6 +77,7 @@ export function contentOf(
     expiresAt: end,
     browserLength: endsWithBrowser(expiry, settings),
     over: empty || end <= time,
+    clashes: NO_CLASHES,
   }
 }
 

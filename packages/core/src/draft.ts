@@ -1,19 +1,24 @@
 // One request's working copy of a session: the data, and what the request did to it since the store last had it.
 import type { Codec, Dictionary } from './codec.ts'
 import { createKey } from './key.ts'
+import { mergeField } from './strategies.ts'
 import {
   compose,
   composeKey,
   FLASH_KEY,
-  merge,
   put,
+  putOnto,
   readMarks,
   runUpdaters,
+  WHOLE_KEYS,
   writeMarks,
   type Change,
   type Changes,
+  type Merging,
   type Updater,
-} from './merge.ts'
+} from './changes.ts'
+import { reportClash } from './events.ts'
+import { equal, own } from './json.ts'
 import {
   CREATED_KEY,
   createdIn,
@@ -37,12 +42,19 @@ interface Held {
 
 export class Draft {
   readonly #codec: Codec
+  readonly #merging: Merging
   /** What the store had when this draft was loaded or last saved. */
   base: Kept | undefined
 
   #data: Dictionary = {}
   #cleared = false
   #changes: Map<string, Change> | undefined
+  /** The keys that the application has looked at. */
+  #read: Set<string> | undefined
+  /** What the application has taken for the value of a key that was not there. */
+  #defaults: Map<string, unknown> | undefined
+  /** Values that the application looked at before they were merged: what it knows of those keys, until it looks again. */
+  #known: Map<string, unknown> | undefined
   #faded: ReadonlyMap<string, string> = NOTHING
   #flashed: ReadonlyMap<string, string> = NOTHING
   /** Flashed since the last save: the next request sees it, this one does not. */
@@ -59,8 +71,9 @@ export class Draft {
   #merged: Snapshot | undefined
 
   /** @throws whatever the codec throws if `kept` is not of its making. */
-  constructor(codec: Codec, kept?: Kept) {
+  constructor(codec: Codec, merging: Merging, kept?: Kept) {
     this.#codec = codec
+    this.#merging = merging
     if (kept === undefined) return
     this.base = kept
     this.#before = kept.text
@@ -78,6 +91,7 @@ export class Draft {
     return createdIn(this.#current())
   }
 
+  /** Whether there is a value under `key`. It does not count as a look at it. */
   has(key: string): boolean {
     return Object.hasOwn(this.#current(), key)
   }
@@ -86,9 +100,21 @@ export class Draft {
     return Object.keys(this.#current())
   }
 
-  get(key: string): unknown {
+  /** Whether there is a value under `key`: the application looks. */
+  looksFor(key: string): boolean {
+    this.#look(key)
+    return this.has(key)
+  }
+
+  /** The value under `key`, or `fallback`: the application looks at it, and may change it in place. */
+  get(key: string, fallback?: unknown): unknown {
     const data = this.#current()
-    if (!Object.hasOwn(data, key)) return undefined
+    this.#look(key)
+    if (!Object.hasOwn(data, key)) {
+      if (fallback !== undefined) this.#noteDefault(key, fallback)
+      return fallback
+    }
+    this.#known?.delete(key)
     const value = data[key]
     if (typeof value === 'object' && value !== null) this.#hold(key, value)
     return value
@@ -97,8 +123,13 @@ export class Draft {
   set(key: string, value: unknown): void {
     const data = this.#current()
     this.#held?.delete(key)
+    if (this.#known?.has(key)) {
+      this.#mergeIn(key, this.#known.get(key), value)
+      this.#note(key, 'changed')
+      return
+    }
     put(data, key, value)
-    this.#note(key, 'set')
+    this.#note(key, this.#read?.has(key) ? 'changed' : 'set')
     if (typeof value === 'object' && value !== null) this.#hold(key, value)
   }
 
@@ -106,18 +137,19 @@ export class Draft {
     const data = this.#current()
     if (!Object.hasOwn(data, key)) return false
     this.#held?.delete(key)
+    this.#known?.delete(key)
     delete data[key]
-    this.#note(key, 'delete')
+    this.#note(key, this.#read?.has(key) ? 'removed' : 'delete')
     return true
   }
 
   update(key: string, updater: Updater): void {
     const data = this.#current()
-    const ownValue = this.#isChangedInPlace(key)
+    if (this.#held?.has(key)) this.#takeOver(key)
+    const isOwn = this.#isChangedInPlace(key)
     runUpdaters(data, key, [updater])
-    // On a value of this request's own there is nothing newer to run the function on.
-    this.#note(key, ownValue ? 'set' : [updater])
-    if (this.#held?.delete(key)) this.get(key)
+    this.#note(key, isOwn ? 'changed' : [updater])
+    if (this.#held?.delete(key)) this.#holdCurrent(key)
   }
 
   /** Puts a value where the next request finds it and the one after does not. */
@@ -129,7 +161,7 @@ export class Draft {
   clear(): void {
     const { created } = this
     this.#data = {}
-    this.#changes = this.#held = this.#flashing = undefined
+    this.#changes = this.#held = this.#flashing = this.#known = undefined
     this.#fading = this.#faded = this.#flashed = NOTHING
     this.#cleared = true
     if (created !== undefined) this.#setCreated(created)
@@ -166,10 +198,12 @@ export class Draft {
    * stored, or `restore`.
    * @param accessed Whether the request looked at its session: then what was flashed to it goes.
    * @param createdAt Kept as the session's creation, in ms since the epoch, if none is kept yet.
+   * @param isLogin Whether the request takes a new key: what it has changed is taken whole, so that nothing of another user's
+   * can get into it.
    */
-  take(accessed: boolean, createdAt: number | undefined): Snapshot {
+  take(accessed: boolean, createdAt: number | undefined, isLogin: boolean): Snapshot {
     const data = this.#current()
-    if (this.#held) this.#takeOver()
+    for (const key of this.#heldKeys()) this.#takeOver(key)
     if (createdAt !== undefined && !this.isEmpty && createdIn(data) === undefined) {
       this.#setCreated(createdAt)
     }
@@ -186,6 +220,7 @@ export class Draft {
       isChanged || base === undefined ? text : base.text,
       isChanged ? this.#changesSoFar() : UNCHANGED,
       this.#heldKeys(),
+      isLogin ? WHOLE_KEYS : this.#merging,
     )
     this.#cleared = false
     this.#changes = undefined
@@ -204,7 +239,7 @@ export class Draft {
     this.#compareWith(kept?.text)
     if (kept === undefined) {
       // What was there is gone, also what others had removed before: only what came since is left.
-      this.#data = merge(this.#changesSoFar(), this.#data, {})
+      this.#data = this.#putOnto({}, {}, this.#data)
       for (const key of this.#heldKeys()) if (!this.#changes?.has(key)) this.#held!.delete(key)
       return
     }
@@ -249,6 +284,7 @@ export class Draft {
     return {
       cleared: this.#cleared,
       keys: this.#changes ?? NOTHING,
+      defaults: this.#defaults ?? NOTHING,
       faded: this.#faded,
       flashed: this.#flashed,
     }
@@ -262,38 +298,74 @@ export class Draft {
     const saved = this.#codec.decode(snapshot.text)
     const newest = this.#codec.decode(this.base!.text)
     for (const [key, held] of this.#allHeld()) {
-      if (before[key] === held.value && !this.#changes?.has(key)) {
-        held.was = this.#encodeIn(saved, key) ?? held.was
-      } else held.was ??= this.#encodeIn(saved, key)
+      held.was ??= this.#encodeIn(saved, key)
+      const isAsSaved = before[key] === held.value && !this.#changes?.has(key)
       // What another request has not changed stays the object that the application has.
-      if (before[key] === held.value && held.was === this.#encodeIn(newest, key)) {
-        put(newest, key, held.value)
-      }
+      if (isAsSaved && held.was === this.#encodeIn(newest, key)) put(newest, key, held.value)
     }
-    this.#data = merge(this.#changesSoFar(), before, newest)
+    this.#data = this.#putOnto(newest, saved, before)
     this.#merged = undefined
     for (const [key, all] of this.#held ?? []) {
-      const updated = typeof this.#changes?.get(key) === 'object'
       for (const held of all) {
-        if (updated && this.#data[key] === held.value) held.was = this.#encodeOne(key, held.value)
+        if (this.#data[key] === held.value) held.was = undefined
+        // It is in the data, merged or by the functions that made it.
+        else if (before[key] === held.value && this.#changes?.has(key)) {
+          held.was = this.#encodeOne(key, held.value)
+        }
       }
       // Of what was held over many merges the oldest is forgotten.
       if (all.length > MOST_HELD) all.splice(0, all.length - MOST_HELD)
     }
+    for (const key of this.#read ?? []) {
+      const known = own(this.#changes?.has(key) ? before : saved, key)
+      if (this.#known?.has(key) || equal(known, own(this.#data, key))) continue
+      this.#known ??= new Map()
+      this.#known.set(key, this.#copyOf(key, known))
+    }
     return this.#data
   }
 
-  /** An object that the application held from before a merge, and has changed since, is its value of that key now. */
-  #takeOver(): void {
-    for (const [key, { value, was }] of this.#allHeld()) {
-      if (was === undefined || was === this.#encodeOne(key, value)) continue
-      // Another one of the same key is from now on compared with what it was.
-      for (const other of this.#held!.get(key)!) {
-        other.was ??= this.#encodeIn(this.#decodedBefore(), key)
-      }
-      put(this.#data, key, value)
+  /** What was done since, from `base` to `mine`, on top of newer data. */
+  #putOnto(newest: Dictionary, base: Dictionary, mine: Dictionary): Dictionary {
+    const changes = this.#changesSoFar()
+    const made = { changes, base, mine, merging: this.#merging, clash: reportClash }
+    const data = putOnto(newest, made)
+    for (const [key, change] of changes.keys) {
+      // What was merged may share parts with what the application holds.
+      const isMerged = change === 'changed' || change === 'in place'
+      if (isMerged && data[key] !== mine[key]) put(data, key, this.#copyOf(key, data[key]))
+    }
+    return data
+  }
+
+  /** An object that the application held from before a merge, and has changed since, is merged into the key's value. */
+  #takeOver(key: string): void {
+    for (const held of this.#held!.get(key)!) {
+      const now = this.#encodeOne(key, held.value)
+      if (held.was === undefined || held.was === now) continue
+      const was = this.#codec.decode(held.was)[key]
+      // The one that was the key's value until now is in the data as it is.
+      for (const other of this.#held!.get(key)!) other.was ??= this.#encodeOne(key, other.value)
+      this.#mergeIn(key, was, held.value)
       this.#note(key, 'in place')
     }
+  }
+
+  /** The application has changed a value from `from` to `to`, and that was not the newest one. */
+  #mergeIn(key: string, from: unknown, to: unknown): void {
+    const { strategies, wholeKeys } = this.#merging
+    const data = this.#data
+    const copy = this.#copyOf(key, to)
+    const isWhole = wholeKeys && !strategies.has(key)
+    const merged = isWhole
+      ? copy
+      : mergeField(strategies, key, from, copy, own(data, key), reportClash)
+    if (merged === undefined) delete data[key]
+    else put(data, key, this.#copyOf(key, merged))
+    if (this.#known?.has(key)) this.#known.set(key, copy)
+    if (typeof to !== 'object' || to === null) return
+    const held = this.#hold(key, to)
+    held.was = this.#encodeOne(key, to)
   }
 
   #noteInPlace(): void {
@@ -353,15 +425,39 @@ export class Draft {
     } else this.#changes.set(key, composeKey(earlier, change))
   }
 
-  #hold(key: string, value: object): void {
+  #look(key: string): void {
+    this.#read ??= new Set()
+    this.#read.add(key)
+  }
+
+  /** What the application was given where there was nothing: it may go on from there. */
+  #noteDefault(key: string, fallback: unknown): void {
+    try {
+      const value = this.#copyOf(key, fallback)
+      this.#defaults ??= new Map()
+      this.#defaults.set(key, value)
+    } catch {
+      // Nothing that could be set.
+    }
+  }
+
+  #holdCurrent(key: string): void {
+    const value = own(this.#data, key)
+    if (typeof value === 'object' && value !== null) this.#hold(key, value)
+  }
+
+  #hold(key: string, value: object): Held {
     this.#held ??= new Map()
     const held = this.#held.get(key)
-    if (held?.some((one) => one.value === value)) return
+    const known = held?.find((one) => one.value === value)
+    if (known) return known
     // What an update function made is compared with itself: it runs again on newer data, and that is no change in place.
     const was =
       typeof this.#changes?.get(key) === 'object' ? this.#encodeOne(key, value) : undefined
-    if (held) held.push({ value, was })
-    else this.#held.set(key, [{ value, was }])
+    const one: Held = { value, was }
+    if (held) held.push(one)
+    else this.#held.set(key, [one])
+    return one
   }
 
   *#allHeld(): Iterable<[key: string, held: Held]> {
@@ -399,6 +495,12 @@ export class Draft {
 
   #encodeIn(data: Dictionary, key: string): string | undefined {
     return Object.hasOwn(data, key) ? this.#encodeOne(key, data[key]) : undefined
+  }
+
+  /** A value of the application's as it will come back from the store. */
+  #copyOf(key: string, value: unknown): unknown {
+    if (typeof value !== 'object' || value === null) return value
+    return own(this.#codec.decode(this.#encodeOne(key, value)), key)
   }
 
   #encodeOne(key: string, value: unknown): string {

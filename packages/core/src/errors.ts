@@ -38,10 +38,15 @@ export class SessionGoneError extends SessionError {
 
 /** Another request changed the session first, and the change could not be merged. Status 409. */
 export class SessionConflictError extends SessionError {
+  /** The session's key that both have changed, where it was declared that then the later request fails. */
+  readonly key: string | undefined
+
   constructor(
     message = "Another request changed the session first, so this request's changes were not saved. Repeat the request.",
+    key?: string,
   ) {
     super(message, { code: 'ERR_SESSION_CONFLICT', status: 409 })
+    this.key = key
   }
 }
 

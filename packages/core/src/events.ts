@@ -1,9 +1,10 @@
 // What the library reports and nobody has to handle, on node:diagnostics_channel.
 import { channel } from 'node:diagnostics_channel'
+import type { Path } from './merge.ts'
 
 /** What arrives on the channel `coatcheck:warning`. Never holds a key, a secret or session data. */
 export interface SessionWarning {
-  /** A stable name: `MALFORMED_COOKIE`, `CORRUPT_DATA`, `STORE_UNAVAILABLE` or `CHANGED_AFTER_HEADERS`. */
+  /** A stable name: `MALFORMED_COOKIE`, `CORRUPT_DATA`, `STORE_UNAVAILABLE`, `CHANGED_AFTER_HEADERS` or `CLASH`. */
   code: string
   /** What happened and what to do. */
   message: string
@@ -15,8 +16,19 @@ export interface SessionConflict {
   attempt: number
 }
 
+/** What arrives on the channel `coatcheck:clash`: of two requests' changes of one value, one is lost. Never holds the values. */
+export interface SessionClash {
+  /** Where the value stands, from the session's key on: `['prefs', 'theme']`. */
+  path: Path
+}
+
 const warnings = channel('coatcheck:warning')
 const conflicts = channel('coatcheck:conflict')
+const clashes = channel('coatcheck:clash')
+
+/** The keys whose first clash was told of: not of more than so many, as keys may be made of anything. */
+const told = new Set<string>()
+const MOST_TOLD = 100
 
 /** Something a client sent: reported to whoever listens, and to nobody else, so that a client cannot fill the log. */
 export function warn(code: string, message: string): void {
@@ -32,4 +44,16 @@ export function warnDeveloper(code: string, message: string): void {
 /** Reports that a save met newer data. */
 export function reportConflict(attempt: number): void {
   if (conflicts.hasSubscribers) conflicts.publish({ attempt } satisfies SessionConflict)
+}
+
+/** Reports that two requests have changed one value; during development, the first of each key as a warning. */
+export function reportClash(path: Path): void {
+  if (clashes.hasSubscribers) clashes.publish({ path } satisfies SessionClash)
+  const key = String(path[0])
+  if (process.env['NODE_ENV'] === 'production' || told.has(key) || told.size >= MOST_TOLD) return
+  told.add(key)
+  warnDeveloper(
+    'CLASH',
+    `Two requests at once changed '${key}' of one session, and the later one's value was kept. If both count, change it by session.update('${key}', fn), or declare how it is merged: createSessions({ merge: { '${key}': ... } }).`,
+  )
 }

@@ -19,8 +19,9 @@ export {
   SessionUsageError,
   type SessionErrorOptions,
 } from './errors.ts'
-export type { SessionConflict, SessionWarning } from './events.ts'
+export type { SessionClash, SessionConflict, SessionWarning } from './events.ts'
 export { hashKeys } from './hash-keys.ts'
+export { merge, type Path } from './merge.ts'
 export { Session, type Fields, type KeyOf, type SessionData, type ValueOf } from './session.ts'
 export {
   createSessions,
@@ -29,4 +30,23 @@ export {
   type Sessions,
   type SessionsOptions,
 } from './sessions.ts'
+export {
+  append,
+  atomic,
+  byId,
+  first,
+  last,
+  max,
+  mergeFields,
+  min,
+  reject,
+  sessionStrategies,
+  sum,
+  union,
+  type MergeName,
+  type MergePlace,
+  type MergeRule,
+  type MergeRules,
+  type MergeStrategy,
+} from './strategies.ts'
 export type { SessionStore } from './store.ts'

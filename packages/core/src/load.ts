@@ -1,5 +1,6 @@
 // Finds out where a session stands: asks the store once, when the request first needs to know.
 import { attempt, isPromise, run, wait, type Awaitable, type Steps } from './awaitable.ts'
+import type { Merging } from './changes.ts'
 import type { Codec } from './codec.ts'
 import { Draft } from './draft.ts'
 import { SessionConflictError, SessionGoneError, SessionStoreError } from './errors.ts'
@@ -13,6 +14,7 @@ import type { SessionRecord, SessionStore } from './store.ts'
 export interface LoadOptions {
   readonly store: SessionStore
   readonly codec: Codec
+  readonly merging: Merging
   readonly settings: ExpirySettings
   readonly ifUnavailable: 'error' | 'anonymous'
   readonly now: () => number
@@ -118,7 +120,7 @@ function adoptTold(
 ): void {
   adopt(options, state, key, record)
   if (!record || state.standing.is !== 'stored') return
-  const browserLength = endsWithBrowser(state.draft.get(EXPIRY_KEY), options.settings)
+  const browserLength = endsWithBrowser(state.draft.data[EXPIRY_KEY], options.settings)
   state.owed = { key, expiresAt: record.expiresAt, browserLength }
   state.accessed = true
 }
@@ -142,7 +144,7 @@ function giveUp(
 
 /** Takes what the store answered for the client's key. A key that it does not know is never adopted. */
 function adopt(
-  { store, codec, settings, now }: LoadOptions,
+  { store, codec, merging, settings, now }: LoadOptions,
   state: SessionState,
   key: string,
   record: SessionRecord | undefined,
@@ -160,7 +162,11 @@ function adopt(
   const since = now()
   let draft
   try {
-    draft = new Draft(codec, { stored, text: codec.open ? codec.open(stored) : stored, expiresAt })
+    draft = new Draft(codec, merging, {
+      stored,
+      text: codec.open ? codec.open(stored) : stored,
+      expiresAt,
+    })
   } catch {
     warn(
       'CORRUPT_DATA',

@@ -1,134 +1,234 @@
-// What one request did to its session, and how that goes onto newer data: key by key, at the top level. Pure.
-import type { Dictionary } from './codec.ts'
+// Merges what two requests made of one value: base, mine, newest -> merged. Pure.
+import { equal, isPlain, own, type Plain } from './json.ts'
+import { editsBetween, type Budget, type Edits } from './sequences.ts'
 
-/** A change that can be run again on a newer value; undefined removes the key. */
-export type Updater = (current: any) => unknown
+/** Where a value stands, from the outside in: names of properties and places in arrays. */
+export type Path = readonly (string | number)[]
 
-/** What a request did to one key: its value counts (set anew, or changed in place), it is gone, or these functions ran on it. */
-export type Change = 'set' | 'in place' | 'delete' | readonly Updater[]
+/** Elements of arrays are compared with each other so often in one merge; then an array counts as one value. */
+const MOST_COMPARISONS = 1_000_000
 
-/** What a request did to its session. */
-export interface Changes {
-  /** Everything that was there before is to go, whatever it is by now. */
-  readonly cleared: boolean
-  readonly keys: ReadonlyMap<string, Change>
-  /** What an earlier request flashed and this one has seen, each with its mark: it goes, unless it was flashed anew. */
-  readonly faded: ReadonlyMap<string, string>
-  /** What this request flashes for the next one, each with its mark. */
-  readonly flashed: ReadonlyMap<string, string>
+/** Beyond so many levels a value counts as one: no recursion without an end. */
+const MOST_LEVELS = 100
+
+/** What one merge shares with its parts. */
+interface Merging extends Budget {
+  readonly onClash: (path: Path) => unknown
 }
 
-/** Names the keys that are there for the next request only. */
-export const FLASH_KEY = '_session_flash'
-
-/** The marks of those keys: what an earlier version has flashed has none. */
-export const MARKS_KEY = '_session_flash_marks'
-
 /**
- * The newest data with one request's changes. Neither is changed at the top level; `update` functions run on the newest
- * values, and may change those.
- * @param mine The request's own data, for the values that it set.
+ * Puts what was changed from `base` to `mine` onto `newest`: the three-way merge by which two requests at once lose nothing.
+ * Values are JSON's, undefined is one that is not there. None of the three is changed; the result may share parts with them.
+ *
+ * - What only one side has changed is taken from that side.
+ * - Objects are merged by property, at every level, in the order of `newest`.
+ * - Arrays are merged by element: what both have inserted stands there, `newest`'s first; what one has removed is gone. Elements
+ *   that all have an `id`, each another, are told by it.
+ * - A clash is left where both have changed one scalar or the type, or one has changed what the other has removed: there, and
+ *   only there, `mine` is taken.
+ *
+ * The work is bounded: an array that would take more than a million comparisons is one value, and so is what is nested beyond
+ * a hundred levels.
+ * @param base What both have started from.
+ * @param mine What this request has made of it.
+ * @param newest What others have made of it.
+ * @param onClash Is told of each clash where it is: `['prefs', 'theme']`.
  */
-export function merge(changes: Changes, mine: Dictionary, newest: Dictionary): Dictionary {
-  const merged: Dictionary = changes.cleared ? {} : copy(newest)
-  const marks = readMarks(merged)
-  for (const [key, mark] of changes.faded) {
-    if (marks.get(key) !== mark) continue
-    marks.delete(key)
-    if (!changes.keys.has(key)) delete merged[key]
+export function merge(
+  base: unknown,
+  mine: unknown,
+  newest: unknown,
+  onClash: (path: Path) => void = () => {},
+): unknown {
+  const clashes: Path[] = []
+  const merging = { onClash: (path: Path) => clashes.push(path), comparisons: MOST_COMPARISONS }
+  let merged
+  try {
+    merged = mergeAt(merging, [], base, mine, newest)
+  } catch (error) {
+    // An element of an array that is nested too deeply to be told from others.
+    if (!(error instanceof RangeError)) throw error
+    onClash([])
+    return mine
   }
-  for (const [key, change] of changes.keys) {
-    if (change !== 'in place') marks.delete(key)
-    // A flash that somebody has seen meanwhile does not come back for a change in place.
-    else if (!Object.hasOwn(merged, key) && readMarks(mine).has(key)) continue
-    if (change === 'delete') delete merged[key]
-    else if (typeof change === 'string') put(merged, key, mine[key])
-    else runUpdaters(merged, key, change)
-  }
-  for (const [key, mark] of changes.flashed) {
-    if (!Object.hasOwn(mine, key)) continue
-    put(merged, key, mine[key])
-    marks.set(key, mark)
-  }
-  if (marks.size > 0 || Object.hasOwn(merged, FLASH_KEY)) writeMarks(merged, marks)
+  for (const path of clashes) onClash(path)
   return merged
 }
 
-/** Whether the changes can be made twice with the same result: none of them is a function of the value. */
-export function isRepeatable({ keys }: Changes): boolean {
-  for (const change of keys.values()) if (typeof change !== 'string') return false
-  return true
-}
-
-/** Two sets of changes as one, of which `later` was made on top of `earlier`. */
-export function compose(earlier: Changes, later: Changes): Changes {
-  if (later.cleared) return later
-  const keys = new Map(earlier.keys)
-  const flashed = new Map(earlier.flashed)
-  for (const [key, change] of later.keys) {
-    keys.set(key, composeKey(keys.get(key), change))
-    flashed.delete(key)
+function mergeAt(
+  merging: Merging,
+  path: Path,
+  base: unknown,
+  mine: unknown,
+  newest: unknown,
+): unknown {
+  const isBegun = base === undefined || base === null
+  if (path.length < MOST_LEVELS) {
+    if (Array.isArray(mine) && Array.isArray(newest) && (isBegun || Array.isArray(base))) {
+      return mergeArrays(merging, path, isBegun ? [] : base, mine, newest)
+    }
+    if (isPlain(mine) && isPlain(newest) && (isBegun || isPlain(base))) {
+      // Two that have begun the same object have begun one.
+      if (isBegun && equal(mine, newest)) return newest
+      return mergeObjects(merging, path, isBegun ? {} : (base as Plain), mine, newest)
+    }
   }
-  return {
-    cleared: earlier.cleared,
-    keys,
-    faded: new Map([...earlier.faded, ...later.faded]),
-    flashed: new Map([...flashed, ...later.flashed]),
+  if (equal(base, mine)) return newest
+  if (!equal(base, newest) && !equal(mine, newest)) merging.onClash(path)
+  return mine
+}
+
+function mergeObjects(
+  merging: Merging,
+  path: Path,
+  base: Plain,
+  mine: Plain,
+  newest: Plain,
+): unknown {
+  const names = new Set([...Object.keys(newest), ...Object.keys(mine)])
+  const merged = Array.from(names, (name): [string, unknown] => [
+    name,
+    mergeAt(merging, [...path, name], own(base, name), own(mine, name), own(newest, name)),
+  ])
+  // Unlike an assignment, this makes a property of `__proto__` too.
+  return Object.fromEntries(merged.filter(([, value]) => value !== undefined))
+}
+
+function mergeArrays(
+  merging: Merging,
+  path: Path,
+  base: readonly unknown[],
+  mine: readonly unknown[],
+  newest: readonly unknown[],
+): unknown {
+  if (startsWith(mine, base) && startsWith(newest, base)) {
+    return [...newest, ...mine.slice(base.length)]
   }
-}
-
-/** One change of a key after another. */
-export function composeKey(earlier: Change | undefined, later: Change): Change {
-  if (typeof later === 'string' || earlier === undefined) return later
-  // On a value of this request's own there is nothing newer to run the functions on.
-  return typeof earlier === 'string' ? 'set' : [...earlier, ...later]
-}
-
-/** The marks of what is flashed, by key; empty for what has none. */
-export function readMarks(data: Dictionary): Map<string, string> {
-  const names = Object.hasOwn(data, FLASH_KEY) ? data[FLASH_KEY] : undefined
-  if (!Array.isArray(names)) return new Map()
-  const marks = Object.hasOwn(data, MARKS_KEY) ? (data[MARKS_KEY] as object | null) : undefined
-  const byName = new Map(Object.entries(marks ?? {}))
-  return new Map(
-    names
-      .filter((name) => typeof name === 'string')
-      .map((name) => [name, String(byName.get(name) ?? '')]),
-  )
-}
-
-/** Puts the marks into the data; none at all where nothing is flashed. */
-export function writeMarks(data: Dictionary, marks: ReadonlyMap<string, string>): void {
-  if (marks.size > 0) {
-    data[FLASH_KEY] = [...marks.keys()]
-    data[MARKS_KEY] = Object.fromEntries(marks)
-  } else {
-    delete data[FLASH_KEY]
-    delete data[MARKS_KEY]
+  const [from, to, by] = [base, mine, newest].map((all) => byField(all, 'id'))
+  if (from && to && by) {
+    return mergeKeyed(from, to, by, (place, ...values) =>
+      mergeAt(merging, [...path, place], ...values),
+    )
   }
+  const ours = editsBetween(base, mine, merging)
+  const theirs = ours && editsBetween(base, newest, merging)
+  if (ours && theirs) return weave(merging, path, { base, mine, newest, ours, theirs })
+  merging.onClash(path)
+  return mine
 }
 
-/** Replaces a value by what the functions make of it, one after the other. */
-export function runUpdaters(data: Dictionary, key: string, updaters: readonly Updater[]): void {
-  let value = Object.hasOwn(data, key) ? data[key] : undefined
-  for (const updater of updaters) value = updater(value)
-  if (value === undefined) delete data[key]
-  else put(data, key, value)
+function startsWith(all: readonly unknown[], first: readonly unknown[]): boolean {
+  return all.length >= first.length && first.every((one, at) => equal(one, all[at]))
 }
 
-/** Defines an own property, even where a plain assignment would hit a setter such as `__proto__`. */
-export function put(data: Dictionary, key: string, value: unknown): void {
-  if (key in data && !Object.hasOwn(data, key)) {
-    Object.defineProperty(data, key, {
-      value,
-      configurable: true,
-      enumerable: true,
-      writable: true,
-    })
-  } else data[key] = value
+/** Two ways in which one array was edited. */
+interface Edited {
+  readonly base: readonly unknown[]
+  readonly mine: readonly unknown[]
+  readonly newest: readonly unknown[]
+  readonly ours: Edits
+  readonly theirs: Edits
 }
 
-/** A copy of the top level; a spread keeps an own `__proto__` as data. */
-function copy(data: Dictionary): Dictionary {
-  return { ...data }
+/** Makes both ways' edits at once. */
+function weave(
+  merging: Merging,
+  path: Path,
+  { base, mine, newest, ours, theirs }: Edited,
+): unknown {
+  const merged: unknown[] = []
+  /** Where both have rewritten the same elements: mine stands there alone. */
+  const overruled = new Set<number>()
+  for (let at = 0; at <= base.length; at++) {
+    if (overruled.has(at)) merging.onClash(path)
+    else merged.push(...(theirs.inserted.get(at) ?? []))
+    merged.push(...(ours.inserted.get(at) ?? []))
+    const [own, other] = [ours.fates[at], theirs.fates[at]]
+    if (!own || !other) break
+    const place = [...path, merged.length]
+    const [ownPlace, otherPlace] = [ours.places[at]!, theirs.places[at]!]
+    if (own === 'kept') {
+      if (other === 'kept' || other === 'replaced') merged.push(newest[otherPlace])
+    } else if (own === 'replaced' && other === 'replaced') {
+      merged.push(mergeAt(merging, place, base[at], mine[ownPlace], newest[otherPlace]))
+    } else {
+      if (own === 'replaced') merged.push(mine[ownPlace])
+      if (other === 'replaced' || (own === 'replaced' && other === 'removed')) {
+        merging.onClash(place)
+      }
+      if (other === 'rewritten' && own !== 'removed') overruled.add(otherPlace)
+    }
+  }
+  return merged
+}
+
+/** The elements of an array by one of their properties; undefined unless each has another text or number there. */
+export function byField(
+  all: readonly unknown[],
+  field: string,
+): ReadonlyMap<unknown, unknown> | undefined {
+  const found = new Map<unknown, unknown>()
+  for (const one of all) {
+    const id = isPlain(one) ? own(one, field) : undefined
+    if ((typeof id !== 'string' && typeof id !== 'number') || found.has(id)) return undefined
+    found.set(id, one)
+  }
+  return found
+}
+
+type Keyed = ReadonlyMap<unknown, unknown>
+
+/**
+ * Merges arrays whose elements are told by a key, as if they were objects.
+ * @param resolve Merges one element; `place` is where it stands in mine, or in newest if mine has it no more.
+ */
+export function mergeKeyed(
+  base: Keyed,
+  mine: Keyed,
+  newest: Keyed,
+  resolve: (place: number, base: unknown, mine: unknown, newest: unknown) => unknown,
+): unknown[] {
+  const [ours, theirs] = [[...mine.keys()], [...newest.keys()]]
+  const [places, otherPlaces] = [ours, theirs].map((ids) => new Map(ids.map((id, n) => [id, n])))
+  const merged = new Map<unknown, unknown>()
+  for (const id of new Set([...theirs, ...ours])) {
+    const place = places!.get(id) ?? otherPlaces!.get(id)!
+    const value = resolve(place, base.get(id), mine.get(id), newest.get(id))
+    if (value !== undefined) merged.set(id, value)
+  }
+  const isLeft = (id: unknown) => merged.has(id)
+  // Who has moved elements about says in which order they are.
+  const isMoved = isReordered(base, mine) && !isReordered(base, newest)
+  const [lead, other] = isMoved ? [ours, theirs] : [theirs, ours]
+  return interleave(lead.filter(isLeft), other.filter(isLeft)).map((id) => merged.get(id))
+}
+
+function isReordered(base: Keyed, side: Keyed): boolean {
+  const left = Array.from(base.keys()).filter((id) => side.has(id))
+  return Array.from(side.keys())
+    .filter((id) => base.has(id))
+    .some((id, at) => id !== left[at])
+}
+
+/** Two orders as one: that of `lead`, and what only `other` has after what it has before it. */
+function interleave(lead: readonly unknown[], other: readonly unknown[]): unknown[] {
+  const [led, others] = [new Set(lead), new Set(other)]
+  const following = new Map<unknown, unknown[]>()
+  let anchor: unknown
+  for (const id of other) {
+    const found = following.get(anchor)
+    if (led.has(id)) anchor = id
+    else if (found) found.push(id)
+    else following.set(anchor, [id])
+  }
+  const all: unknown[] = []
+  anchor = undefined
+  for (const id of lead) {
+    if (others.has(id)) {
+      all.push(...(following.get(anchor) ?? []))
+      anchor = id
+    }
+    all.push(id)
+  }
+  return [...all, ...(following.get(anchor) ?? [])]
 }

@@ -12,7 +12,7 @@ import {
   RETIRED_FOR,
 } from './end.ts'
 import { isRefusal, SessionConflictError, SessionGoneError } from './errors.ts'
-import { reportConflict } from './events.ts'
+import { reportClash, reportConflict } from './events.ts'
 import type { Lane } from './lanes.ts'
 import { condemnKey, isRetired, keyInDoubt, type Moving } from './standing.ts'
 import type { SessionRecord } from './store.ts'
@@ -85,7 +85,10 @@ function* moveNewest(
     const aside = yield* putAside(options, turn, moving, content, newest)
     moving.newest = newest
     const outcome = yield* retire(options, moving, from, newest.stored)
-    if (outcome === 'done') return { kept: aside, content }
+    if (outcome === 'done') {
+      for (const path of content.clashes) reportClash(path)
+      return { kept: aside, content }
+    }
     if (outcome === 'missing') throw new SessionGoneError()
     if (outcome === 'elsewhere') {
       // A login beside another one: a session of its own, with what this request itself has set.

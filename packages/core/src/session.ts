@@ -89,7 +89,7 @@ export class Session<D extends object = SessionData> implements Iterable<[KeyOf<
   get<K extends KeyOf<D>>(key: K, fallback: ValueOf<D, K>): ValueOf<D, K>
   get(key: string, fallback?: unknown): unknown {
     const draft = this.#draft()
-    return this.#shows(key) && draft.has(key) ? draft.get(key) : fallback
+    return this.#shows(key) ? draft.get(key, fallback) : fallback
   }
 
   /**
@@ -107,7 +107,7 @@ export class Session<D extends object = SessionData> implements Iterable<[KeyOf<
   /** Whether there is a value under `key`. */
   has(key: KeyOf<D>): boolean {
     const draft = this.#draft()
-    return this.#shows(key) && draft.has(key)
+    return this.#shows(key) && draft.looksFor(key)
   }
 
   /** Removes `key`; returns whether it was there. */
@@ -122,7 +122,7 @@ export class Session<D extends object = SessionData> implements Iterable<[KeyOf<
   pop(key: string, fallback?: unknown): unknown {
     assertOwn(key)
     const draft = this.#take()
-    if (!draft.has(key)) return fallback
+    if (!draft.looksFor(key)) return fallback
     const value = draft.get(key)
     this.#change().delete(key)
     return value
@@ -130,8 +130,11 @@ export class Session<D extends object = SessionData> implements Iterable<[KeyOf<
 
   /** The value under `key`; where there is none, puts `value` there and returns it. */
   setDefault<K extends KeyOf<D>>(key: K, value: ValueOf<D, K>): ValueOf<D, K> {
-    if (!this.#draft().has(key)) this.set(key, value)
-    return this.#draft().get(key) as ValueOf<D, K>
+    assertOwn(key)
+    const draft = this.#draft()
+    draft.get(key, value)
+    if (!draft.has(key)) this.set(key, value)
+    return draft.get(key) as ValueOf<D, K>
   }
 
   /**
@@ -248,7 +251,7 @@ export class Session<D extends object = SessionData> implements Iterable<[KeyOf<
 
   /** Whether the session's cookie ends with the browser. */
   getExpireAtBrowserClose(): boolean {
-    return endsWithBrowser(this.#draft().get(EXPIRY_KEY), this.#state.manager.settings)
+    return endsWithBrowser(this.#draft().data[EXPIRY_KEY], this.#state.manager.settings)
   }
 
   /** Sets a value that the next request can look for, to learn whether the browser keeps cookies. */
@@ -258,7 +261,7 @@ export class Session<D extends object = SessionData> implements Iterable<[KeyOf<
 
   /** Whether the value of {@link setTestCookie} came back. */
   testCookieWorked(): boolean {
-    return this.#draft().get(TEST_COOKIE) === TEST_COOKIE_VALUE
+    return this.#draft().data[TEST_COOKIE] === TEST_COOKIE_VALUE
   }
 
   /** Removes the value of {@link setTestCookie}. */
@@ -290,7 +293,7 @@ export class Session<D extends object = SessionData> implements Iterable<[KeyOf<
 
   #expiresAt(now: number): number {
     const draft = this.#draft()
-    return expiresAt(draft.get(EXPIRY_KEY), this.#state.manager.settings, draft.created, now)
+    return expiresAt(draft.data[EXPIRY_KEY], this.#state.manager.settings, draft.created, now)
   }
 
   #loaded(): SessionState {

@@ -7,8 +7,11 @@ import { SessionUsageError } from './errors.ts'
 import type { ExpirySettings } from './expiry.ts'
 import type { SessionHeaders } from './headers.ts'
 import { isSessionKey } from './key.ts'
+import type { Merging } from './changes.ts'
+import type { Concurrency } from './content.ts'
+import { sessionStrategies, type MergeRules } from './strategies.ts'
 import { load, refuseCookie, type LoadOptions } from './load.ts'
-import { Session, stateOf, type SessionData } from './session.ts'
+import { Session, stateOf, type Fields, type SessionData } from './session.ts'
 import {
   NEW,
   NONE,
@@ -24,7 +27,7 @@ import { createWriter, type WriterOptions } from './writer.ts'
 export type { CookieInfo } from './standing.ts'
 
 /** What {@link createSessions} takes; everything but the store has a default. */
-export interface SessionsOptions {
+export interface SessionsOptions<D extends object = SessionData> {
   /** The engine that keeps the sessions. */
   readonly store: SessionStore
   /** How long a session lives after its last change, in seconds. Default 1,209,600: two weeks. */
@@ -38,10 +41,17 @@ export interface SessionsOptions {
   /** How long a session lives after its creation, in seconds, however often it is renewed. Default: no limit. */
   readonly absoluteMaxAge?: number
   /**
-   * What happens when two requests change one session: `merge` (default) applies both changes, key by key;
-   * `overwrite` lets the last save win; `reject` fails the later one with SessionConflictError.
+   * What happens when two requests change one session: `merge` (default) keeps both changes, also within one object or list;
+   * `merge-keys` keeps changes of different keys, and of one key the later; `overwrite` lets the last save win; `reject` fails
+   * the later one with SessionConflictError.
    */
-  readonly concurrency?: 'merge' | 'overwrite' | 'reject'
+  readonly concurrency?: Concurrency
+  /**
+   * How keys are merged that two requests have changed, where it is otherwise: `{ visits: 'sum', lines: byId('sku') }`. A
+   * strategy, the name of one, or a function of your own. Default: `atomic` for `user`, `auth` and `passport`, so that nobody
+   * gets rights from two requests; for all others {@link merge}. It holds for every change by `set` or in place; `update` needs none.
+   */
+  readonly merge?: MergeRules<Fields<D>>
   /** How large a session's encoded data may be, in bytes of UTF-8. Default: as the store takes it. */
   readonly maxBytes?: number
   /** Load from an asynchronous store only when the handler first awaits `getSession()`. Default false. */
@@ -105,7 +115,7 @@ export interface Sessions<D extends object = SessionData> {
  * @throws SessionUsageError (code ERR_SESSION_OPTIONS) for an option that cannot work.
  */
 export function createSessions<D extends object = SessionData>(
-  options: SessionsOptions | Sessions<D>,
+  options: SessionsOptions<D> | Sessions<D>,
 ): Sessions<D> {
   if (isSessions<D>(options)) return options
   assertOptions(options)
@@ -132,7 +142,7 @@ type OwnManager = Manager &
     readonly write: (state: SessionState) => Awaitable<void>
   }
 
-function createManager(options: SessionsOptions): OwnManager {
+function createManager(options: SessionsOptions<any>): OwnManager {
   const { store, codec = jsonCodec, now = Date.now, cookie: cookieOptions } = options
   const settings: ExpirySettings = {
     maxAge: options.maxAge ?? 1_209_600,
@@ -142,7 +152,9 @@ function createManager(options: SessionsOptions): OwnManager {
   const cookie = sessionCookie(cookieOptions)
   const { ifUnavailable = 'error', concurrency = 'merge', maxBytes = Infinity } = options
   const { saveEveryRequest = false, touchAfter = 0, shownBookkeeping: shown = [] } = options
-  const loading = { store, codec, settings, ifUnavailable, now }
+  const strategies = sessionStrategies(options.merge)
+  const merging: Merging = { strategies, wholeKeys: concurrency === 'merge-keys' }
+  const loading = { store, codec, merging, settings, ifUnavailable, now }
   const telling = { cookie, cookieOptions, now }
   const writing = { ...loading, concurrency, maxBytes, saveEveryRequest, touchAfter }
   const writer = createWriter({
@@ -170,7 +182,7 @@ function open<D extends object>(
   const state: SessionState = {
     manager,
     standing: NEW,
-    draft: new Draft(manager.codec),
+    draft: new Draft(manager.codec, manager.merging),
     condemned: NONE,
     cycled: false,
     moving: undefined,
@@ -260,12 +272,12 @@ function write(manager: OwnManager, state: SessionState): Awaitable<void> {
 }
 
 function isSessions<D extends object>(
-  options: SessionsOptions | Sessions<D>,
+  options: SessionsOptions<D> | Sessions<D>,
 ): options is Sessions<D> {
   return typeof (options as Sessions<D> | undefined)?.commit === 'function'
 }
 
-function assertOptions(options: SessionsOptions): void {
+function assertOptions(options: SessionsOptions<any>): void {
   if (typeof options?.store?.load !== 'function') {
     refuse("`store` is missing: pass an engine, such as sqliteStore('sessions.sqlite')")
   }
@@ -275,12 +287,16 @@ function assertOptions(options: SessionsOptions): void {
       refuse(`\`${name}\` must be a positive number, and is ${String(value)}`)
     }
   }
-  const { touchAfter, concurrency, ifUnavailable } = options
+  const { touchAfter, concurrency, ifUnavailable, merge } = options
   if (touchAfter !== undefined && !(touchAfter >= 0 && touchAfter < Infinity)) {
     refuse(`\`touchAfter\` must be a number of seconds from 0 on, and is ${String(touchAfter)}`)
   }
-  if (concurrency !== undefined && !['merge', 'overwrite', 'reject'].includes(concurrency)) {
-    refuse(`\`concurrency\` must be merge, overwrite or reject, and is ${String(concurrency)}`)
+  const modes = ['merge', 'merge-keys', 'overwrite', 'reject']
+  if (concurrency !== undefined && !modes.includes(concurrency)) {
+    refuse(`\`concurrency\` must be one of ${modes.join(', ')}, and is ${String(concurrency)}`)
+  }
+  if (merge !== undefined && (concurrency === 'overwrite' || concurrency === 'reject')) {
+    refuse(`\`merge\` has no meaning with \`concurrency: '${concurrency}'\``)
   }
   if (ifUnavailable !== undefined && !['error', 'anonymous'].includes(ifUnavailable)) {
     refuse(`\`ifUnavailable\` must be error or anonymous, and is ${String(ifUnavailable)}`)

@@ -1,6 +1,17 @@
 // A draft at one moment: the text to store, and what was done to get there, so that it can be done to newer data.
 import type { Codec, Dictionary } from './codec.ts'
-import { FLASH_KEY, MARKS_KEY, merge, put, type Changes } from './merge.ts'
+import {
+  FLASH_KEY,
+  isRepeatable,
+  MARKS_KEY,
+  put,
+  putOnto,
+  type Change,
+  type Changes,
+  type Made,
+  type Merging,
+} from './changes.ts'
+import type { Path } from './merge.ts'
 
 /** When the session was created, in ms since the epoch; kept only where an absolute lifetime counts from it. */
 export const CREATED_KEY = '_session_created'
@@ -9,6 +20,7 @@ export const CREATED_KEY = '_session_created'
 export const UNCHANGED: Changes = {
   cleared: false,
   keys: new Map(),
+  defaults: new Map(),
   faded: new Map(),
   flashed: new Map(),
 }
@@ -27,6 +39,7 @@ export interface Kept {
 export class Snapshot {
   readonly #codec: Codec
   readonly #held: readonly string[]
+  readonly #merging: Merging
 
   /** What the changes were made on; undefined for a session that the store does not have. */
   readonly base: Kept | undefined
@@ -41,12 +54,14 @@ export class Snapshot {
     text: string,
     changes: Changes,
     held: readonly string[],
+    merging: Merging,
   ) {
     this.#codec = codec
     this.base = base
     this.text = text
     this.changes = changes
     this.#held = held
+    this.#merging = merging
   }
 
   /** Whether the request changed anything: a value set anew to what it was counts. */
@@ -62,15 +77,28 @@ export class Snapshot {
     return isOfItsOwn && this.#changedInPlace(this.#codec.decode(this.text)).length === 0
   }
 
+  /** Whether the changes can be made twice with the same result: two pushes of one thing, for one, cannot. */
+  get isRepeatable(): boolean {
+    return isRepeatable(this.#made(() => {}))
+  }
+
   /**
    * The newest data with this request's changes, those in place too. Its values are this call's own: the functions of other
    * requests may change them.
+   * @param clash Is told where one of two changes is lost.
    */
-  onto(newest: Dictionary): Dictionary {
-    const mine = this.#codec.decode(this.text)
-    const keys = new Map(this.changes.keys)
+  onto(newest: Dictionary, clash: (path: Path) => void): Dictionary {
+    return putOnto(newest, this.#made(clash))
+  }
+
+  #made(clash: (path: Path) => void): Made {
+    const [base, mine] = [
+      this.base ? this.#codec.decode(this.base.text) : {},
+      this.#codec.decode(this.text),
+    ]
+    const keys = new Map<string, Change>(this.changes.keys)
     for (const key of this.#changedInPlace(mine)) keys.set(key, 'in place')
-    return merge({ ...this.changes, keys }, mine, newest)
+    return { changes: { ...this.changes, keys }, base, mine, merging: this.#merging, clash }
   }
 
   #changedInPlace(mine: Dictionary): string[] {

@@ -1,4 +1,5 @@
 // Where a session stands with the store, and what is still owed to it: what the session, the plan and the writer share.
+import type { Merging } from './changes.ts'
 import type { Codec } from './codec.ts'
 import type { CookieOptions } from './cookie.ts'
 import { Draft } from './draft.ts'
@@ -125,6 +126,7 @@ export interface CookieInfo {
 export interface Manager {
   readonly settings: ExpirySettings
   readonly codec: Codec
+  readonly merging: Merging
   readonly now: () => number
   /** Bookkeeping that the application may see: Django shows `_session_expiry`. */
   readonly shown: readonly string[]
@@ -199,7 +201,7 @@ export function condemn(state: SessionState): void {
   }
   if (moving?.to !== undefined) condemnKey(state, moving.to, moving.stored)
   state.standing = NEW
-  state.draft = new Draft(state.manager.codec)
+  state.draft = new Draft(state.manager.codec, state.manager.merging)
   state.cycled = false
   state.moving = state.doubt = state.owed = undefined
 }

@@ -25,7 +25,7 @@ export function take(options: ContentOptions & PlanOptions, state: SessionState)
   const { settings, now } = options
   const time = now()
   const createdAt = settings.absoluteMaxAge === undefined ? undefined : time
-  const snapshot = draft.take(state.accessed, createdAt)
+  const snapshot = draft.take(state.accessed, createdAt, cycled)
   const empty = draft.isEmpty
   const { data, created } = draft
   const content = contentOf(options, snapshot.text, data, created, empty, time)

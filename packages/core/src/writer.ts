@@ -5,7 +5,6 @@ import { createRecord, type CreateOptions } from './create.ts'
 import { endKey } from './end.ts'
 import { headersSent, SessionConflictError, SessionGoneError, SessionStoreError } from './errors.ts'
 import { Lanes } from './lanes.ts'
-import { isRepeatable } from './merge.ts'
 import { move } from './move.ts'
 import type { PlanOptions } from './plan.ts'
 import { cannotBeTold, saveTogether, type Outcome } from './save.ts'
@@ -91,7 +90,7 @@ function* writeAfterDoubt(writer: Writer, state: SessionState): Steps<void> {
       })
     } else {
       draft.restore(snapshot)
-      state.unsure = !isRepeatable(snapshot.changes)
+      state.unsure = !snapshot.isRepeatable
     }
   }
   const written = write(writer, state)
@@ -109,7 +108,7 @@ function hasArrived({ store }: WriterOptions, doubt: Doubt, record: SessionRecor
   if (!record || isRetired(record) || record.data === base?.stored) return false
   const isSame = record.data === stored
   // Under a key that is this request's own, or of changes that may be made twice, nothing can be mistaken.
-  if (!base || isRepeatable(snapshot.changes)) return isSame
+  if (!base || snapshot.isRepeatable) return isSame
   const grain = store.traits?.wholeSeconds ? 1000 : 1
   const endsAsMeant = Math.abs(record.expiresAt - expiresAt) < grain
   if (isSame && endsAsMeant && !doubt.endStays) return true
@@ -222,9 +221,6 @@ function* renew({ store }: WriterOptions, turn: Turn, key: string): Steps<void> 
 
 /** Whether an error is that of what one request wanted to store, and not of the store or of others. */
 function isOwnFault(error: unknown): boolean {
-  return !(
-    error instanceof SessionGoneError ||
-    error instanceof SessionConflictError ||
-    error instanceof SessionStoreError
-  )
+  if (error instanceof SessionConflictError) return error.key !== undefined
+  return !(error instanceof SessionGoneError || error instanceof SessionStoreError)
 }

@@ -33,16 +33,17 @@ export interface DjangoSettings {
 }
 
 /** What {@link djangoSessions} takes. */
-export interface DjangoSessionsOptions
+export interface DjangoSessionsOptions<D extends object = SessionData>
   extends
     DjangoKeys,
     Pick<
-      SessionsOptions,
+      SessionsOptions<D>,
       | 'absoluteMaxAge'
       | 'concurrency'
       | 'ifUnavailable'
       | 'lazy'
       | 'maxBytes'
+      | 'merge'
       | 'now'
       | 'touchAfter'
     > {
@@ -65,7 +66,7 @@ export interface DjangoSessionsOptions
  * @see https://docs.djangoproject.com/en/stable/ref/settings/#sessions
  */
 export function djangoSessions<D extends object = SessionData>(
-  options: DjangoSessionsOptions,
+  options: DjangoSessionsOptions<D>,
 ): Sessions<D> {
   const { secretKey, fallbackKeys, engine, settings = {}, now = Date.now, ...rest } = options
   const { keySalt = 'django.contrib.sessions.SessionStore', ...manager } = rest

@@ -44,7 +44,7 @@ type SessionRequest = IncomingMessage & {
  * @throws SessionUsageError for an option that cannot work.
  */
 export function session<D extends object = SessionData>(
-  options: SessionsOptions | Sessions<D>,
+  options: SessionsOptions<D> | Sessions<D>,
   { property = 'session', cookieFor }: AdapterOptions<IncomingMessage> = {},
 ): Middleware {
   const sessions = createSessions<D>(options)

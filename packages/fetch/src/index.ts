@@ -38,7 +38,7 @@ export interface FetchOptions extends AdapterOptions<Request> {
  * @throws SessionUsageError for an option that cannot work.
  */
 export function withSession<D extends object = SessionData, Rest extends unknown[] = unknown[]>(
-  options: SessionsOptions | Sessions<D>,
+  options: SessionsOptions<D> | Sessions<D>,
   handler: SessionHandler<D, Rest>,
   { property = 'session', cookieFor, onError = plainAnswer }: FetchOptions = {},
 ): (request: Request, ...rest: Rest) => Promise<Response> {

@@ -34,7 +34,7 @@ declare module 'hono' {
  * @throws SessionUsageError for an option that cannot work.
  */
 export function session<D extends object = SessionData>(
-  options: SessionsOptions | Sessions<D>,
+  options: SessionsOptions<D> | Sessions<D>,
   { property = 'session', cookieFor }: AdapterOptions<Context> = {},
 ): MiddlewareHandler {
   const sessions = createSessions<D>(options)

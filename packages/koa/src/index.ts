@@ -30,7 +30,7 @@ declare module 'koa' {
  * @throws SessionUsageError for an option that cannot work.
  */
 export function session<D extends object = SessionData>(
-  options: SessionsOptions | Sessions<D>,
+  options: SessionsOptions<D> | Sessions<D>,
   { property = 'session', cookieFor }: AdapterOptions<Context> = {},
 ): Middleware {
   const sessions = createSessions<D>(options)
