@@ -7,7 +7,9 @@ import type { CookieInfo, Sessions } from './sessions.ts'
 
 export { after, type Awaitable } from './awaitable.ts'
 export { assertCookieRules, MAX_COOKIE_BYTES } from './cookie.ts'
+export { reportClash } from './events.ts'
 export { addSessionHeaders, type HeaderTarget, type SessionHeaders } from './headers.ts'
+export { mergeFields, sessionStrategies, type Strategies } from './strategies.ts'
 
 /** What every adapter takes besides the options of `createSessions()`. */
 export interface AdapterOptions<R> {

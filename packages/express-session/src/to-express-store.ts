@@ -1,6 +1,8 @@
 // Any of our stores under express-session or @fastify/session: one line changed, and no update is lost any more.
 import { EventEmitter } from 'node:events'
 import { createRequire } from 'node:module'
+import { last, type Fields, type MergeRules, type Path, type SessionData } from '@coatcheck/core'
+import { mergeFields, reportClash, sessionStrategies } from '@coatcheck/core/adapter'
 import {
   after,
   attempt,
@@ -15,22 +17,35 @@ import {
 import { BROWSER_LENGTH_TTL, endOf, type StoredSession } from './session-data.ts'
 
 /** Options of {@link toExpressStore}. */
-export interface ToExpressStoreOptions {
+export interface ToExpressStoreOptions<D extends object = SessionData> {
+  /**
+   * How fields are merged that two requests have changed, as the option `merge` of `createSessions`: `{ views: 'sum' }`. Default:
+   * lists and objects by what was changed in them; `user`, `auth` and `passport` as one value.
+   */
+  readonly merge?: MergeRules<Fields<D>>
   /** How long a session lives whose cookie ends with the browser, in seconds. Default 86,400: a day. */
   readonly ttl?: number
   /** The clock, in ms since the Unix epoch. Default `Date.now`. */
   readonly now?: () => number
 }
 
+/** What a session object of express-session's stands on. */
+interface Base {
+  /** The object as it was when it was loaded or last saved: what tells the request's own changes. */
+  readonly was: string
+  /** What the store had then: the same, with what others had changed. */
+  readonly stored: SessionRecord
+}
+
 type Callback<T = void> = (error?: unknown, result?: T) => void
 
 /** What express-session calls of its own base class. */
-interface Base {
+interface ExpressBase {
   createSession(request: object, session: StoredSession): object
 }
 
 /** express-session's own base class; where only @fastify/session is installed, an EventEmitter is all that is asked for. */
-function baseClass(): new () => EventEmitter & Base {
+function baseClass(): new () => EventEmitter & ExpressBase {
   try {
     return (
       createRequire(import.meta.url)('express-session') as { Store: ReturnType<typeof baseClass> }
@@ -43,20 +58,20 @@ function baseClass(): new () => EventEmitter & Base {
 /**
  * A store for express-session's `store` option, and for @fastify/session's.
  *
- * Under express-session a save brings only what the request has changed onto the newest data, key by key, so that of two
- * requests at once no change to another key is lost; and a session that ended meanwhile is not brought back. (The interface
- * has no way to say so; such a save is no error.) @fastify/session does not tell which session a save belongs to: there the
- * last save wins.
+ * Under express-session a save brings only what the request has changed onto the newest data, so that two requests that push to
+ * one list at once both keep their elements; and a session that ended meanwhile is not brought back. (The interface has no way to
+ * say so; such a save is no error.) @fastify/session does not tell which session a save belongs to: there the last save wins.
  *
  * It has `get`, `set`, `touch` and `destroy`. The stores have no list of their sessions, so `all`, `length` and `clear` are
  * left out.
  */
-export function toExpressStore(
+export function toExpressStore<D extends object = SessionData>(
   store: SessionStore,
-  { ttl = BROWSER_LENGTH_TTL, now = Date.now }: ToExpressStoreOptions = {},
+  { ttl = BROWSER_LENGTH_TTL, now = Date.now, merge: rules }: ToExpressStoreOptions<D> = {},
 ) {
-  /** What the store held when a session was loaded or last saved: what tells the request's own changes. */
-  const bases = new WeakMap<object, SessionRecord>()
+  // Each request gives the cookie a new end: the last one's is the newest.
+  const strategies = new Map([...sessionStrategies(rules), ['cookie', last] as const])
+  const bases = new WeakMap<object, Base>()
   const lock = createLock()
   const record = (session: StoredSession, data: string) => ({
     data,
@@ -67,37 +82,52 @@ export function toExpressStore(
   const loadOpen = (sid: string) =>
     after(store.load(sid), (found) => (found?.data === RETIRED ? undefined : found))
 
-  /** Saves a session that was loaded from `base`. */
-  async function saveLoaded(sid: string, session: StoredSession, base: string): Promise<void> {
+  /** Saves a session that was loaded: what was changed in it, onto what the store has by then. */
+  async function saveLoaded(sid: string, session: StoredSession, { was, stored }: Base) {
     const mine = JSON.stringify(session)
     /** Whether it is done: saved, or the session has ended. */
-    const trySave = async (data: string, expected: string) => {
-      const saved = record(session, data)
+    const trySave = async (newest: string) => {
+      const clashes: Path[] = []
+      const merged =
+        was === newest ? mine : mergeTexts(was, mine, newest, (path) => clashes.push(path))
+      const saved = record(session, merged)
       try {
-        await store.save(sid, saved, expected)
-        bases.set(session, saved)
-        return true
+        await store.save(sid, saved, newest)
       } catch (error) {
         if (error instanceof SessionGoneError) return true
         if (error instanceof SessionConflictError) return false
         throw error
       }
+      bases.set(session, { was: mine, stored: saved })
+      for (const path of clashes) reportClash(path)
+      return true
     }
-    if (await trySave(mine, base)) return
+    if (await trySave(stored.data)) return
     // One after the other within this process, so that the tries are bounded by the number of processes.
     await lock(sid, async () => {
       for (;;) {
         const newest = await loadOpen(sid)
-        if (!newest || (await trySave(merge(base, mine, newest.data), newest.data))) return
+        if (!newest || (await trySave(newest.data))) return
       }
     })
+  }
+
+  function mergeTexts(
+    base: string,
+    mine: string,
+    newest: string,
+    clash: (path: Path) => void,
+  ): string {
+    const [from, to, by] = [base, mine, newest].map((text) => JSON.parse(text) as unknown)
+    return JSON.stringify(mergeFields(strategies, from, to, by, clash))
   }
 
   /** Saves a session that may be new. */
   function saveAny(sid: string, session: StoredSession) {
     const saved = record(session, JSON.stringify(session))
-    const save = () => after(store.save(sid, saved), () => void bases.set(session, saved))
-    const create = () => after(store.create(sid, saved), () => void bases.set(session, saved))
+    const keep = () => void bases.set(session, { was: saved.data, stored: saved })
+    const save = () => after(store.save(sid, saved), keep)
+    const create = () => after(store.create(sid, saved), keep)
     return attempt(save, (error) => {
       if (!(error instanceof SessionGoneError)) throw error
       // What is there by now is another request's, or a retired key: then the session has ended.
@@ -114,7 +144,7 @@ export function toExpressStore(
         after(loadOpen(sid), (found) => {
           if (!found) return null
           const session = JSON.parse(found.data) as StoredSession
-          bases.set(session, found)
+          bases.set(session, { was: found.data, stored: found })
           return session
         }),
       )
@@ -122,7 +152,7 @@ export function toExpressStore(
 
     set(sid: string, session: StoredSession, callback: Callback = () => {}): void {
       const base = bases.get(session)
-      answer(callback, () => (base ? saveLoaded(sid, session, base.data) : saveAny(sid, session)))
+      answer(callback, () => (base ? saveLoaded(sid, session, base) : saveAny(sid, session)))
     }
 
     touch(sid: string, session: StoredSession, callback: Callback = () => {}): void {
@@ -131,8 +161,8 @@ export function toExpressStore(
       answer(callback, () =>
         attempt(
           () =>
-            after(store.touch(sid, expiresAt, base?.expiresAt), () => {
-              if (base) bases.set(session, { data: base.data, expiresAt })
+            after(store.touch(sid, expiresAt, base?.stored.expiresAt), () => {
+              if (base) bases.set(session, { ...base, stored: { ...base.stored, expiresAt } })
             }),
           (error) => {
             // When another request has moved it meanwhile, that stands.
@@ -168,17 +198,4 @@ function answer<T>(callback: Callback<T>, task: () => T | Promise<T>): void {
     (result) => setImmediate(callback, null, result),
     (error) => setImmediate(callback, error),
   )
-}
-
-/** What a request changed from `base` to `mine`, on top of `newest`: each of them JSON of an object. */
-function merge(base: string, mine: string, newest: string): string {
-  const [from, to, result] = [base, mine, newest].map(
-    (text) => new Map(Object.entries(JSON.parse(text))),
-  )
-  for (const key of new Set([...from!.keys(), ...to!.keys()])) {
-    if (JSON.stringify(from!.get(key)) === JSON.stringify(to!.get(key))) continue
-    if (to!.has(key)) result!.set(key, to!.get(key))
-    else result!.delete(key)
-  }
-  return JSON.stringify(Object.fromEntries(result!))
 }
