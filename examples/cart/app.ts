@@ -5,6 +5,7 @@ import type { CookieOptions, Session, SessionStore } from '@coatcheck/core'
 import { getSession, session } from '@coatcheck/express'
 import { parseCookie } from 'cookie'
 import express, { type Express, type Request } from 'express'
+import { atOnce } from './at-once.ts'
 import { languages, page, products } from './page.ts'
 import { sideBySide } from './side-by-side.ts'
 
@@ -19,6 +20,7 @@ export interface Shop {
 }
 
 const SIDE_BY_SIDE = '/side-by-side'
+const AT_ONCE = '/at-once'
 
 const visitor = (request: Request): Promise<Session<Shop>> => getSession<Shop>(request)
 const field = (request: Request, name: string): string =>
@@ -29,6 +31,7 @@ export function createApp(store: SessionStore, others: ReadonlyMap<string, Sessi
   const app = express().disable('x-powered-by')
   app.use('/assets', express.static(join(import.meta.dirname, 'assets')))
   app.use(SIDE_BY_SIDE, sideBySide(SIDE_BY_SIDE, others))
+  app.use(AT_ONCE, atOnce(AT_ONCE, store))
   app.use(createShop(store))
   return app
 }
@@ -46,7 +49,8 @@ export function createShop(store: SessionStore, cookie: CookieOptions = {}): Exp
     const shopper = await visitor(request)
     shopper.update('visits', (visits = 0) => visits + 1)
     const { favourite } = parseCookie(request.headers.cookie ?? '')
-    response.send(page({ ...Object.fromEntries(shopper), favourite }))
+    const stateless = store.traits?.stateless ?? false
+    response.send(page({ ...Object.fromEntries(shopper), favourite, stateless }))
   })
 
   app.post('/cart/add', async (request, response) => {

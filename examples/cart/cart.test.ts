@@ -1,7 +1,7 @@
 // A real browser uses the demo, as a newcomer would; the server is stopped and started in between.
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdirSync, mkdtempSync, rmSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -99,6 +99,11 @@ test('Chromium: the cart survives a restart, the login changes the key, the logo
     await ready(page)
     if (process.env['SCREENSHOTS'] === '1') {
       mkdirSync(IMAGES, { recursive: true })
+      await tryTwenty(page)
+      await page.$eval('.at-once button', (button) => (button as HTMLElement).blur())
+      // As high as it takes to show the result.
+      const end = await page.$eval('.at-once', (section) => section.getBoundingClientRect().bottom)
+      await page.setViewportSize({ width: 1180, height: Math.ceil(end) + 12 })
       for (const colorScheme of ['light', 'dark'] as const) {
         await page.emulateMedia({ colorScheme })
         await page.screenshot({ path: join(IMAGES, `cart-${colorScheme}.png`) })
@@ -119,6 +124,72 @@ test('Chromium: the cart survives a restart, the login changes the key, the logo
     }
     expect(problems).toEqual([])
     expect(await stopServer()).toBe(0)
+  } finally {
+    await browser.close()
+  }
+})
+
+test('twenty at once: all are kept, and express-session, with the same handler, keeps but some', async (context) => {
+  const browser = await launchChromium(context)
+  try {
+    const tab = await browser.newContext({ viewport: { width: 375, height: 800 } })
+    const page = await tab.newPage()
+    const problems: string[] = []
+    page.on('pageerror', (error) => problems.push(String(error)))
+    page.on('console', (message) => message.type() === 'error' && problems.push(message.text()))
+    const sent: string[] = []
+    page.on('request', (request) => sent.push(new URL(request.url()).pathname))
+    const { url } = await start({ PORT: '0' })
+    await page.goto(url)
+    const next = page.waitForResponse((response) => response.url().endsWith('/panel'))
+    await page.click('[data-test="add-coat"]')
+    await next
+    await ready(page)
+    const size = () =>
+      page.$eval('.at-once', ({ clientHeight }) => [
+        clientHeight,
+        document.documentElement.scrollWidth,
+      ])
+    const kept = async (side: string) => {
+      const text = await page.textContent(`[data-test="kept-${side}"]`)
+      const [, count] = /^(\d+) of 20$/.exec(text!)!
+      return Number(count)
+    }
+    const before = await size()
+    expect(before[1]).toBe(375)
+
+    // What is shown is what runs.
+    const source = readFileSync(join(import.meta.dirname, 'at-once-handlers.ts'), 'utf8')
+    const shown = await page.$$eval('.side code', (all) => all.map((code) => code.textContent!))
+    expect(shown).toHaveLength(2)
+    for (const code of shown) expect(source).toContain(`: Handler = ${code}\n`)
+
+    // Twice, as anybody does who does not believe it; each try begins with an empty cart.
+    for (const time of [1, 2]) {
+      await tryTwenty(page)
+      for (const side of ['coatcheck', 'express-session']) {
+        const fired = sent.filter((path) => path === `/at-once/${side}/add`)
+        expect(fired).toHaveLength(20 * time)
+      }
+      expect(await kept('express-session')).toBeGreaterThan(0)
+      expect(await kept('express-session')).toBeLessThan(20)
+      expect(await page.textContent('.at-once [role="status"]')).toBe(
+        `Kept: Coatcheck ${await kept('Coatcheck')} of 20, express-session ${await kept('express-session')} of 20.`,
+      )
+    }
+    expect(await size()).toEqual(before)
+
+    // The visitor's own cart is as it was, and nothing of the try is left.
+    await page.reload()
+    await ready(page)
+    expect(await page.textContent('[data-test="cart"]')).toMatch(/^.*Coat × 1 €120\s*$/)
+    expect((await tab.cookies(`${url}/at-once/coatcheck/`)).map(({ name }) => name)).toEqual([
+      'sessionid',
+    ])
+
+    await tryTwenty(page)
+    expect(await kept('Coatcheck')).toBe(20)
+    expect(problems).toEqual([])
   } finally {
     await browser.close()
   }
@@ -188,6 +259,18 @@ test('all embedded engines side by side: each click has the same effect on every
     await browser.close()
   }
 })
+
+/** Presses "Add twenty at once" by keyboard, and waits for the result; the focus stays where it was. */
+async function tryTwenty(page: Page) {
+  await page.waitForLoadState()
+  await page.focus('.at-once button')
+  await page.keyboard.press('Enter')
+  await page.waitForFunction(() => {
+    const [button, status] = document.querySelectorAll('.at-once button, .at-once [role="status"]')
+    return button!.ariaDisabled === 'false' && status!.textContent!.startsWith('Kept')
+  })
+  expect(await page.evaluate(() => document.activeElement?.textContent)).toBe('Add twenty at once')
+}
 
 /** The panel has its figures: the page is done. */
 async function ready(page: Page) {

@@ -56,6 +56,33 @@ for (const engine of engineNames) {
     await request('/logout', {})
     expect(cookie).toBe('')
   })
+
+  const result = engine === 'signed-cookie' ? 'some are lost, and the page says so' : 'all are kept'
+  test(`--engine ${engine}: twenty requests at once: ${result}`, async () => {
+    const { url } = await startProgram(SERVER, ['--engine', engine], env)
+    let cookie = ''
+    const post = async (path: string, fields: Record<string, string> = {}) => {
+      const response = await fetch(`${url}/at-once/coatcheck${path}`, {
+        method: 'POST',
+        headers: { cookie },
+        body: new URLSearchParams(fields),
+      })
+      for (const line of response.headers.getSetCookie()) cookie = line.split(';')[0]!
+      expect(response.status).toBe(200)
+      return response.text()
+    }
+    await post('/begin')
+    await Promise.all(Array.from({ length: 20 }, () => post('/add', { product: 'hat' })))
+    const cart = JSON.parse(await post('/end')) as string[]
+    const page = await (await fetch(url)).text()
+    if (engine === 'signed-cookie') {
+      expect(cart.length).toBeLessThan(20)
+      expect(page).toContain('requests at once cannot be merged')
+    } else {
+      expect(page).not.toContain('cannot be merged')
+      expect(cart).toEqual(Array.from({ length: 20 }, () => 'hat'))
+    }
+  })
 }
 
 plainTest('an engine that does not exist, or whose server is not there, is a clear line', () => {

@@ -1,4 +1,5 @@
 // The page, as HTML. Every action is a form, so it works by keyboard and without a script.
+import * as add from './at-once-handlers.ts'
 
 export const products = [
   { id: 'scarf', name: 'Scarf', icon: '🧣', price: 19 },
@@ -26,6 +27,8 @@ export interface PageData {
   notice?: string
   favourite?: string | undefined
   goodbye?: boolean
+  /** The engine keeps the session in its cookie. */
+  stateless?: boolean
 }
 
 const entities: Record<string, string> = {
@@ -56,7 +59,7 @@ export function page(data: PageData): string {
   return document({
     language: language.code,
     theme: data.theme,
-    script: 'panel.js',
+    scripts: data.goodbye ? ['panel.js'] : ['panel.js', 'at-once.js'],
     nav: '<a href="/side-by-side">All engines side by side</a>',
     content: `<div class="columns">
     <main>${data.goodbye ? goodbye : shop(data, language.welcome)}</main>
@@ -68,12 +71,12 @@ export function page(data: PageData): string {
 interface Document {
   language?: string
   theme?: string | undefined
-  script: string
+  scripts: string[]
   nav: string
   content: string
 }
 
-function document({ language = 'en', theme, script, nav, content }: Document): string {
+function document({ language = 'en', theme, scripts, nav, content }: Document): string {
   return `<!doctype html>
 <html lang="${language}"${theme ? ` data-theme="${escape(theme)}"` : ''}>
 <head>
@@ -83,7 +86,7 @@ function document({ language = 'en', theme, script, nav, content }: Document): s
   <title>Coatcheck: a cart that remembers</title>
   <link rel="icon" href="data:image/svg+xml,<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 100 100'><text y='.9em' font-size='90'>🧥</text></svg>">
   <link rel="stylesheet" href="/assets/style.css">
-  <script type="module" src="/assets/${script}"></script>
+  ${scripts.map((script) => `<script type="module" src="/assets/${script}"></script>`).join('\n  ')}
 </head>
 <body>
   <header>
@@ -117,7 +120,7 @@ const rows: [row: string, title: string][] = [
 /** The table of all embedded engines. */
 export function sideBySidePage(engines: readonly string[]): string {
   return document({
-    script: 'side-by-side.js',
+    scripts: ['side-by-side.js'],
     nav: '<a href="/">The shop</a>',
     content: `
   <section aria-labelledby="all">
@@ -189,6 +192,7 @@ function shop(data: PageData, welcome: string): string {
            <div class="row"><strong>Total €${total}</strong>${button('/cart/clear', 'Clear the cart')}</div>`
     }
   </section>
+  ${atOnce(data.stateless ?? false)}
   <section aria-labelledby="preferences">
     <h2 id="preferences">Your preferences</h2>
     <div class="row">
@@ -218,6 +222,64 @@ function shop(data: PageData, welcome: string): string {
     </form>
   </section>`
 }
+
+/** Who takes the twenty requests: a name, where, and with which handler. */
+const sides = [
+  { name: 'Coatcheck', on: 'this engine', path: '/at-once/coatcheck', handler: add.coatcheck },
+  {
+    name: 'express-session',
+    on: 'MemoryStore',
+    path: '/at-once/express-session',
+    handler: add.expressSession,
+  },
+]
+
+/** A handler's text as it runs, with a mark on the lines in which the two differ. */
+function listing(handler: { toString(): string }): string {
+  const [first, second] = sides.map((side) => side.handler.toString().split('\n'))
+  return handler
+    .toString()
+    .split('\n')
+    .map((line, at) =>
+      first![at] === second![at]
+        ? escape(line)
+        : line.replace(/\S.*/, (text) => `<mark>${escape(text)}</mark>`),
+    )
+    .join('\n')
+}
+
+const atOnce = (stateless: boolean) => `
+  <section aria-labelledby="at-once" class="at-once">
+    <h2 id="at-once">Twenty at once</h2>
+    <p>A double click, two tabs, a page that saves while you type: requests meet. Here twenty leave your browser together,
+    and each puts one product in a cart that is made for the try. Your own cart stays as it is.</p>
+    ${
+      stateless
+        ? `<p class="caution">This engine keeps the session in the cookie, so each request brings a copy of its own, and the answer
+    that comes last wins: requests at once cannot be merged. With every other engine they are.</p>`
+        : ''
+    }
+    <noscript><p>This needs JavaScript; the shop does not.</p></noscript>
+    <div class="row">
+      <button type="button">Add twenty at once</button>
+      <p role="status">Not tried yet.</p>
+    </div>
+    ${sides
+      .map(
+        ({ name, on, path, handler }) => `
+    <div class="side" data-side="${name}" data-path="${path}">
+      <div>
+        <h3>${name} <small>${on}</small></h3>
+        <p><strong data-test="kept-${name}">– of 20</strong> kept</p>
+        <div class="slots" aria-hidden="true">${'<i></i>'.repeat(20)}</div>
+      </div>
+      <pre><code>${listing(handler)}</code></pre>
+    </div>`,
+      )
+      .join('')}
+    <p><small>The code is what runs, both in this server, and only the marked lines differ. Over HTTP/1.1 a browser has
+    six of the twenty under way at a time.</small></p>
+  </section>`
 
 const login = `
   <form method="post" action="/login" class="row">
