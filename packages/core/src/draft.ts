@@ -341,8 +341,7 @@ export class Draft {
   /** An object that the application held from before a merge, and has changed since, is merged into the key's value. */
   #takeOver(key: string): void {
     for (const held of this.#held!.get(key)!) {
-      const now = this.#encodeOne(key, held.value)
-      if (held.was === undefined || held.was === now) continue
+      if (held.was === undefined || held.was === this.#encodeOne(key, held.value)) continue
       const was = this.#codec.decode(held.was)[key]
       // The one that was the key's value until now is in the data as it is.
       for (const other of this.#held!.get(key)!) other.was ??= this.#encodeOne(key, other.value)
@@ -432,6 +431,8 @@ export class Draft {
 
   /** What the application was given where there was nothing: it may go on from there. */
   #noteDefault(key: string, fallback: unknown): void {
+    // What is begun empty is what a merge starts from anyway.
+    if (typeof fallback === 'object' && (fallback === null || isEmptyObject(fallback))) return
     try {
       const value = this.#copyOf(key, fallback)
       this.#defaults ??= new Map()
@@ -506,4 +507,9 @@ export class Draft {
   #encodeOne(key: string, value: unknown): string {
     return encodeOne(this.#codec, key, value)
   }
+}
+
+function isEmptyObject(value: object): boolean {
+  for (const _name in value) return false
+  return true
 }

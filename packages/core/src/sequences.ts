@@ -93,6 +93,8 @@ function matchMiddle(
   const numbers = new Numbers()
   const from = Int32Array.from(before, (value) => numbers.of(value))
   const to = Int32Array.from(after, (value) => numbers.of(value))
+  const known = new Set(from)
+  if (!to.some((one) => known.has(one))) return []
   // How many the rest from there on has in common, row by row.
   const common = new Uint16Array((rows + 1) * (columns + 1))
   const width = columns + 1

@@ -1,0 +1,371 @@
+import fc from 'fast-check'
+import { describe, expect, test } from 'vitest'
+import { equal, isPlain } from './json.ts'
+import { merge, type Path } from './merge.ts'
+
+function merged(base: unknown, mine: unknown, newest: unknown) {
+  const clashes: Path[] = []
+  return { value: merge(base, mine, newest, (path) => clashes.push(path)), clashes }
+}
+
+describe('what becomes of base, mine and newest', () => {
+  const line = (sku: string, quantity: number) => ({ sku, quantity })
+  const cases: [
+    what: string,
+    base: unknown,
+    mine: unknown,
+    newest: unknown,
+    value: unknown,
+    clashes?: string[],
+  ][] = [
+    ['a scalar that only mine changed', 1, 2, 1, 2],
+    ['a scalar that only newest changed', 1, 1, 2, 2],
+    ['a scalar that both changed alike', 1, 2, 2, 2],
+    ['a scalar that both changed', 1, 2, 3, 2, ['']],
+    ['a type that both changed', { a: 1 }, 'x', [1], 'x', ['']],
+    ['nothing there, and a value of mine', undefined, 1, undefined, 1],
+    ['both have begun a value', undefined, 1, 2, 1, ['']],
+    ['mine removed what newest left', 1, undefined, 1, undefined],
+    ['newest removed what mine left', 1, 1, undefined, undefined],
+    ['mine removed what newest changed', 1, undefined, 2, undefined, ['']],
+    ['newest removed what mine changed', 1, 2, undefined, 2, ['']],
+    ['properties of both', {}, { a: 1 }, { b: 2 }, { b: 2, a: 1 }],
+    [
+      'properties within properties',
+      { p: { a: 1, b: 1 } },
+      { p: { a: 2, b: 1 } },
+      { p: { a: 1, b: 2 } },
+      { p: { a: 2, b: 2 } },
+    ],
+    [
+      'a property that both changed',
+      { a: 1, b: 1 },
+      { a: 2, b: 1 },
+      { a: 3, b: 3 },
+      { a: 2, b: 3 },
+      ['a'],
+    ],
+    ['a property that one removed', { a: 1, b: 2 }, { a: 1 }, { a: 5, b: 2 }, { a: 5 }],
+    ['edit against delete', { a: 1, b: 1 }, { b: 1 }, { a: 2, b: 1 }, { b: 1 }, ['a']],
+    ['both have begun the same object', undefined, { l: ['a'] }, { l: ['a'] }, { l: ['a'] }],
+    ['pushes', ['a'], ['a', 'b'], ['a', 'c'], ['a', 'c', 'b']],
+    ['equal pushes', ['a'], ['a', 'b'], ['a', 'b'], ['a', 'b', 'b']],
+    ['equal pushes within an object', { l: [] }, { l: ['a'] }, { l: ['a'] }, { l: ['a', 'a'] }],
+    ['both have begun a list', undefined, ['a'], ['b'], ['b', 'a']],
+    ['a list where there was null', null, ['a'], ['a'], ['a', 'a']],
+    ['one at the front, one at the end', [1], [0, 1], [1, 2], [0, 1, 2]],
+    ['a removal and a push', [1, 2, 3], [1, 3], [1, 2, 3, 4], [1, 3, 4]],
+    ['a removal by each', [1, 2, 3], [2, 3], [1, 2], [2]],
+    ['emptied, and a push', [1, 2], [], [1, 2, 3], [3]],
+    ['the newest few, kept by both', [3, 2, 1], [4, 3, 2], [5, 3, 2], [5, 4, 3, 2]],
+    ['index by index', [0, 0, 0], [1, 0, 0], [0, 0, 2], [1, 0, 2]],
+    ['index by index, in the middle of equals', [0, 0, 0], [1, 0, 1], [0, 2, 0], [1, 2, 1]],
+    ['one index by both', [1, 2], [1, 3], [1, 4], [1, 3], ['1']],
+    [
+      'an element changed, and a push',
+      [line('a', 1)],
+      [line('a', 2)],
+      [line('a', 1), line('b', 1)],
+      [line('a', 2), line('b', 1)],
+    ],
+    [
+      'two properties of one element',
+      [{ a: 1, b: 1 }],
+      [{ a: 2, b: 1 }],
+      [{ a: 1, b: 2 }],
+      [{ a: 2, b: 2 }],
+    ],
+    ['an element changed that the other removed', [1, 2], [1, 5], [1], [1, 5], ['1']],
+    ['an element removed that the other changed', [1, 2], [1], [1, 5], [1], ['1']],
+    ['rewritten by both', [1, 2, 3], [7, 8], [4, 5, 6, 9], [7, 8], ['']],
+    ['rewritten, and a push', [1, 2], [7, 8, 9], [1, 2, 3], [3, 7, 8, 9]],
+    [
+      'by id: changed and moved',
+      [{ id: 1, q: 1 }, { id: 2 }],
+      [{ id: 2 }, { id: 1, q: 5 }],
+      [{ id: 1, q: 1, r: 1 }, { id: 2 }, { id: 3 }],
+      [{ id: 2 }, { id: 3 }, { id: 1, q: 5, r: 1 }],
+    ],
+    [
+      'by id: another one at the front by each',
+      [{ id: 1 }],
+      [{ id: 3 }, { id: 1 }],
+      [{ id: 2 }, { id: 1 }],
+      [{ id: 2 }, { id: 3 }, { id: 1 }],
+    ],
+    [
+      'by id: removed, and changed',
+      [{ id: 1 }, { id: 2 }],
+      [{ id: 2 }],
+      [{ id: 1 }, { id: 2, q: 1 }],
+      [{ id: 2, q: 1 }],
+    ],
+    [
+      'by id: edit against delete',
+      [{ id: 1, q: 1 }],
+      [{ id: 1, q: 2 }],
+      [],
+      [{ id: 1, q: 2 }],
+      ['0'],
+    ],
+    [
+      'ids that are not unique: by position',
+      [
+        { id: 1, q: 1 },
+        { id: 1, q: 1 },
+      ],
+      [
+        { id: 1, q: 2 },
+        { id: 1, q: 1 },
+      ],
+      [
+        { id: 1, q: 1 },
+        { id: 1, q: 3 },
+      ],
+      [
+        { id: 1, q: 2 },
+        { id: 1, q: 3 },
+      ],
+    ],
+  ]
+  test.each(cases)('%s', (_, base, mine, newest, value, clashes = []) => {
+    const found = merged(base, mine, newest)
+    expect(JSON.stringify(found.value)).toBe(JSON.stringify(value))
+    expect(found.clashes.map((path) => path.join('.'))).toEqual(clashes)
+  })
+
+  test('the path of a clash leads to it through objects and arrays', () => {
+    const value = (n: number) => ({ a: [{ id: 'x', b: { c: n } }] })
+    expect(merged(value(1), value(2), value(3)).clashes).toEqual([['a', 0, 'b', 'c']])
+  })
+
+  test('__proto__, constructor and the like are properties like any other', () => {
+    const of = (json: string): any => JSON.parse(json)
+    const found = merge(
+      of('{"__proto__":{"a":1},"constructor":1,"toString":1}'),
+      of('{"__proto__":{"a":2},"constructor":1,"toString":1}'),
+      of('{"__proto__":{"a":1,"b":1},"constructor":2}'),
+    )
+    expect(JSON.stringify(found)).toBe('{"__proto__":{"a":2,"b":1},"constructor":2}')
+    expect(Object.getPrototypeOf(found)).toBe(Object.prototype)
+    expect(({} as any).a).toBeUndefined()
+  })
+})
+
+const json = fc.jsonValue({ maxDepth: 4 })
+const key = fc.constantFrom('a', 'b', 'c', '__proto__', 'constructor')
+/** Values of which two are often alike, or alike in part. */
+const { near } = fc.letrec((tie) => ({
+  near: fc.oneof(
+    { maxDepth: 3, withCrossShrink: true },
+    fc.integer({ min: 0, max: 3 }),
+    fc.array(tie('near'), { maxLength: 5 }),
+    fc.array(fc.record({ id: fc.integer({ min: 0, max: 5 }), value: tie('near') }), {
+      maxLength: 4,
+    }),
+    fc.array(fc.tuple(key, tie('near')), { maxLength: 4 }).map((all) => Object.fromEntries(all)),
+  ),
+}))
+const value = fc.oneof(json, near)
+
+const property = (...args: any[]) => fc.assert((fc.property as any)(...args), { numRuns: 2000 })
+
+describe('whatever the values', () => {
+  test('where mine is base it is newest, where newest is base it is mine, without a clash', () => {
+    property(value, value, (a: unknown, b: unknown) => {
+      expect(merged(a, a, b)).toEqual({ value: b, clashes: [] })
+      expect(merged(a, b, a)).toEqual({ value: b, clashes: [] })
+    })
+  })
+
+  test('where all are the same it is that', () => {
+    property(value, (a: unknown) => {
+      expect(merge(a, structuredClone(a), structuredClone(a))).toEqual(a)
+    })
+  })
+
+  test('nothing is changed in the arguments, the result is JSON, and the same every time', () => {
+    property(value, value, value, (base: unknown, mine: unknown, newest: unknown) => {
+      const before = JSON.stringify([base, mine, newest])
+      const text = JSON.stringify(merge(base, mine, newest))
+      expect(JSON.stringify([base, mine, newest])).toBe(before)
+      const again = JSON.parse(before) as unknown[]
+      expect(JSON.stringify(merge(again[0], again[1], again[2]))).toBe(text)
+      expect(JSON.parse(text)).toEqual(merge(base, mine, newest))
+    })
+  })
+
+  test('what base has and both have kept is there', () => {
+    property(near, near, near, (base: unknown, mine: unknown, newest: unknown) => {
+      for (const path of keptByBoth(base, mine, newest)) {
+        expect(has(merge(base, mine, newest), path), path.join('.')).toBe(true)
+      }
+    })
+  })
+
+  test('what one has added to an object is there', () => {
+    property(near, near, near, (base: unknown, mine: unknown, newest: unknown) => {
+      if (!isPlain(base) || !isPlain(mine) || !isPlain(newest)) return
+      const result = merge(base, mine, newest) as object
+      for (const name of [...Object.keys(mine), ...Object.keys(newest)]) {
+        if (!Object.hasOwn(base, name)) expect(Object.hasOwn(result, name)).toBe(true)
+      }
+    })
+  })
+
+  test('changes of different properties: whichever comes first, it is the same but for the order', () => {
+    const keys = ['a', 'b', 'c', 'd', 'e', 'f']
+    const changes = (own: string[]) =>
+      fc.array(fc.tuple(fc.constantFrom(...own), fc.option(value)), { maxLength: 4 })
+    const apply = (base: object, all: [string, unknown][]) => {
+      const result: Record<string, unknown> = { ...base }
+      for (const [name, to] of all) {
+        if (to === null) delete result[name]
+        else result[name] = to
+      }
+      return result
+    }
+    const base = fc.dictionary(fc.constantFrom(...keys), value)
+    property(
+      base,
+      changes(keys.slice(0, 3)),
+      changes(keys.slice(3)),
+      (from: object, one: [string, unknown][], two: [string, unknown][]) => {
+        const [first, second] = [apply(from, one), apply(from, two)]
+        const [there, back] = [merged(from, first, second), merged(from, second, first)]
+        expect(there.value).toEqual(back.value)
+        expect(there.value).toEqual(apply(first, two))
+        expect([...there.clashes, ...back.clashes]).toEqual([])
+      },
+    )
+  })
+
+  test('writers that push one each, in any order, at any depth: all are there, each once', () => {
+    const depth = fc.constantFrom(
+      (list: unknown[]) => list as unknown,
+      (list: unknown[]) => ({ cart: { lines: list, total: 1 } }),
+      (list: unknown[]) => ({ carts: [{ id: 1, lines: list }] }),
+    )
+    const writers = fc.uniqueArray(fc.integer(), { minLength: 2, maxLength: 8 })
+    property(
+      fc.array(near, { maxLength: 5 }),
+      writers,
+      depth,
+      (base: unknown[], all: number[], wrap: (list: unknown[]) => unknown) => {
+        let newest = wrap(base)
+        for (const n of all) newest = merge(wrap(base), wrap([...base, { pushed: n }]), newest)
+        expect(newest).toEqual(wrap([...base, ...all.map((n) => ({ pushed: n }))]))
+      },
+    )
+  })
+
+  test('writers that insert one each, anywhere: all are there, each once, and all that was there', () => {
+    const inserts = fc.array(fc.nat(100), { minLength: 1, maxLength: 6 })
+    property(fc.array(near, { maxLength: 6 }), inserts, (base: unknown[], places: number[]) => {
+      let newest: unknown = base
+      const clashes: Path[] = []
+      for (const [n, place] of places.entries()) {
+        const mine = base.toSpliced(place % (base.length + 1), 0, { pushed: n })
+        newest = merge(base, mine, newest, (path) => clashes.push(path))
+      }
+      const sorted = (list: unknown[]) => list.map((one) => JSON.stringify(one)).toSorted()
+      const expected = [...base, ...places.map((_, n) => ({ pushed: n }))]
+      expect(sorted(newest as unknown[])).toEqual(sorted(expected))
+      expect(clashes).toEqual([])
+    })
+  })
+
+  test('writers that remove one each: each is gone, the others are there', () => {
+    const list = fc.uniqueArray(fc.integer(), { minLength: 1, maxLength: 8 })
+    property(list, fc.array(fc.nat(100), { maxLength: 4 }), (base: number[], places: number[]) => {
+      const gone = new Set(places.map((place) => base[place % base.length]))
+      let newest: unknown = base
+      for (const one of gone)
+        newest = merge(
+          base,
+          base.filter((other) => other !== one),
+          newest,
+        )
+      expect(newest).toEqual(base.filter((one) => !gone.has(one)))
+    })
+  })
+})
+
+describe('the work is bounded', () => {
+  const item = (n: number, mark = '') => ({
+    sku: `sku ${n}`,
+    name: `product ${n}${mark}`,
+    quantity: n,
+  })
+  const list = (length: number, mark = '') => Array.from({ length }, (_, n) => item(n, mark))
+  /** The fastest of some runs, in ms: what the work takes where the machine has nothing else to do. */
+  const fastest = (work: () => unknown) =>
+    Math.min(
+      ...Array.from({ length: 30 }, () => {
+        const start = performance.now()
+        work()
+        return performance.now() - start
+      }),
+    )
+
+  test('200 elements that both have rewritten: 1 ms', () => {
+    const [base, mine, newest] = [list(200), list(199, ' mine'), list(201, ' newest')]
+    expect(fastest(() => merge(base, mine, newest))).toBeLessThan(1)
+  })
+
+  test('more than a million comparisons: the array is one value, and a clash', () => {
+    const [base, mine, newest] = [list(1100), list(1099, ' mine'), list(1101, ' newest')]
+    expect(merged(base, mine, newest)).toEqual({ value: mine, clashes: [[]] })
+  })
+
+  test('many arrays, each small enough: the comparisons of all are bounded together', () => {
+    const lists = (mark: string, length: number) => ({
+      all: Object.fromEntries(Array.from({ length: 300 }, (_, n) => [`k${n}`, list(length, mark)])),
+    })
+    const [base, mine, newest] = [lists('', 100), lists(' mine', 99), lists(' newest', 101)]
+    expect(fastest(() => merge(base, mine, newest))).toBeLessThan(200)
+  })
+
+  test('a push to a long list needs no comparisons of each with each', () => {
+    const base = list(20_000)
+    const result = merge(base, [...base, 'mine'], [...base, 'newest']) as unknown[]
+    expect(result.slice(-2)).toEqual(['newest', 'mine'])
+  })
+
+  test('nested more deeply than the stack goes: one value', () => {
+    const nested = (inner: string) => {
+      let text = `"${inner}"`
+      for (let n = 0; n < 100_000; n++) text = `[${text}]`
+      return JSON.parse(text) as unknown
+    }
+    const [base, mine, newest] = [nested('base'), nested('mine'), nested('newest')]
+    const deepest = (from: unknown) => {
+      let inner = from
+      while (Array.isArray(inner)) [inner] = inner
+      return inner
+    }
+    expect(deepest(merge(base, mine, newest))).toBe('mine')
+    expect(deepest(merge([base, 1], [mine, 1, 2], [newest, 1, 3, 4]))).toBe('mine')
+  })
+})
+
+/** Paths of base's scalars that both still have, by property alone: arrays are edited in many ways. */
+function keptByBoth(
+  base: unknown,
+  mine: unknown,
+  newest: unknown,
+  path: string[] = [],
+): string[][] {
+  if (isPlain(base) && isPlain(mine) && isPlain(newest)) {
+    return Object.keys(base)
+      .filter((name) => Object.hasOwn(mine, name) && Object.hasOwn(newest, name))
+      .flatMap((name) => keptByBoth(base[name], mine[name], newest[name], [...path, name]))
+  }
+  return equal(base, mine) && equal(base, newest) ? [path] : []
+}
+
+function has(value: unknown, path: readonly string[]): boolean {
+  const [name, ...rest] = path
+  if (name === undefined) return true
+  return isPlain(value) && Object.hasOwn(value, name) && has(value[name], rest)
+}
