@@ -51,6 +51,8 @@ export class Draft {
   #changes: Map<string, Change> | undefined
   /** The keys that the application has looked at. */
   #read: Set<string> | undefined
+  /** Whether the application knows which keys there are, and so has looked at those too that are not there. */
+  #readAll = false
   /** What the application has taken for the value of a key that was not there. */
   #defaults: Map<string, unknown> | undefined
   /** Values that the application looked at before they were merged: what it knows of those keys, until it looks again. */
@@ -96,8 +98,12 @@ export class Draft {
     return Object.hasOwn(this.#current(), key)
   }
 
+  /** The keys. They count as looked at, and so do those that are not there. */
   keys(): string[] {
-    return Object.keys(this.#current())
+    const keys = Object.keys(this.#current())
+    this.#readAll = true
+    for (const key of keys) this.#look(key)
+    return keys
   }
 
   /** Whether there is a value under `key`: the application looks. */
@@ -129,7 +135,7 @@ export class Draft {
       return
     }
     put(data, key, value)
-    this.#note(key, this.#read?.has(key) ? 'changed' : 'set')
+    this.#note(key, this.#isRead(key) ? 'changed' : 'set')
     if (typeof value === 'object' && value !== null) this.#hold(key, value)
   }
 
@@ -139,7 +145,7 @@ export class Draft {
     this.#held?.delete(key)
     this.#known?.delete(key)
     delete data[key]
-    this.#note(key, this.#read?.has(key) ? 'removed' : 'delete')
+    this.#note(key, this.#isRead(key) ? 'removed' : 'delete')
     return true
   }
 
@@ -318,7 +324,8 @@ export class Draft {
     }
     for (const key of this.#read ?? []) {
       const known = own(this.#changes?.has(key) ? before : saved, key)
-      if (this.#known?.has(key) || equal(known, own(this.#data, key))) continue
+      const value = own(this.#data, key)
+      if (this.#known?.has(key) || value === own(before, key) || equal(known, value)) continue
       this.#known ??= new Map()
       this.#known.set(key, this.#copyOf(key, known))
     }
@@ -342,6 +349,12 @@ export class Draft {
   #takeOver(key: string): void {
     for (const held of this.#held!.get(key)!) {
       if (held.was === undefined || held.was === this.#encodeOne(key, held.value)) continue
+      if (this.#data[key] === held.value) {
+        // Made by functions, and changed in place since.
+        held.was = undefined
+        this.#note(key, 'in place')
+        continue
+      }
       const was = this.#codec.decode(held.was)[key]
       // The one that was the key's value until now is in the data as it is.
       for (const other of this.#held!.get(key)!) other.was ??= this.#encodeOne(key, other.value)
@@ -422,6 +435,10 @@ export class Draft {
       // The list is this draft's own until it is taken.
       ;(earlier as Updater[]).push(...change)
     } else this.#changes.set(key, composeKey(earlier, change))
+  }
+
+  #isRead(key: string): boolean {
+    return this.#readAll || !!this.#read?.has(key)
   }
 
   #look(key: string): void {

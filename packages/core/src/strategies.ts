@@ -146,14 +146,13 @@ export function atomic<T>(
   return mine
 }
 
-/** The request that comes second fails. @throws SessionConflictError, which names the key. */
-export function reject<T>(
-  _base: T | undefined,
-  mine: T | undefined,
-  newest: T | undefined,
-  place?: MergePlace,
-): T | undefined {
-  if (equal(mine, newest)) return mine
+/** Of two requests the second fails, even if it has made the same of the value. @throws SessionConflictError, which names the key. */
+export function reject(
+  _base: unknown,
+  _mine: unknown,
+  _newest: unknown,
+  place?: Pick<MergePlace, 'key'>,
+): never {
   throw new SessionConflictError(
     `Another request changed the session's '${place?.key}' first, so this request's changes were not saved. Repeat the request.`,
     place?.key,
@@ -203,6 +202,12 @@ const IDENTITY: Readonly<Record<string, MergeStrategy>> = {
 
 /** The strategies of a session's keys. @throws SessionUsageError (code ERR_SESSION_OPTIONS) for a name that there is not. */
 export function sessionStrategies(rules: object = {}): Strategies {
+  if (typeof rules !== 'object' || rules === null) {
+    throw new SessionUsageError(
+      `\`merge\` must be an object of strategies by key, and is ${String(rules)}.`,
+      'ERR_SESSION_OPTIONS',
+    )
+  }
   return strategiesOf({ ...IDENTITY, ...rules })
 }
 

@@ -1,0 +1,595 @@
+// The code people write loses nothing: two requests that read, change and write back at once both keep their changes.
+import { subscribe, unsubscribe } from 'node:diagnostics_channel'
+import { setTimeout } from 'node:timers/promises'
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
+import { controlled } from '../../../testing/controlled-store.ts'
+import { mapStore } from '../../../testing/map-store.ts'
+import { slow } from '../../../testing/wrappers.ts'
+import {
+  byId,
+  createSessions,
+  jsonCodec,
+  sum,
+  union,
+  type Session,
+  type SessionClash,
+  type Sessions,
+  type SessionsOptions,
+} from './index.ts'
+import type { SessionStore } from './store.ts'
+
+type Any = Record<string, any>
+type Handler = (session: Session<Any>) => unknown
+
+/** Two processes over one store, and a visitor with a session. */
+async function site(
+  data: Any,
+  options: Partial<SessionsOptions<Any>> = {},
+  wrap: (store: SessionStore) => SessionStore = slow,
+) {
+  const inner = mapStore()
+  const calls = controlled(wrap(inner))
+  const one = createSessions<Any>({ store: calls.store, ...options })
+  const other = createSessions<Any>({ store: wrap(inner), ...options })
+  const visit = async (handler: Handler, sessions = one, by: string | undefined = cookie) => {
+    const session = await sessions.open(by)
+    await handler(session)
+    return sessions.commit(session)
+  }
+  let cookie: string | undefined
+  cookie = (await visit((session) => session.update(data))).setCookie!.split(';', 1)[0]!
+  /** Both have read before either writes; the first one is saved first. */
+  const both = async (
+    first: Handler,
+    second: Handler,
+    processes: [Sessions<Any>, Sessions<Any>] = [one, other],
+  ) => {
+    const sessions = await Promise.all(processes.map((sessions) => sessions.open(cookie)))
+    await first(sessions[0]!)
+    await second(sessions[1]!)
+    await processes[0].commit(sessions[0]!)
+    return processes[1].commit(sessions[1]!)
+  }
+  const seen = async (): Promise<Any> => Object.fromEntries(await other.open(cookie))
+  return { one, other, calls, cookie, visit, both, seen }
+}
+
+const clashes: SessionClash[] = []
+const note = (clash: unknown) => void clashes.push(clash as SessionClash)
+beforeEach(() => {
+  clashes.length = 0
+  subscribe('coatcheck:clash', note)
+})
+afterEach(() => void unsubscribe('coatcheck:clash', note))
+
+/** Ways to add one product: what handlers do before and after something that they wait for. */
+const additions: Record<string, (session: Session<Any>, x: string) => unknown> = {
+  'update()': async (session, x) => {
+    await setTimeout(1)
+    session.update('cart', (cart = []) => [...cart, x])
+  },
+  'get, push, set: the cart of Django’s guide': async (session, x) => {
+    const cart = session.get('cart', [])
+    await setTimeout(1)
+    cart.push(x)
+    session.set('cart', cart)
+  },
+  'get() ?? []': async (session, x) => {
+    const cart = session.get('cart') ?? []
+    await setTimeout(1)
+    cart.push(x)
+    session.set('cart', cart)
+  },
+  'a copy': async (session, x) => {
+    const cart = session.get('cart', [])
+    await setTimeout(1)
+    session.set('cart', [...cart, x])
+  },
+  'setDefault() and push': async (session, x) => {
+    const cart = session.setDefault('cart', [])
+    await setTimeout(1)
+    cart.push(x)
+  },
+  'has(), set([]), and push': async (session, x) => {
+    if (!session.has('cart')) session.set('cart', [])
+    await setTimeout(1)
+    session.get('cart').push(x)
+  },
+  'has() ? push : set([x])': async (session, x) => {
+    await setTimeout(1)
+    if (session.has('cart')) session.get('cart').push(x)
+    else session.set('cart', [x])
+  },
+  'found in entries()': async (session, x) => {
+    const all = Object.fromEntries(session)
+    await setTimeout(1)
+    session.set('cart', [...(all['cart'] ?? []), x])
+  },
+  'pop() and set()': async (session, x) => {
+    const cart = session.pop('cart', [])
+    await setTimeout(1)
+    session.set('cart', [...cart, x])
+  },
+  'a save() before': async (session, x) => {
+    const cart = session.get('cart', [])
+    session.set(x, true)
+    await session.save()
+    cart.push(x)
+    session.set('cart', cart)
+  },
+  'a save() before, and what was read before it': async (session, x) => {
+    const cart = session.get('cart', [])
+    session.set(x, true)
+    await session.save()
+    session.set('cart', [...cart, x])
+  },
+  'a save() that is not waited for': async (session, x) => {
+    const cart = session.get('cart', [])
+    session.set(x, true)
+    void session.save()
+    await setTimeout(1)
+    session.set('cart', [...cart, x])
+  },
+  'an update() and a push': async (session, x) => {
+    session.update('cart', (cart = []) => cart)
+    await setTimeout(1)
+    session.get('cart').push(x)
+  },
+}
+
+const stores: [string, (store: SessionStore) => SessionStore][] = [
+  ['a synchronous store', (store) => store],
+  ['an asynchronous store', (store) => slow(store, { load: 1, save: 1 })],
+]
+describe.each(stores)('%s', (_, wrap) => {
+  describe.each(Object.entries(additions))('%s', (how, add) => {
+    test.each([
+      ['to a cart with one product', { cart: ['first'] }],
+      ['to an empty cart', { cart: [] }],
+      ['where there is no cart', { other: 1 }],
+    ])('%s: 200 at once, of two processes, are all kept, each once', async (_what, data: Any) => {
+      const { one, other, visit, seen } = await site(data, {}, wrap)
+      const products = Array.from({ length: 200 }, (_product, n) => `p${n}`)
+      await Promise.all(
+        products.map((x, n) => visit((session) => add(session, x), n % 2 ? one : other)),
+      )
+      const { cart } = await seen()
+      expect(cart.toSorted()).toEqual([...(data['cart'] ?? []), ...products].toSorted())
+    })
+  })
+
+  test('equal products by 20 at once are 20', async () => {
+    const { visit, seen } = await site({ n: 1 }, {}, wrap)
+    const add = additions['get, push, set: the cart of Django’s guide']!
+    await Promise.all(Array.from({ length: 20 }, () => visit((session) => add(session, 'hat'))))
+    expect((await seen())['cart']).toEqual(Array.from({ length: 20 }, () => 'hat'))
+  })
+
+  test('objects and lists within objects, at any depth', async () => {
+    const { visit, seen } = await site({ shop: { prefs: {}, lines: [] } }, {}, wrap)
+    await Promise.all(
+      Array.from({ length: 50 }, (_, n) =>
+        visit(async (session) => {
+          const shop = session.get('shop')
+          await setTimeout(1)
+          shop.prefs[`p${n}`] = n
+          shop.lines.push({ n })
+          if (n % 2) session.set('shop', { ...shop })
+        }),
+      ),
+    )
+    const { shop } = await seen()
+    expect(Object.keys(shop.prefs)).toHaveLength(50)
+    expect(new Set(shop.lines.map(({ n }: Any) => n))).toHaveLength(50)
+    expect(shop.lines).toHaveLength(50)
+  })
+
+  test('a request that saves three times, and goes on from what it holds, adds three each', async () => {
+    const { visit, seen } = await site({ cart: [] }, {}, wrap)
+    await Promise.all(
+      Array.from({ length: 40 }, (_, n) =>
+        visit(async (session) => {
+          const cart = session.get('cart')
+          cart.push(`${n} a`)
+          await session.save()
+          cart.push(`${n} b`)
+          session.set('cart', cart)
+          await session.save()
+          session.set('cart', [...cart, `${n} c`])
+        }),
+      ),
+    )
+    const { cart } = await seen()
+    const all = Array.from({ length: 40 }, (_, n) => [`${n} a`, `${n} b`, `${n} c`]).flat()
+    expect(cart.toSorted()).toEqual(all.toSorted())
+  })
+
+  test('an object from before a merge and one from after it: changes of both count, each once', async () => {
+    const { one, visit, cookie, seen, other } = await site({ cart: ['a'] }, {}, wrap)
+    const session = await one.open(cookie)
+    const before = session.get('cart')
+    await visit((elsewhere) => elsewhere.get('cart').push('theirs'), other)
+    session.set('x', 1)
+    await session.save()
+    const after = session.get('cart')
+    before.push('old')
+    after.push('new')
+    await session.save()
+    expect(session.get('cart').toSorted()).toEqual(['a', 'new', 'old', 'theirs'])
+    before.push('old 2')
+    after.push('new 2')
+    await one.commit(session)
+    expect((await seen())['cart'].toSorted()).toEqual([
+      'a',
+      'new',
+      'new 2',
+      'old',
+      'old 2',
+      'theirs',
+    ])
+  })
+
+  test('a save whose answer was lost is not merged a second time', async () => {
+    const { one, calls, cookie, seen } = await site({ cart: ['a'] }, {}, slow)
+    const session = await one.open(cookie)
+    session.get('cart').push('b')
+    calls.fail('save', { effect: true })
+    await expect(session.save()).rejects.toMatchObject({ code: 'ERR_SESSION_STORE' })
+    session.get('cart').push('c')
+    await one.commit(session)
+    expect((await seen())['cart']).toEqual(['a', 'b', 'c'])
+  })
+
+  test('a save whose answer was lost, and after which another request has saved, is no guess but an error', async () => {
+    const { one, other, calls, cookie, visit, seen } = await site({ cart: ['a'], n: 1 }, {}, slow)
+    const session = await one.open(cookie)
+    session.get('cart').push('b')
+    calls.fail('save', { effect: true })
+    await expect(session.save()).rejects.toMatchObject({ code: 'ERR_SESSION_STORE' })
+    await visit((elsewhere) => elsewhere.set('n', 2), other)
+    await expect(Promise.resolve().then(() => one.commit(session))).rejects.toMatchObject({
+      code: 'ERR_SESSION_STORE',
+    })
+    expect(await seen()).toEqual({ cart: ['a', 'b'], n: 2 })
+  })
+})
+
+describe('a clash', () => {
+  test('is reported once, with its path, and no value; the later one is kept, at that path alone', async () => {
+    const { both, seen } = await site({ prefs: { theme: 'light', size: 1 } })
+    const theme = (to: string) => (session: Session<Any>) => {
+      session.get('prefs').theme = to
+    }
+    await both((session) => {
+      session.get('prefs').size = 2
+      theme('secret one')(session)
+    }, theme('secret two'))
+    expect((await seen())['prefs']).toEqual({ theme: 'secret two', size: 2 })
+    expect(clashes).toEqual([{ path: ['prefs', 'theme'] }])
+  })
+
+  test('is reported once, however often the save had to be tried again', async () => {
+    const { one, other, calls, cookie, visit } = await site({ n: 1, m: 1 })
+    const session = await one.open(cookie)
+    session.set('n', session.get('n') + 1)
+    await visit((elsewhere) => elsewhere.set('n', elsewhere.get('n') + 10), other)
+    for (let tries = 0; tries < 3; tries++) {
+      const held = calls.hold('save')
+      const saved = tries === 0 ? session.save() : undefined
+      if (saved) void saved
+      await held.reached(setTimeout(1000))
+      await visit((elsewhere) => elsewhere.set('m', elsewhere.get('m') + 1), other)
+      held.release()
+    }
+    await one.commit(session)
+    expect(clashes).toEqual([{ path: ['n'] }])
+  })
+
+  test('there is none where a key was set and never read, or both have made the same of it', async () => {
+    const { both, seen } = await site({ a: 1, b: [1], c: 1 })
+    await both(
+      (session) =>
+        session
+          .set('a', 2)
+          .set('b', [2])
+          .set('c', session.get('c') + 1),
+      (session) =>
+        session
+          .set('a', 3)
+          .set('b', [3])
+          .set('c', session.get('c') + 1),
+    )
+    expect(await seen()).toEqual({ a: 3, b: [3], c: 2 })
+    expect(clashes).toEqual([])
+  })
+
+  describe('is a warning during development', () => {
+    const warned = vi.spyOn(process, 'emitWarning').mockImplementation(() => {})
+    beforeEach(() => void warned.mockClear())
+    afterEach(() => void vi.unstubAllEnvs())
+
+    const clash = async (key: string) => {
+      const { both } = await site({ [key]: 1 })
+      const add = (n: number) => (session: Session<Any>) => session.set(key, session.get(key) + n)
+      await both(add(1234), add(5678))
+    }
+
+    test('the first of each key, which says what to do and no value', async () => {
+      vi.stubEnv('NODE_ENV', 'development')
+      await clash('visits1')
+      await clash('visits1')
+      await clash('visits2')
+      const texts = warned.mock.calls.map(([message]) => String(message))
+      expect(texts).toHaveLength(2)
+      expect(texts[0]).toContain("'visits1'")
+      expect(texts[0]).toContain("update('visits1', fn)")
+      expect(texts[0]).toContain("merge: { visits1: 'sum' }")
+      expect(texts[1]).toContain("'visits2'")
+      expect(texts.join()).not.toMatch(/1234|5678/)
+    })
+
+    test('in production there is none', async () => {
+      vi.stubEnv('NODE_ENV', 'production')
+      await clash('visits3')
+      expect(warned).not.toHaveBeenCalled()
+      expect(clashes).toEqual([{ path: ['visits3'] }])
+    })
+  })
+})
+
+describe('what is taken whole', () => {
+  const alice = { id: 'alice', roles: ['admin'] }
+  const bob = { id: 'bob', roles: [] as string[] }
+
+  test.each(['user', 'auth', 'passport'])('%s: never a mixture of two requests’', async (key) => {
+    const { both, seen } = await site({ [key]: { id: 'guest', roles: ['guest'] } })
+    await both(
+      (session) => session.set(key, { ...session.get(key), ...alice }),
+      (session) => {
+        const user = session.get(key)
+        user.id = bob.id
+        user.roles = bob.roles
+      },
+    )
+    expect((await seen())[key]).toEqual(bob)
+    expect(clashes).toEqual([{ path: [key] }])
+  })
+
+  test('every key that a request changes which logs in: nothing of another user gets into it', async () => {
+    const {
+      one,
+      other,
+      cookie,
+      seen: _,
+    } = await site({ account: { id: 'guest' }, roles: ['guest'], cart: [1] })
+    const [login, slowly] = [await one.open(cookie), await other.open(cookie)]
+    slowly.get('roles').push('from another request')
+    slowly.get('account').name = 'from another request'
+    slowly.get('cart').push(2)
+    login.get('roles').push('admin')
+    login.set('account', { ...login.get('account'), id: 'alice' })
+    login.cycleKey()
+    await other.commit(slowly)
+    const { setCookie } = await one.commit(login)
+    const after = await other.open(setCookie!.split(';', 1)[0])
+    expect(Object.fromEntries(after)).toEqual({
+      account: { id: 'alice' },
+      roles: ['guest', 'admin'],
+      cart: [1, 2],
+    })
+  })
+
+  test('a key that was set and never read', async () => {
+    const { both, seen } = await site({ list: [1] })
+    await both(
+      (session) => session.get('list').push(2),
+      (session) => session.set('list', [3]),
+    )
+    expect((await seen())['list']).toEqual([3])
+  })
+
+  test('with merge-keys every key', async () => {
+    const { both, seen } = await site(
+      { list: [1], n: 1 },
+      { concurrency: 'merge-keys', merge: { n: 'sum' } },
+    )
+    const change = (x: number) => (session: Session<Any>) => {
+      session.get('list').push(x)
+      session.set('n', session.get('n') + 1).set(`k${x}`, x)
+    }
+    await both(change(2), change(3))
+    expect(await seen()).toEqual({ list: [1, 3], n: 3, k2: 2, k3: 3 })
+  })
+
+  test('what was cleared is gone, whatever the other has made of it', async () => {
+    const { both, seen } = await site({ list: [1], other: { a: 1 } })
+    await both(
+      (session) => {
+        session.get('list').push(2)
+        session.get('other').b = 2
+      },
+      (session) => {
+        session.get('list')
+        session.clear()
+        session.set('list', [9])
+      },
+    )
+    expect(await seen()).toEqual({ list: [9] })
+  })
+})
+
+describe('declared by key', () => {
+  type Merge = SessionsOptions<Any>['merge']
+  const cases: [
+    what: string,
+    merge: Merge,
+    base: unknown,
+    one: unknown,
+    two: unknown,
+    kept: unknown,
+  ][] = [
+    ['sum', { v: 'sum' }, 10, 11, 15, 16],
+    ['sum, from nothing', { v: sum }, undefined, 1, 1, 2],
+    ['sum, a reset', { v: 'sum' }, 10, 12, 0, 2],
+    ['max', { v: 'max' }, 1, 9, 5, 9],
+    ['max of dates', { v: 'max' }, '2026-01-01', '2026-01-03', '2026-01-02', '2026-01-03'],
+    ['min', { v: 'min' }, 9, 3, 5, 3],
+    [
+      'append',
+      { v: 'append' },
+      ['a', 'b'],
+      ['a', 'b', 'c'],
+      ['b', 'd', 'd'],
+      ['a', 'b', 'c', 'd', 'd'],
+    ],
+    ['union', { v: union }, ['a', 'b'], ['b', 'c'], ['a', 'b', 'c', 'd'], ['b', 'c', 'd']],
+    ['last', { v: 'last' }, 1, 2, 3, 3],
+    ['first', { v: 'first' }, 1, 2, 3, 2],
+    ['atomic', { v: 'atomic' }, [1], [1, 2], [1, 3], [1, 3]],
+    [
+      'a function of one’s own',
+      { v: (base: any, mine: any, newest: any) => [base, mine, newest].join() },
+      'b',
+      'n',
+      'm',
+      'b,m,n',
+    ],
+    ['user, merged after all', { v: 'last', user: (_base: any, mine: any) => mine }, 1, 2, 3, 3],
+  ]
+  test.each(cases)('%s', async (_, merge, base, one, two, kept) => {
+    for (const read of [true, false]) {
+      const { both, seen } = await site(
+        { x: 1, ...(base === undefined ? {} : { v: base }) },
+        { merge },
+      )
+      const set = (value: unknown) => (session: Session<Any>) => {
+        if (read) session.get('v')
+        session.set('v', structuredClone(value))
+      }
+      await both(set(one), set(two))
+      expect((await seen())['v']).toEqual(kept)
+    }
+  })
+
+  test('byId: lines are told by the field, and merged one by one', async () => {
+    const lines = [
+      { sku: 'a', quantity: 1 },
+      { sku: 'b', quantity: 1 },
+    ]
+    const { both, seen } = await site(
+      { lines },
+      { merge: { lines: byId('sku', { quantity: 'sum' }) } },
+    )
+    const add = (sku: string) => (session: Session<Any>) => {
+      const found = session.get('lines').find((line: Any) => line.sku === sku)
+      if (found) found.quantity++
+      else session.get('lines').unshift({ sku, quantity: 1 })
+    }
+    await both(
+      (session) => (add('a')(session), add('new')(session)),
+      (session) => (add('a')(session), add('new')(session), session.get('lines').pop()),
+    )
+    expect((await seen())['lines']).toEqual([
+      { sku: 'new', quantity: 2 },
+      { sku: 'a', quantity: 3 },
+    ])
+    expect(clashes).toEqual([])
+  })
+
+  test('reject: the request that comes second fails with the key, alone, and nothing of it is stored', async () => {
+    const { one, cookie, visit, seen } = await site(
+      { stock: 5, cart: [] },
+      { merge: { stock: 'reject' } },
+    )
+    const sessions = await Promise.all([0, 1, 2, 3].map(() => one.open(cookie)))
+    for (const [n, session] of sessions.entries()) {
+      session.get('cart').push(n)
+      if (n === 1 || n === 2) session.set('stock', session.get('stock') - 1)
+    }
+    const results = await Promise.allSettled(sessions.map((session) => one.commit(session)))
+    expect(results.map(({ status }) => status)).toEqual([
+      'fulfilled',
+      'fulfilled',
+      'rejected',
+      'fulfilled',
+    ])
+    expect((results[2] as PromiseRejectedResult).reason).toMatchObject({
+      code: 'ERR_SESSION_CONFLICT',
+      status: 409,
+      key: 'stock',
+      message: expect.stringContaining("'stock'"),
+    })
+    expect(await seen()).toEqual({ stock: 4, cart: [0, 1, 3] })
+    await visit((session) => session.set('stock', session.get('stock') - 1))
+    expect((await seen())['stock']).toBe(3)
+  })
+
+  test('an update() needs no strategy, and is asked none', async () => {
+    const { both, seen } = await site({ n: 1 }, { merge: { n: 'reject' } })
+    const add = (session: Session<Any>) => session.update('n', (n) => n + 1)
+    await both(add, add)
+    expect((await seen())['n']).toBe(3)
+  })
+
+  test('a strategy that throws, or gives what cannot be stored, fails that request and no other', async () => {
+    for (const merge of [
+      {
+        v: () => {
+          throw new TypeError('of the application')
+        },
+      },
+      { v: () => new Date() },
+    ]) {
+      const { both, seen } = await site({ v: 1 }, { merge: merge as any })
+      const add = (session: Session<Any>) => session.set('v', session.get('v') + 1)
+      await expect(both(add, add)).rejects.toThrow(/of the application|Date/)
+      expect((await seen())['v']).toBe(2)
+    }
+  })
+
+  test.each([
+    [{ visits: 'summ' }, /`merge.visits`.*one of sum, max.*is summ/],
+    [{ visits: 'constructor' }, /is constructor/],
+    [{ visits: 7 }, /is 7/],
+    ['sum', /`merge` must be an object/],
+  ])('what is no strategy is refused at the start: %j', (merge, message) => {
+    const start = () => createSessions({ store: mapStore(), merge: merge as any })
+    expect(start).toThrow(message)
+    expect(start).toThrow(expect.objectContaining({ code: 'ERR_SESSION_OPTIONS' }))
+  })
+
+  test.each(['overwrite', 'reject'] as const)(
+    'with %s it has no meaning, and is refused',
+    (concurrency) => {
+      expect(() =>
+        createSessions<Any>({ store: mapStore(), concurrency, merge: { n: 'sum' } }),
+      ).toThrow(/`merge` has no meaning/)
+    },
+  )
+})
+
+test('where nothing conflicts, nothing is encoded or decoded more often than without merging', async () => {
+  const count = async (handler: Handler) => {
+    let [encoded, decoded] = [0, 0]
+    const codec = {
+      encode: (data: Any, suspects: Iterable<string>) => (
+        encoded++,
+        jsonCodec.encode(data, suspects)
+      ),
+      decode: (text: string) => (decoded++, jsonCodec.decode(text)),
+    }
+    const { visit } = await site({ cart: ['a'], n: 1 }, { codec }, (store) => store)
+    ;[encoded, decoded] = [0, 0]
+    await visit(handler)
+    return { encoded, decoded }
+  }
+  const once = { encoded: 1, decoded: 1 }
+  expect(await count(() => {})).toEqual({ encoded: 0, decoded: 0 })
+  expect(await count((session) => session.get('n'))).toEqual({ encoded: 0, decoded: 1 })
+  expect(await count((session) => session.get('cart'))).toEqual(once)
+  expect(await count((session) => session.set('n', session.get('n') + 1))).toEqual(once)
+  expect(await count((session) => session.set('cart', [...session.get('cart'), 'b']))).toEqual(once)
+  expect(await count((session) => session.set('new', [...session.get('new', []), 'b']))).toEqual(
+    once,
+  )
+})
