@@ -105,8 +105,8 @@ export const mutations: readonly Mutation[] = [
   {
     what: 'requests that wait for one another are written as the last one has it',
     file: 'content.ts',
-    find: 'for (const { snapshot } of all) data = snapshot.onto(data)',
-    replace: 'data = all.at(-1)!.snapshot.onto(data)',
+    find: 'for (const { snapshot } of all) data',
+    replace: 'for (const { snapshot } of all.slice(-1)) data',
   },
   {
     what: 'a merge takes the whole of this request',
@@ -140,5 +140,47 @@ export const mutations: readonly Mutation[] = [
       return adoptTold(options, state, to, old)`,
     replace: `adoptTold(options, state, from, old)
       return condemnKey(state, to, made.data)`,
+  },
+  {
+    what: 'of one key the later request takes the whole',
+    file: 'changes.ts',
+    find: '(isUnseen || wholeKeys)',
+    replace: "change !== 'in place'",
+  },
+  {
+    what: 'what was changed in place is taken whole',
+    file: 'changes.ts',
+    find: '(isUnseen || wholeKeys)',
+    replace: "(isUnseen || change === 'in place')",
+  },
+  {
+    what: 'a user is merged from two requests',
+    file: 'strategies.ts',
+    find: '{ ...IDENTITY, ...rules }',
+    replace: 'rules',
+  },
+  {
+    what: 'what was set from an older look takes away what was merged since',
+    file: 'draft.ts',
+    find: 'if (this.#known?.has(key)) {\n      this.#mergeIn',
+    replace: 'if (this.#known === null) {\n      this.#mergeIn',
+  },
+  {
+    what: 'what was merged of a held object is merged once more',
+    file: 'draft.ts',
+    find: 'held.was = this.#encodeOne(key, to)',
+    replace: '',
+  },
+  {
+    what: 'a push whose save got no answer is made again on top of itself',
+    file: 'changes.ts',
+    find: 'return equal(mergedValue({ ...made, clash: () => {} }, key, change, value), value)',
+    replace: 'return value !== made',
+  },
+  {
+    what: 'a sum counts from nothing',
+    file: 'strategies.ts',
+    find: 'return by + to - from',
+    replace: 'return to',
   },
 ]

@@ -4,6 +4,9 @@ import type { Script, Step } from './scripts.ts'
 
 type Data = Record<string, any>
 
+/** Steps whose changes are merged with others of the same key. */
+const MERGED: readonly Step[] = ['push', 'push held', 'set held', 'copy', 'field', 'count', 'who']
+
 /** What is broken after a run, as a sentence; undefined if every promise held. */
 export function brokenPromise(script: Script, run: Run): string | undefined {
   const facts = new Facts(script, run)
@@ -95,7 +98,7 @@ class Facts {
       if (opened !== 'retired') continue
       const did = (...steps: Step[]) =>
         deeds.some(({ step, acked }) => acked && steps.includes(step))
-      const writes = did('set', 'set shared', 'update', 'push', 'same', 'clear', 'delete')
+      const writes = did('set', 'set shared', 'update', 'same', 'clear', 'delete', ...MERGED)
       if (writes && !did('cycle', 'flush')) return 'a write with a retired key was acknowledged'
     }
     if (this.#script.faults > 0 || this.#run.world.jumped) return undefined
@@ -108,20 +111,27 @@ class Facts {
     return undefined
   }
 
-  /** 1: each acknowledged update counts once, and none twice. */
+  /** 1 and 6: each acknowledged update counts once, and so does each addition of one that are summed; none twice. */
   counter(): string | undefined {
+    return this.#counted('update', 'n') ?? this.#counted('count', 'visits')
+  }
+
+  #counted(step: Step, key: string): string | undefined {
     if (this.#mayHaveEnded || this.#logins() > 1 || this.#overwrites) return undefined
+    // A sum that a login takes whole counts for itself.
+    if (step === 'count' && this.#logins() > 0 && this.#visits.length > 1) return undefined
     const updates = this.#visits
       .filter(({ script, opened }) => !script.fresh && opened === 'session')
-      .flatMap(({ deeds }) => deeds.filter(({ step }) => step === 'update'))
+      .flatMap(({ deeds }) => deeds.filter((deed) => deed.step === step))
     // After a login in doubt there may be two: the one that the browser was given goes on counting.
-    const counts = this.#reachable().flatMap((data) => (data['base'] ? data['n'] - 100 : []))
+    const counts = this.#reachable().flatMap((data) => (data['base'] ? data[key] - 100 : []))
     const counted = Math.max(0, ...counts)
-    if (counted < updates.filter(({ acked }) => acked).length) return 'an update is lost'
+    if (counted < updates.filter(({ acked }) => acked).length)
+      return `an acknowledged '${step}' is lost`
     // What another request has saved on top of, or what lands after it was looked for, cannot be told from nothing.
     const { faults, kinds } = this.#script
     const mayRunAgain = faults > 0 && (this.#visits.length > 1 || kinds.includes('late'))
-    return counted > updates.length && !mayRunAgain ? 'an update counts twice' : undefined
+    return counted > updates.length && !mayRunAgain ? `an '${step}' counts twice` : undefined
   }
 
   /** 1: nobody's renewal moves an end that was acknowledged. */
@@ -206,9 +216,17 @@ class Facts {
     if (step === 'set') return data?.[token] === token
     // Another request may have taken a flash away by looking at it.
     if (step === 'flash') return data?.[token] === token || this.#visits.length > 1
-    if (step !== 'push' && step !== 'push held') return true
-    const others = this.#visits.filter((other) => other !== visit)
-    const clash = others.some(({ deeds }) => deeds.some((deed) => deed.step.startsWith('push')))
-    return clash || !!data?.['list']?.includes(token)
+    if (!MERGED.includes(step) || step === 'count' || step === 'who') return true
+    // What a request has changed that logs in is taken whole: without what others have made of it.
+    const isWhole = this.#visits.some(
+      (other) =>
+        other !== visit &&
+        other.deeds.some((deed) => deed.step === 'cycle') &&
+        other.deeds.some(
+          (deed) => (deed.step === 'field') === (step === 'field') && MERGED.includes(deed.step),
+        ),
+    )
+    if (isWhole) return true
+    return step === 'field' ? data?.['prefs']?.[token] === 1 : !!data?.['list']?.includes(token)
   }
 }

@@ -45,7 +45,15 @@ export interface Run {
 type Any = Record<string, any>
 
 /** What the session of the browser holds at first. */
-const FIRST = { base: 'base', list: ['first'], n: 100, gone: 1 }
+const FIRST = {
+  base: 'base',
+  list: ['first'],
+  prefs: { first: 1 },
+  n: 100,
+  visits: 100,
+  user: { id: 'first', roles: ['first'], count: 1 },
+  gone: 1,
+}
 
 /** What an earlier request has flashed, if the script says so. */
 const FLASHED = { hint: 'hint', _session_flash: ['hint'], _session_flash_marks: { hint: 'mark' } }
@@ -65,6 +73,7 @@ export async function runScript(core: Core, script: Script, choose: Choose): Pro
       concurrency: script.concurrency,
       lazy: script.lazy,
       saveEveryRequest: script.saveEveryRequest,
+      ...(script.concurrency === 'merge' && { merge: { visits: 'sum' as const } }),
     }),
   )
   const run: Run = {
@@ -77,6 +86,10 @@ export async function runScript(core: Core, script: Script, choose: Choose): Pro
     broken: undefined,
   }
   world.watch = () => {
+    for (const { data } of world.records.values()) {
+      const mixed = data === '' ? undefined : mixture(JSON.parse(data))
+      run.broken ??= mixed
+    }
     for (const key of run.ended) {
       const record = world.live(key)
       if (record && record.data !== '') run.broken ??= `a key that was ended opens ${record.data}`
@@ -98,6 +111,16 @@ export async function runScript(core: Core, script: Script, choose: Choose): Pro
   }
   await world.run()
   return run
+}
+
+/** Whether one request's user has another's role, or a product is twice in the list. */
+function mixture({ user, list = [] }: Any): string | undefined {
+  if (user && (user.roles.length !== user.count || user.roles.at(-1) !== user.id)) {
+    return `the user ${user.id} has roles of others: ${user.roles.join()}`
+  }
+  if (new Set(list).size < list.length)
+    return `there is twice in the list what was added once: ${list.join()}`
+  return undefined
 }
 
 /** One request, as an adapter serves it. */
@@ -163,6 +186,8 @@ class Handler {
   readonly #session: Session<Any>
   readonly #n: number
   #held: string[] | undefined
+  /** What the list was when the handler last read or set it. */
+  #seen: readonly string[] | undefined
 
   constructor(run: Run, visit: Visit, session: Session<Any>, n: number) {
     this.#run = run
@@ -192,7 +217,7 @@ class Handler {
     const isIdle = IDLE.has(step)
     const key = isIdle ? undefined : this.#session.key
     if (step === 'same' && !this.#session.has('base')) return
-    if (step === 'push held' && !this.#held) return
+    if ((step === 'push held' || step === 'set held') && !this.#held) return
     if (isIdle) await this.#wait(step, sessions)
     else {
       this.#do(step, token)
@@ -218,18 +243,45 @@ class Handler {
       case 'push':
         this.#held = session.setDefault('list', [])
         this.#held!.push(token)
+        this.#seen = [...this.#held!]
         break
       case 'push held':
         this.#held!.push(token)
+        this.#seen = [...this.#held!]
         break
+      case 'set held':
+        this.#held!.push(token)
+        this.#seen = [...this.#held!]
+        session.set('list', this.#held)
+        break
+      case 'copy':
+        this.#seen = [...(this.#seen ?? session.get('list', [])), token]
+        session.set('list', [...this.#seen])
+        this.#held = undefined
+        break
+      case 'field':
+        session.setDefault('prefs', {})[token] = 1
+        break
+      case 'count':
+        session.set('visits', session.get('visits', 0) + 1)
+        break
+      case 'who': {
+        const user = session.setDefault('user', { roles: [] })
+        user.id = token
+        user.roles.push(token)
+        user.count = user.roles.length
+        break
+      }
       case 'delete':
         session.delete('gone')
         break
       case 'clear':
         session.clear()
+        this.#held = this.#seen = undefined
         break
       case 'flush':
         session.flush()
+        this.#held = this.#seen = undefined
         break
       case 'cycle':
         session.cycleKey()
@@ -246,6 +298,7 @@ class Handler {
     if (step === 'get') {
       this.#session.get('base')
       this.#held ??= this.#session.get('list')
+      if (this.#held) this.#seen = [...this.#held]
     } else if (step === 'pause') {
       await this.#run.world.pause(this.#visit.script.process, `request ${this.#n} goes on`)
     } else if (step === 'load twice') {

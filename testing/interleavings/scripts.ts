@@ -10,6 +10,11 @@ export type Step =
   | 'update'
   | 'push'
   | 'push held'
+  | 'set held'
+  | 'copy'
+  | 'field'
+  | 'count'
+  | 'who'
   | 'delete'
   | 'clear'
   | 'flush'
@@ -81,6 +86,18 @@ const pairs: Step[][] = [
   ['cycle', 'set', 'save!', 'flush', 'set'],
 ]
 
+/** Changes that are merged with another request's of the same key. */
+const merged: Step[][] = [
+  ['push'],
+  ['get', 'copy'],
+  ['field'],
+  ['count'],
+  ['who'],
+  ['cycle', 'who'],
+  ['cycle', 'push'],
+  ['get', 'push', 'save', 'copy'],
+]
+
 /** Scripts small enough for every interleaving. */
 export function smallScripts(): Script[] {
   const scripts: Script[] = [
@@ -90,6 +107,12 @@ export function smallScripts(): Script[] {
     script([request('set'), request('clear'), request('set')]),
     script([request('set'), request('clear'), request('set')], { concurrency: 'overwrite' }),
     script([request('push', 'save', 'push held'), other('set')]),
+    // What is held, or was read, before a save that merges.
+    ...(['push held', 'set held', 'copy', 'count', 'field'] as const).flatMap((step) => [
+      script([request('get', 'set', 'save', step, 'save', step), other('copy')]),
+      script([request('get', 'save!', step), request('push'), request('copy')]),
+      script([request('get', step, 'save', step), other(step)], { faults: 1, kinds: ['lose'] }),
+    ]),
     // A write in doubt beside another one of the same text.
     script([request('update', 'save'), request('update')], { faults: 1, kinds: ['fail', 'lose'] }),
     // A login in doubt, and what the next request makes of it while the first one's writes may still arrive.
@@ -115,6 +138,16 @@ export function smallScripts(): Script[] {
       scripts.push(script([{ ...request(...steps), after: ['set', 'save'] }], { sync }))
     }
     scripts.push(script([{ ...request(...steps), fresh: true }], { faults: 1, kinds: ['lose'] }))
+  }
+  for (const one of merged) {
+    for (const two of [...merged, ['clear'], ['flush'], ['cycle']] as Step[][]) {
+      scripts.push(
+        script([request(...one), other(...two)]),
+        script([request(...one), request(...two)]),
+      )
+    }
+    scripts.push(script([request(...one)], { faults: 2, kinds: ['fail', 'lose'] }))
+    scripts.push(script([request(...one), other('set')], { faults: 1, kinds: ['lose'] }))
   }
   // Two at once, in one process and in two.
   for (const one of pairs) {
@@ -144,6 +177,12 @@ const STEPS: readonly Step[] = [
   'update',
   'push',
   'push held',
+  'set held',
+  'copy',
+  'copy',
+  'field',
+  'count',
+  'who',
   'delete',
   'clear',
   'flush',

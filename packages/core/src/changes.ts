@@ -18,8 +18,8 @@ export interface Changes {
   /** Everything that was there before is to go, whatever it is by now. */
   readonly cleared: boolean
   readonly keys: ReadonlyMap<string, Change>
-  /** What the request was given where there was nothing: `get`'s second argument. That is what it has changed. */
-  readonly defaults: ReadonlyMap<string, unknown>
+  /** From what the request has made values that its base does not have: `get`'s second argument, or what others have removed. */
+  readonly starts: ReadonlyMap<string, unknown>
   /** What an earlier request flashed and this one has seen, each with its mark: it goes, unless it was flashed anew. */
   readonly faded: ReadonlyMap<string, string>
   /** What this request flashes for the next one, each with its mark. */
@@ -93,7 +93,7 @@ function mergedValue(
   const isUnseen = change === 'set' || change === 'delete'
   if (changes.cleared || (!strategies.has(key) && (isUnseen || wholeKeys))) return value
   let before = own(base, key)
-  if (before === undefined && newest !== undefined) before = changes.defaults.get(key)
+  if (before === undefined && newest !== undefined) before = changes.starts.get(key)
   // Who has not looked at a value has nothing of it to lose.
   return mergeField(strategies, key, before, value, newest, isUnseen ? () => {} : clash)
 }
@@ -119,7 +119,7 @@ export function compose(earlier: Changes, later: Changes): Changes {
   return {
     cleared: earlier.cleared,
     keys,
-    defaults: later.defaults,
+    starts: later.starts,
     faded: new Map([...earlier.faded, ...later.faded]),
     flashed: new Map([...flashed, ...later.flashed]),
   }

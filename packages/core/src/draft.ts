@@ -53,8 +53,8 @@ export class Draft {
   #read: Set<string> | undefined
   /** Whether the application knows which keys there are, and so has looked at those too that are not there. */
   #readAll = false
-  /** What the application has taken for the value of a key that was not there. */
-  #defaults: Map<string, unknown> | undefined
+  /** From what the application has made the value of a key that is not there: a default of its own, or what others have removed. */
+  #starts: Map<string, unknown> | undefined
   /** Values that the application looked at before they were merged: what it knows of those keys, until it looks again. */
   #known: Map<string, unknown> | undefined
   #faded: ReadonlyMap<string, string> = NOTHING
@@ -290,7 +290,7 @@ export class Draft {
     return {
       cleared: this.#cleared,
       keys: this.#changes ?? NOTHING,
-      defaults: this.#defaults ?? NOTHING,
+      starts: this.#starts ?? NOTHING,
       faded: this.#faded,
       flashed: this.#flashed,
     }
@@ -340,7 +340,9 @@ export class Draft {
     for (const [key, change] of changes.keys) {
       // What was merged may share parts with what the application holds.
       const isMerged = change === 'changed' || change === 'in place'
-      if (isMerged && data[key] !== mine[key]) put(data, key, this.#copyOf(key, data[key]))
+      if (isMerged && !Object.hasOwn(newest, key)) this.#noteStart(key, own(base, key))
+      const isShared = isMerged && Object.hasOwn(data, key) && data[key] !== mine[key]
+      if (isShared) put(data, key, this.#copyOf(key, data[key]))
     }
     return data
   }
@@ -368,6 +370,7 @@ export class Draft {
     const { strategies, wholeKeys } = this.#merging
     const data = this.#data
     const copy = this.#copyOf(key, to)
+    if (!Object.hasOwn(data, key)) this.#noteStart(key, from)
     const isWhole = wholeKeys && !strategies.has(key)
     const merged = isWhole
       ? copy
@@ -451,12 +454,17 @@ export class Draft {
     // What is begun empty is what a merge starts from anyway.
     if (typeof fallback === 'object' && (fallback === null || isEmptyObject(fallback))) return
     try {
-      const value = this.#copyOf(key, fallback)
-      this.#defaults ??= new Map()
-      this.#defaults.set(key, value)
+      this.#noteStart(key, this.#copyOf(key, fallback))
     } catch {
       // Nothing that could be set.
     }
+  }
+
+  /** What a value was made from that the newest data does not have. */
+  #noteStart(key: string, from: unknown): void {
+    if (from === undefined) return
+    this.#starts ??= new Map()
+    this.#starts.set(key, from)
   }
 
   #holdCurrent(key: string): void {

@@ -142,7 +142,7 @@ const stores: [string, (store: SessionStore) => SessionStore][] = [
   ['an asynchronous store', (store) => slow(store, { load: 1, save: 1 })],
 ]
 describe.each(stores)('%s', (_, wrap) => {
-  describe.each(Object.entries(additions))('%s', (how, add) => {
+  describe.each(Object.entries(additions))('%s', (_how, add) => {
     test.each([
       ['to a cart with one product', { cart: ['first'] }],
       ['to an empty cart', { cart: [] }],
@@ -419,7 +419,7 @@ describe('what is taken whole', () => {
 })
 
 describe('declared by key', () => {
-  type Merge = SessionsOptions<Any>['merge']
+  type Merge = NonNullable<SessionsOptions<Any>['merge']>
   const cases: [
     what: string,
     merge: Merge,

@@ -20,7 +20,7 @@ export const CREATED_KEY = '_session_created'
 export const UNCHANGED: Changes = {
   cleared: false,
   keys: new Map(),
-  defaults: new Map(),
+  starts: new Map(),
   faded: new Map(),
   flashed: new Map(),
 }

@@ -46,6 +46,12 @@ export type MergeRule<T> = unknown extends T
 /** How the properties of `O` are merged, where it is not as {@link merge} does. */
 export type MergeRules<O> = { readonly [P in keyof O]?: MergeRule<Exclude<O[P], undefined>> }
 
+/** The names of an element's properties: any, where nothing is known of it. */
+type PropertyOf<E> = [keyof E] extends [never] ? string : keyof E & string
+type ElementRules<E> = [keyof E] extends [never]
+  ? Readonly<Record<string, MergeRule<unknown>>>
+  : MergeRules<E>
+
 /** The same, by key, as functions. */
 export type Strategies = ReadonlyMap<string, MergeStrategy>
 
@@ -165,8 +171,8 @@ export function reject(
  * @param rules How properties of the elements are merged, where it is otherwise: `byId('sku', { quantity: 'sum' })`.
  */
 export function byId<T extends readonly object[]>(
-  field: keyof T[number] & string,
-  rules: MergeRules<T[number]> = {},
+  field: PropertyOf<T[number]>,
+  rules: ElementRules<T[number]> = {},
 ): MergeStrategy<T> {
   const strategies = strategiesOf(rules)
   return (base, mine, newest, { clash }) => {
