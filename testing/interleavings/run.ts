@@ -86,9 +86,8 @@ export async function runScript(core: Core, script: Script, choose: Choose): Pro
     broken: undefined,
   }
   world.watch = () => {
-    for (const { data } of world.records.values()) {
-      const mixed = data === '' ? undefined : mixture(JSON.parse(data))
-      run.broken ??= mixed
+    for (const record of world.records.values()) {
+      if (record.data !== '') run.broken ??= mixture(JSON.parse(record.data))
     }
     for (const key of run.ended) {
       const record = world.live(key)

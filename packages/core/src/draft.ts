@@ -535,6 +535,5 @@ export class Draft {
 }
 
 function isEmptyObject(value: object): boolean {
-  for (const _name in value) return false
-  return true
+  return Object.keys(value).length === 0
 }

@@ -54,6 +54,6 @@ export function reportClash(path: Path): void {
   told.add(key)
   warnDeveloper(
     'CLASH',
-    `Two requests at once have changed '${key}' of one session, and the later one's value was kept. If both are to count, change it by update('${key}', fn), or declare how it is merged: merge: { ${/^\w+$/.test(key) ? key : JSON.stringify(key)}: 'sum' }, for one.`,
+    `Two requests at once have changed '${key}' of one session, and the later one's value was kept. If both are to count, change it by update('${key}', fn), or declare how it is merged, merge: { ${/^\w+$/.test(key) ? key : JSON.stringify(key)}: … }: 'sum', 'union', byId('id'), 'last', or a function of your own.`,
   )
 }

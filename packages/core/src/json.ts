@@ -66,7 +66,7 @@ export class Numbers {
       return text
     }
     if (!isPlain(value)) return this.#otherOf(value)
-    const names = Object.keys(value).sort()
+    const names = Object.keys(value).toSorted()
     let text = `{${names.length}:`
     for (const name of names) text += `${name.length}:${name}${this.#textOf(value[name])},`
     return text

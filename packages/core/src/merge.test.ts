@@ -152,7 +152,8 @@ describe('what becomes of base, mine and newest', () => {
   })
 })
 
-const json = fc.jsonValue({ maxDepth: 4 })
+/** As it comes back from a store, which has no -0. */
+const json = fc.jsonValue({ maxDepth: 4 }).map((one) => JSON.parse(JSON.stringify(one)) as unknown)
 const key = fc.constantFrom('a', 'b', 'c', '__proto__', 'constructor')
 /** Values of which two are often alike, or alike in part. */
 const { near } = fc.letrec((tie) => ({
@@ -168,7 +169,11 @@ const { near } = fc.letrec((tie) => ({
 }))
 const value = fc.oneof(json, near)
 
-const property = (...args: any[]) => fc.assert((fc.property as any)(...args), { numRuns: 2000 })
+const property = (...args: any[]) =>
+  fc.assert((fc.property as any)(...args), {
+    numRuns: 2000,
+    seed: 1,
+  })
 
 describe('whatever the values', () => {
   test('where mine is base it is newest, where newest is base it is mine, without a clash', () => {
@@ -364,8 +369,8 @@ function keptByBoth(
   return equal(base, mine) && equal(base, newest) ? [path] : []
 }
 
-function has(value: unknown, path: readonly string[]): boolean {
+function has(from: unknown, path: readonly string[]): boolean {
   const [name, ...rest] = path
   if (name === undefined) return true
-  return isPlain(value) && Object.hasOwn(value, name) && has(value[name], rest)
+  return isPlain(from) && Object.hasOwn(from, name) && has(from[name], rest)
 }

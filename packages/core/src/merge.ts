@@ -143,20 +143,20 @@ function weave(
     if (overruled.has(at)) merging.onClash(path)
     else merged.push(...(theirs.inserted.get(at) ?? []))
     merged.push(...(ours.inserted.get(at) ?? []))
-    const [own, other] = [ours.fates[at], theirs.fates[at]]
-    if (!own || !other) break
+    const [ourFate, theirFate] = [ours.fates[at], theirs.fates[at]]
+    if (!ourFate || !theirFate) break
     const place = [...path, merged.length]
-    const [ownPlace, otherPlace] = [ours.places[at]!, theirs.places[at]!]
-    if (own === 'kept') {
-      if (other === 'kept' || other === 'replaced') merged.push(newest[otherPlace])
-    } else if (own === 'replaced' && other === 'replaced') {
-      merged.push(mergeAt(merging, place, base[at], mine[ownPlace], newest[otherPlace]))
+    const [ourPlace, theirPlace] = [ours.places[at]!, theirs.places[at]!]
+    if (ourFate === 'kept') {
+      if (theirFate === 'kept' || theirFate === 'replaced') merged.push(newest[theirPlace])
+    } else if (ourFate === 'replaced' && theirFate === 'replaced') {
+      merged.push(mergeAt(merging, place, base[at], mine[ourPlace], newest[theirPlace]))
     } else {
-      if (own === 'replaced') merged.push(mine[ownPlace])
-      if (other === 'replaced' || (own === 'replaced' && other === 'removed')) {
+      if (ourFate === 'replaced') merged.push(mine[ourPlace])
+      if (theirFate === 'replaced' || (ourFate === 'replaced' && theirFate === 'removed')) {
         merging.onClash(place)
       }
-      if (other === 'rewritten' && own !== 'removed') overruled.add(otherPlace)
+      if (theirFate === 'rewritten' && ourFate !== 'removed') overruled.add(theirPlace)
     }
   }
   return merged

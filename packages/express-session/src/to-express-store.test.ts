@@ -1,4 +1,5 @@
 // An ordinary application on express-session, with passport and connect-flash, on every server-side engine of ours.
+import { subscribe, unsubscribe } from 'node:diagnostics_channel'
 import { once } from 'node:events'
 import { createServer, type Server } from 'node:http'
 import { createRequire } from 'node:module'
@@ -20,7 +21,7 @@ import { mapStore } from '../../../testing/map-store.ts'
 import { testWith, type TestServer } from '../../../testing/needs.ts'
 import { kinds } from '../../../testing/services.ts'
 import { engineNames, needsOf, subjectAt, type Places } from '../../../testing/subjects.ts'
-import { toExpressStore } from './index.ts'
+import { toExpressStore, type ToExpressStoreOptions } from './index.ts'
 
 // Its types and those of @coatcheck/fastify both say what `request.session` is.
 const fastifySession = createRequire(import.meta.url)('@fastify/session')
@@ -196,9 +197,9 @@ plainTest('@fastify/session works on it too', async () => {
 })
 
 /** A store, and the calls of express-session's interface to it as promises. */
-function promised() {
+function promised(options: ToExpressStoreOptions<Record<string, any>> = {}) {
   const store = mapStore()
-  const bridge = toExpressStore(store)
+  const bridge = toExpressStore(store, options)
   const call = (name: 'get' | 'set' | 'touch', ...args: any[]) =>
     new Promise<any>((resolve, reject) =>
       (bridge[name] as any)(...args, (error: unknown, result: unknown) =>
@@ -240,4 +241,68 @@ plainTest('of two sessions that are new under one id at once the last save wins'
   const { store, call } = promised()
   await Promise.all([1, 2].map((n) => call('set', SID, { cookie: cookieFor(60_000), n })))
   expect(JSON.parse((await store.load(SID))!.data).n).toBe(2)
+})
+
+/** Two requests that have loaded one session. */
+async function two(data: object, options: ToExpressStoreOptions<Record<string, any>> = {}) {
+  const { store, call } = promised(options)
+  await call('set', SID, { cookie: cookieFor(60_000), ...data })
+  const [mine, yours] = [await call('get', SID), await call('get', SID)]
+  const seen = async () => {
+    const { cookie: _, ...fields } = JSON.parse((await store.load(SID))!.data)
+    return fields
+  }
+  return { mine, yours, save: (session: object) => call('set', SID, session), seen }
+}
+
+plainTest(
+  'a second save of one request takes away nothing that another has set meanwhile',
+  async () => {
+    const { mine, yours, save, seen } = await two({ cart: ['a'] })
+    yours.theirs = 1
+    yours.cart.push('theirs')
+    await save(yours)
+    mine.x = 1
+    await save(mine)
+    mine.y = 1
+    mine.cart.push('b')
+    await save(mine)
+    mine.cart = [...mine.cart, 'c']
+    delete mine.x
+    await save(mine)
+    expect(await seen()).toEqual({ cart: ['a', 'theirs', 'b', 'c'], theirs: 1, y: 1 })
+  },
+)
+
+plainTest('a clash is reported with its path; a field that is declared has none', async () => {
+  const clashes: unknown[] = []
+  const note = (clash: unknown) => void clashes.push(clash)
+  subscribe('coatcheck:clash', note)
+  const data = { views: 1, n: 1, user: { id: 'guest', roles: ['guest'] } }
+  const { mine, yours, save, seen } = await two(data, { merge: { views: 'sum' } })
+  for (const session of [mine, yours]) session.views++
+  mine.n = 2
+  yours.n = 3
+  Object.assign(mine.user, { id: 'ann', roles: ['admin'] })
+  yours.user.roles.push('editor')
+  await save(mine)
+  await save(yours)
+  unsubscribe('coatcheck:clash', note)
+  const user = { id: 'guest', roles: ['guest', 'editor'] }
+  expect(await seen()).toEqual({ views: 3, n: 3, user })
+  expect(clashes).toEqual([{ path: ['n'] }, { path: ['user'] }])
+})
+
+plainTest('a field that is declared to reject fails the second save, with 409', async () => {
+  const { mine, yours, save, seen } = await two({ stock: 2 }, { merge: { stock: 'reject' } })
+  for (const session of [mine, yours]) session.stock--
+  await save(mine)
+  await expect(save(yours)).rejects.toMatchObject({ code: 'ERR_SESSION_CONFLICT', key: 'stock' })
+  expect(await seen()).toEqual({ stock: 1 })
+})
+
+plainTest('a strategy that there is not is refused at the start', () => {
+  expect(() => toExpressStore(mapStore(), { merge: { n: 'summ' as 'sum' } })).toThrow(
+    /merge.n.*summ/,
+  )
 })
