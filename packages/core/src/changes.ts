@@ -1,7 +1,7 @@
 // What one request did to its session, and how that goes onto newer data, key by key. Pure.
 import type { Dictionary } from './codec.ts'
-import { equal, own } from './json.ts'
-import type { Path } from './merge.ts'
+import { equal, isPlain, own, type Budget } from './json.ts'
+import { mergeBudget, type Path } from './merge.ts'
 import { mergeField, type Strategies } from './strategies.ts'
 
 /** A change that can be run again on a newer value; undefined removes the key. */
@@ -22,8 +22,14 @@ export interface Changes {
   readonly starts: ReadonlyMap<string, unknown>
   /** What an earlier request flashed and this one has seen, each with its mark: it goes, unless it was flashed anew. */
   readonly faded: ReadonlyMap<string, string>
-  /** What this request flashes for the next one, each with its mark. */
-  readonly flashed: ReadonlyMap<string, string>
+  /** What this request flashes for the next one. */
+  readonly flashed: ReadonlyMap<string, Flashed>
+}
+
+/** Something flashed: its mark, and whether the request had looked at what was there. */
+export interface Flashed {
+  readonly mark: string
+  readonly isSeen: boolean
 }
 
 /** How values are merged that two requests have changed. */
@@ -50,6 +56,8 @@ export interface Made {
   readonly merging: Merging
   /** Is told where one of two changes is lost. */
   readonly clash: (path: Path) => void
+  /** Is told what a strategy or an `update` function throws, where that must wait: then mine is taken. Default: it is thrown. */
+  readonly fail?: (error: unknown) => void
 }
 
 /**
@@ -58,6 +66,7 @@ export interface Made {
  */
 export function putOnto(newest: Dictionary, made: Made): Dictionary {
   const { changes, mine } = made
+  const budget = mergeBudget()
   const merged: Dictionary = changes.cleared ? {} : copy(newest)
   const marks = readMarks(merged)
   for (const [key, mark] of changes.faded) {
@@ -69,12 +78,20 @@ export function putOnto(newest: Dictionary, made: Made): Dictionary {
     if (change !== 'in place') marks.delete(key)
     // A flash that somebody has seen meanwhile does not come back for a change in place.
     else if (!Object.hasOwn(merged, key) && readMarks(mine).has(key)) continue
-    if (typeof change === 'object') runUpdaters(merged, key, change)
-    else putOrDelete(merged, key, mergedValue(made, key, change, own(merged, key)))
+    try {
+      if (typeof change === 'object') runUpdaters(merged, key, change)
+      else putOrDelete(merged, key, mergedValue(made, key, change, own(merged, key), budget))
+    } catch (error) {
+      if (!made.fail) throw error
+      made.fail(error)
+      putOrDelete(merged, key, own(mine, key))
+    }
   }
-  for (const [key, mark] of changes.flashed) {
+  for (const [key, { mark, isSeen }] of changes.flashed) {
     if (!Object.hasOwn(mine, key)) continue
-    put(merged, key, mine[key])
+    const isMerged = isSeen && Object.hasOwn(merged, key)
+    const value = isMerged ? mergedValue(made, key, 'changed', merged[key], budget) : mine[key]
+    putOrDelete(merged, key, value)
     marks.set(key, mark)
   }
   if (marks.size > 0 || Object.hasOwn(merged, FLASH_KEY)) writeMarks(merged, marks)
@@ -87,24 +104,48 @@ function mergedValue(
   key: string,
   change: Exclude<Change, readonly Updater[]>,
   newest: unknown,
+  budget: Budget,
 ): unknown {
   const { strategies, wholeKeys } = merging
   const value = own(mine, key)
   const isUnseen = change === 'set' || change === 'delete'
-  if (changes.cleared || (!strategies.has(key) && (isUnseen || wholeKeys))) return value
+  if (changes.cleared || (isUnseen && !strategies.has(key))) return value
   let before = own(base, key)
   if (before === undefined && newest !== undefined) before = changes.starts.get(key)
+  if (wholeKeys && !strategies.has(key)) {
+    if (![before, value].some((one) => equal(one, newest))) clash([key])
+    return value
+  }
   // Who has not looked at a value has nothing of it to lose.
-  return mergeField(strategies, key, before, value, newest, isUnseen ? () => {} : clash)
+  const report = isUnseen ? () => {} : clash
+  return mergeField(strategies, key, before, value, newest, report, budget)
 }
 
-/** Whether the changes can be made twice with the same result. */
-export function isRepeatable(made: Made): boolean {
-  return Array.from(made.changes.keys).every(([key, change]) => {
-    if (typeof change === 'object') return false
-    const value = own(made.mine, key)
-    return equal(mergedValue({ ...made, clash: () => {} }, key, change, value), value)
-  })
+/**
+ * Whether the changes can be made twice with the same result, whatever others do in between. A list cannot be told for that.
+ * @param landed The same as `mine`, decoded anew.
+ */
+export function isRepeatable(made: Made, landed: Dictionary): boolean {
+  const quiet = { ...made, clash: () => {} }
+  const isSame = (key: string, change: Exclude<Change, readonly Updater[]>) => {
+    const again = mergedValue(quiet, key, change, own(landed, key), mergeBudget())
+    return equal(again, own(made.mine, key))
+  }
+  const { keys, flashed } = made.changes
+  return (
+    [...keys].every(([key, change]) => {
+      if (typeof change === 'object') return false
+      if (change === 'set' || change === 'delete') return isSame(key, change)
+      return !changesList(own(made.base, key), own(made.mine, key)) && isSame(key, change)
+    }) && [...flashed].every(([key, { isSeen }]) => !isSeen || isSame(key, 'changed'))
+  )
+}
+
+/** Whether one value has become another by a change of a list. */
+function changesList(before: unknown, after: unknown): boolean {
+  if (Array.isArray(before) && Array.isArray(after)) return !equal(before, after)
+  if (!isPlain(before) || !isPlain(after)) return false
+  return Object.keys(before).some((name) => changesList(own(before, name), own(after, name)))
 }
 
 /** Two sets of changes as one, of which `later` was made on top of `earlier`. */
@@ -169,7 +210,8 @@ export function runUpdaters(data: Dictionary, key: string, updaters: readonly Up
   )
 }
 
-function putOrDelete(data: Dictionary, key: string, value: unknown): void {
+/** Puts a value, or takes the key away for undefined. */
+export function putOrDelete(data: Dictionary, key: string, value: unknown): void {
   if (value === undefined) delete data[key]
   else put(data, key, value)
 }

@@ -33,8 +33,6 @@ export interface ContentOptions {
   readonly now: () => number
 }
 
-const NO_CLASHES: readonly Path[] = []
-
 /** What one request wants to store. */
 interface Wanted {
   readonly snapshot: Snapshot
@@ -54,11 +52,11 @@ export function contentOnto(
   const isOnItsBase = all.length === 1 && last.snapshot.base?.stored === newest?.stored
   if (isOnItsBase || (options.concurrency === 'overwrite' && newest)) return last.content
   let data: Dictionary = newest ? decode(options.codec, newest.text) : {}
-  const clashes: Path[] = []
+  const clashes: Path[] = all.flatMap(({ snapshot }) => snapshot.clashes)
   for (const { snapshot } of all) data = snapshot.onto(data, (path) => clashes.push(path))
   const text = options.codec.encode(data, Object.keys(data))
-  const content = contentOf(options, text, data, createdIn(data), isEmptyData(data), options.now())
-  return { ...content, clashes }
+  const time = options.now()
+  return contentOf(options, text, data, createdIn(data), isEmptyData(data), time, clashes)
 }
 
 /** What data is that is stored at `time`, in ms since the epoch. */
@@ -69,6 +67,7 @@ export function contentOf(
   created: number | undefined,
   empty: boolean,
   time: number,
+  clashes: readonly Path[],
 ): Content {
   const expiry = Object.hasOwn(data, EXPIRY_KEY) ? data[EXPIRY_KEY] : undefined
   const end = expiresAt(expiry, settings, created, time)
@@ -77,7 +76,7 @@ export function contentOf(
     expiresAt: end,
     browserLength: endsWithBrowser(expiry, settings),
     over: empty || end <= time,
-    clashes: NO_CLASHES,
+    clashes,
   }
 }
 

@@ -108,6 +108,52 @@ describe('what becomes of base, mine and newest', () => {
       [{ id: 1, q: 2 }],
       ['0'],
     ],
+    ['both have sorted', [3, 1, 2], [1, 2, 3], [1, 2, 3], [1, 2, 3]],
+    [
+      'both have moved one to the front',
+      ['a', 'b', 'c'],
+      ['c', 'a', 'b'],
+      ['c', 'a', 'b'],
+      ['c', 'a', 'b'],
+    ],
+    [
+      'both have moved one, and one has pushed',
+      ['a', 'b', 'c'],
+      ['c', 'a', 'b', 'x'],
+      ['c', 'a', 'b'],
+      ['c', 'a', 'b', 'x'],
+    ],
+    [
+      'one has moved what the other removed',
+      ['a', 'b', 'c'],
+      ['c', 'a', 'b'],
+      ['a', 'b'],
+      ['a', 'b'],
+    ],
+    [
+      'one has removed what the other moved',
+      ['a', 'b', 'c'],
+      ['a', 'b'],
+      ['c', 'a', 'b'],
+      ['a', 'b'],
+    ],
+    [
+      'both have moved another one',
+      ['a', 'b', 'c', 'd'],
+      ['c', 'a', 'b', 'd'],
+      ['d', 'a', 'b', 'c'],
+      ['d', 'c', 'a', 'b'],
+    ],
+    ['both have rewritten it alike', [1, 2], [5, 6, 7], [5, 6, 7], [5, 6, 7]],
+    ['both have put the same at the front', [1], [0, 1], [0, 1], [0, 0, 1]],
+    [
+      'one changed, while the other has rewritten all',
+      ['a', 'b'],
+      ['A', 'b'],
+      ['X', 'Y', 'Z'],
+      ['A', 'b'],
+      [''],
+    ],
     [
       'ids that are not unique: by position',
       [
@@ -304,9 +350,9 @@ describe('the work is bounded', () => {
   })
   const list = (length: number, mark = '') => Array.from({ length }, (_, n) => item(n, mark))
   /** The fastest of some runs, in ms: what the work takes where the machine has nothing else to do. */
-  const fastest = (work: () => unknown) =>
+  const fastest = (work: () => unknown, times = 30) =>
     Math.min(
-      ...Array.from({ length: 30 }, () => {
+      ...Array.from({ length: times }, () => {
         const start = performance.now()
         work()
         return performance.now() - start
@@ -337,10 +383,32 @@ describe('the work is bounded', () => {
     expect(result.slice(-2)).toEqual(['newest', 'mine'])
   })
 
+  test('a long list within many others: no level begins anew', () => {
+    const nested = (first: number) => {
+      let inner: unknown = Array.from({ length: 100_000 }, (_, n) => (n * 7 + first) % 10)
+      for (let level = 0; level < 98; level++) inner = [inner]
+      return inner
+    }
+    const values = [nested(0), nested(1), nested(2)]
+    expect(fastest(() => merge(values[0], values[1], values[2]), 2)).toBeLessThan(1000)
+  })
+
+  test('what others have inserted may be more than a stack holds', () => {
+    const many = Array.from({ length: 200_000 }, () => 5)
+    const found = merged(
+      { l: [0, 1], n: 0, o: {} },
+      { l: [0, 1, 2], n: 0, o: { mine: 1 } },
+      { l: [...many, 0, 1], n: 7, o: { theirs: 1 } },
+    )
+    expect(found.value).toMatchObject({ n: 7, o: { theirs: 1, mine: 1 } })
+    expect((found.value as any).l).toHaveLength(200_003)
+    expect(found.clashes).toEqual([])
+  })
+
   test('nested more deeply than the stack goes: one value', () => {
-    const nested = (inner: string) => {
+    const nested = (inner: string, levels = 100_000) => {
       let text = `"${inner}"`
-      for (let n = 0; n < 100_000; n++) text = `[${text}]`
+      for (let n = 0; n < levels; n++) text = `[${text}]`
       return JSON.parse(text) as unknown
     }
     const [base, mine, newest] = [nested('base'), nested('mine'), nested('newest')]
@@ -351,6 +419,9 @@ describe('the work is bounded', () => {
     }
     expect(deepest(merge(base, mine, newest))).toBe('mine')
     expect(deepest(merge([base, 1], [mine, 1, 2], [newest, 1, 3, 4]))).toBe('mine')
+    const there = (n: number) => ({ deep: nested('base', 5000), n })
+    const found = merged(there(1), there(2), { deep: 7, n: 1 })
+    expect(found).toEqual({ value: { deep: 7, n: 2 }, clashes: [] })
   })
 })
 

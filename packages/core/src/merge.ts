@@ -1,19 +1,24 @@
 // Merges what two requests made of one value: base, mine, newest -> merged. Pure.
-import { equal, isPlain, own, type Plain } from './json.ts'
-import { editsBetween, type Budget, type Edits } from './sequences.ts'
+import { equal, isPlain, Numbers, own, type Budget, type Plain } from './json.ts'
+import { editsBetween, type Edits } from './sequences.ts'
 
 /** Where a value stands, from the outside in: names of properties and places in arrays. */
 export type Path = readonly (string | number)[]
 
-/** Elements of arrays are compared with each other so often in one merge; then an array counts as one value. */
-const MOST_COMPARISONS = 1_000_000
+/**
+ * So many steps one merge may take: one for each value that is compared with another, ten for each pair of elements whose order
+ * matters. Some tenths of a second at the most, however the values are made.
+ */
+const MOST_STEPS = 10_000_000
 
 /** Beyond so many levels a value counts as one: no recursion without an end. */
 const MOST_LEVELS = 100
 
 /** What one merge shares with its parts. */
-interface Merging extends Budget {
-  readonly onClash: (path: Path) => unknown
+interface Merging {
+  readonly onClash: (path: Path) => void
+  readonly budget: Budget
+  readonly numbers: Numbers
 }
 
 /**
@@ -22,37 +27,33 @@ interface Merging extends Budget {
  *
  * - What only one side has changed is taken from that side.
  * - Objects are merged by property, at every level, in the order of `newest`.
- * - Arrays are merged by element: what both have inserted stands there, `newest`'s first; what one has removed is gone. Elements
- *   that all have an `id`, each another, are told by it.
+ * - Arrays are merged by element: what both have inserted stands there, `newest`'s first; what one has removed is gone; what both have
+ *   moved is moved once. Elements that all have an `id`, each another, are told by it.
  * - A clash is left where both have changed one scalar or the type, or one has changed what the other has removed: there, and
  *   only there, `mine` is taken.
  *
- * The work is bounded: an array that would take more than a million comparisons is one value, and so is what is nested beyond
- * a hundred levels.
+ * The work is bounded: arrays that would take more than a million comparisons are one value, and so is what is nested beyond a
+ * hundred levels.
  * @param base What both have started from.
  * @param mine What this request has made of it.
  * @param newest What others have made of it.
  * @param onClash Is told of each clash where it is: `['prefs', 'theme']`.
+ * @param budget Shared by merges that belong together. Default: one of its own.
  */
 export function merge(
   base: unknown,
   mine: unknown,
   newest: unknown,
   onClash: (path: Path) => void = () => {},
+  budget: Budget = mergeBudget(),
 ): unknown {
-  const clashes: Path[] = []
-  const merging = { onClash: (path: Path) => clashes.push(path), comparisons: MOST_COMPARISONS }
-  let merged
-  try {
-    merged = mergeAt(merging, [], base, mine, newest)
-  } catch (error) {
-    // An element of an array that is nested too deeply to be told from others.
-    if (!(error instanceof RangeError)) throw error
-    onClash([])
-    return mine
-  }
-  for (const path of clashes) onClash(path)
-  return merged
+  const merging = { onClash, budget, numbers: new Numbers(budget) }
+  return mergeAt(merging, [], base, mine, newest)
+}
+
+/** What one merge may cost. */
+export function mergeBudget(): Budget {
+  return { left: MOST_STEPS }
 }
 
 function mergeAt(
@@ -63,18 +64,19 @@ function mergeAt(
   newest: unknown,
 ): unknown {
   const isBegun = base === undefined || base === null
-  if (path.length < MOST_LEVELS) {
+  if (path.length < MOST_LEVELS && merging.budget.left > 0) {
     if (Array.isArray(mine) && Array.isArray(newest) && (isBegun || Array.isArray(base))) {
       return mergeArrays(merging, path, isBegun ? [] : base, mine, newest)
     }
     if (isPlain(mine) && isPlain(newest) && (isBegun || isPlain(base))) {
       // Two that have begun the same object have begun one.
-      if (isBegun && equal(mine, newest)) return newest
+      if (isBegun && equal(mine, newest, merging.budget)) return newest
       return mergeObjects(merging, path, isBegun ? {} : (base as Plain), mine, newest)
     }
   }
-  if (equal(base, mine)) return newest
-  if (!equal(base, newest) && !equal(mine, newest)) merging.onClash(path)
+  if (equal(base, mine, merging.budget)) return newest
+  if (!equal(base, newest, merging.budget) && !equal(mine, newest, merging.budget))
+    merging.onClash(path)
   return mine
 }
 
@@ -101,7 +103,7 @@ function mergeArrays(
   mine: readonly unknown[],
   newest: readonly unknown[],
 ): unknown {
-  if (startsWith(mine, base) && startsWith(newest, base)) {
+  if (startsWith(merging, mine, base) && startsWith(merging, newest, base)) {
     return [...newest, ...mine.slice(base.length)]
   }
   const [from, to, by] = [base, mine, newest].map((all) => byField(all, 'id'))
@@ -110,15 +112,18 @@ function mergeArrays(
       mergeAt(merging, [...path, place], ...values),
     )
   }
-  const ours = editsBetween(base, mine, merging)
-  const theirs = ours && editsBetween(base, newest, merging)
+  const ours = editsBetween(base, mine, merging.budget, merging.numbers)
+  // Two that have done the same have done it once; but what both have only inserted is there twice.
+  const isInserted = ours?.fates.every((fate) => fate === 'kept')
+  if (!isInserted && equal(mine, newest, merging.budget)) return newest
+  const theirs = ours && editsBetween(base, newest, merging.budget, merging.numbers)
   if (ours && theirs) return weave(merging, path, { base, mine, newest, ours, theirs })
   merging.onClash(path)
   return mine
 }
 
-function startsWith(all: readonly unknown[], first: readonly unknown[]): boolean {
-  return all.length >= first.length && first.every((one, at) => equal(one, all[at]))
+function startsWith(merging: Merging, all: readonly unknown[], first: readonly unknown[]): boolean {
+  return all.length >= first.length && first.every((one, at) => equal(one, all[at], merging.budget))
 }
 
 /** Two ways in which one array was edited. */
@@ -131,35 +136,72 @@ interface Edited {
 }
 
 /** Makes both ways' edits at once. */
-function weave(
-  merging: Merging,
-  path: Path,
-  { base, mine, newest, ours, theirs }: Edited,
-): unknown {
+function weave(merging: Merging, path: Path, edited: Edited): unknown[] {
+  const { base, mine, newest, ours, theirs } = edited
+  const moves = movesOf(merging, edited)
+  const overruled = rewrittenByBoth(edited)
+  if (overruled.size > 0) merging.onClash(path)
   const merged: unknown[] = []
-  /** Where both have rewritten the same elements: mine stands there alone. */
-  const overruled = new Set<number>()
+  const insert = (values: readonly unknown[] = [], isLeftOut: (value: unknown) => boolean) => {
+    for (const value of values) if (!isLeftOut(value)) merged.push(value)
+  }
   for (let at = 0; at <= base.length; at++) {
-    if (overruled.has(at)) merging.onClash(path)
-    else merged.push(...(theirs.inserted.get(at) ?? []))
-    merged.push(...(ours.inserted.get(at) ?? []))
-    const [ourFate, theirFate] = [ours.fates[at], theirs.fates[at]]
+    if (!overruled.has(at)) insert(theirs.inserted.get(at), moves.isRemovedByUs)
+    insert(ours.inserted.get(at), moves.isMovedOrRemovedByThem)
+    const ourFate = ours.fates[at]
+    const theirFate = overruled.has(theirs.places[at]!) ? 'overruled' : theirs.fates[at]
     if (!ourFate || !theirFate) break
-    const place = [...path, merged.length]
     const [ourPlace, theirPlace] = [ours.places[at]!, theirs.places[at]!]
     if (ourFate === 'kept') {
       if (theirFate === 'kept' || theirFate === 'replaced') merged.push(newest[theirPlace])
+      else if (theirFate === 'overruled') merged.push(mine[ourPlace])
     } else if (ourFate === 'replaced' && theirFate === 'replaced') {
-      merged.push(mergeAt(merging, place, base[at], mine[ourPlace], newest[theirPlace]))
+      const values = [base[at], mine[ourPlace], newest[theirPlace]] as const
+      merged.push(mergeAt(merging, [...path, at], ...values))
     } else {
       if (ourFate === 'replaced') merged.push(mine[ourPlace])
-      if (theirFate === 'replaced' || (ourFate === 'replaced' && theirFate === 'removed')) {
-        merging.onClash(place)
-      }
-      if (theirFate === 'rewritten' && ourFate !== 'removed') overruled.add(theirPlace)
+      const isLost = theirFate === 'replaced' || (ourFate === 'replaced' && theirFate === 'removed')
+      if (isLost) merging.onClash([...path, at])
     }
   }
   return merged
+}
+
+/** Where newest has rewritten what mine has rewritten or replaced: mine stands there. */
+function rewrittenByBoth({ base, ours, theirs }: Edited): ReadonlySet<number> {
+  const places = new Set<number>()
+  for (let at = 0; at < base.length; at++) {
+    const isOurs = ours.fates[at] === 'replaced' || ours.fates[at] === 'rewritten'
+    if (isOurs && theirs.fates[at] === 'rewritten') places.add(theirs.places[at]!)
+  }
+  return places
+}
+
+/** Elements that were taken out and put in elsewhere: what both have moved is there once, and what the other has removed is gone. */
+function movesOf({ numbers }: Merging, { base, ours, theirs }: Edited) {
+  const sideOf = ({ fates, inserted }: Edits) => {
+    const gone = base.filter((_, at) => fates[at] === 'removed' || fates[at] === 'rewritten')
+    const removed = new Set(gone.map((one) => numbers.of(one)))
+    const moved = new Set<number>()
+    for (const one of removed.size > 0 ? [...inserted.values()].flat() : []) {
+      const number = numbers.of(one)
+      if (removed.has(number)) moved.add(number)
+    }
+    return { removed, moved }
+  }
+  const [us, them] = [sideOf(ours), sideOf(theirs)]
+  return {
+    isRemovedByUs(value: unknown) {
+      if (them.moved.size === 0) return false
+      const number = numbers.of(value)
+      return them.moved.has(number) && us.removed.has(number) && !us.moved.has(number)
+    },
+    isMovedOrRemovedByThem(value: unknown) {
+      if (us.moved.size === 0) return false
+      const number = numbers.of(value)
+      return us.moved.has(number) && them.removed.has(number)
+    },
+  }
 }
 
 /** The elements of an array by one of their properties; undefined unless each has another text or number there. */

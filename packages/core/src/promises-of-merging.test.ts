@@ -9,6 +9,7 @@ import {
   byId,
   createSessions,
   jsonCodec,
+  SessionConflictError,
   sum,
   union,
   type Session,
@@ -551,7 +552,14 @@ describe('declared by key', () => {
     [{ visits: 'summ' }, /`merge.visits`.*one of sum, max.*is summ/],
     [{ visits: 'constructor' }, /is constructor/],
     [{ visits: 7 }, /is 7/],
+    [{ visits: byId }, /is the function byId, uncalled/],
+    [{ _session_expiry: 'sum' }, /the session's own/],
     ['sum', /`merge` must be an object/],
+    [5, /`merge` must be an object.*is 5/],
+    [null, /`merge` must be an object.*is null/],
+    [['sum'], /`merge` must be an object.*is a Array/],
+    [new Map(), /`merge` must be an object.*is a Map/],
+    [sum, /`merge` must be an object/],
   ])('what is no strategy is refused at the start: %j', (merge, message) => {
     const start = () => createSessions({ store: mapStore(), merge: merge as any })
     expect(start).toThrow(message)
@@ -566,6 +574,319 @@ describe('declared by key', () => {
       ).toThrow(/`merge` has no meaning/)
     },
   )
+})
+
+/** What a request holds of a list, after a save that was merged with another request's push. */
+type Held = { session: Session<Any>; list: string[]; other: (x: string) => Promise<unknown> }
+
+describe('after a save that was merged', () => {
+  const cases: [what: string, handler: (held: Held) => unknown, kept: string[]][] = [
+    [
+      'a look shows what was pushed to the object from before',
+      ({ session, list }) => {
+        list.push('b')
+        expect(session.get('l')).toEqual(['0', 'other', 'a', 'b'])
+      },
+      ['0', 'other', 'a', 'b'],
+    ],
+    [
+      'a push to the object from before, and a set from a new look',
+      ({ session, list }) => {
+        list.push('b')
+        session.set('l', [...session.get('l'), 'c'])
+      },
+      ['0', 'other', 'a', 'b', 'c'],
+    ],
+    [
+      'a push, and pop()',
+      ({ session, list }) => {
+        list.push('b')
+        session.set('l', [...session.pop('l'), 'c'])
+      },
+      ['0', 'other', 'a', 'b', 'c'],
+    ],
+    [
+      'a look in between, and the object from before is set',
+      ({ session, list }) => {
+        expect(session.get('l')).toHaveLength(3)
+        list.push('b')
+        session.set('l', list)
+      },
+      ['0', 'other', 'a', 'b'],
+    ],
+    [
+      'the object from before is set as it is',
+      ({ session, list }) => session.get('l') && session.set('l', list),
+      ['0', 'other', 'a'],
+    ],
+    [
+      'the new object is set, and the one from before changed',
+      ({ session, list }) => {
+        session.set('l', session.get('l'))
+        list.push('b')
+      },
+      ['0', 'other', 'a', 'b'],
+    ],
+    [
+      'the new object is taken out and set again, and the one from before changed',
+      ({ session, list }) => {
+        session.set('l', session.pop('l'))
+        list.push('b')
+      },
+      ['0', 'other', 'a', 'b'],
+    ],
+    [
+      'an update() in place, and the object from before changed',
+      ({ session, list }) => {
+        session.update('l', (l: string[]) => (l.push('u'), l))
+        list.push('b')
+      },
+      ['0', 'other', 'a', 'u', 'b'],
+    ],
+    [
+      'the object from before is set, and a list made from it',
+      ({ session, list }) => {
+        list.push('b')
+        session.set('l', list)
+        session.set('l', [...list, 'c'])
+      },
+      ['0', 'other', 'a', 'b', 'c'],
+    ],
+    [
+      'over a dozen more merges, and a push to the very first object',
+      async ({ session, list, other }) => {
+        for (let n = 0; n < 12; n++) {
+          await other(`o${n}`)
+          session.get('l').push(`m${n}`)
+          await session.save()
+        }
+        list.push('last')
+      },
+      [
+        '0',
+        'other',
+        'a',
+        ...Array.from({ length: 12 }, (_, n) => [`o${n}`, `m${n}`]).flat(),
+        'last',
+      ],
+    ],
+    [
+      'deleted, though the object from before is changed',
+      ({ session, list }) => {
+        session.delete('l')
+        list.push('b')
+      },
+      [],
+    ],
+  ]
+  test.each(cases)('%s', async (_, handler, kept) => {
+    const { one, other, cookie, visit, seen } = await site({ l: ['0'], n: 1 })
+    const push = (x: string) => visit((elsewhere) => elsewhere.get('l').push(x), other)
+    const session = await one.open(cookie)
+    const list = session.get('l')
+    list.push('a')
+    await push('other')
+    await session.save()
+    await handler({ session, list, other: push })
+    await one.commit(session)
+    expect((await seen())['l'] ?? []).toEqual(kept)
+  })
+})
+
+describe('one request alone', () => {
+  test.each([
+    ['a push', (session: Session<Any>) => session.get('l').push('b'), ['0', 'a', 'b']],
+    [
+      'setDefault() and a push',
+      (session: Session<Any>) => session.setDefault('l', []).push('b'),
+      ['0', 'a', 'b'],
+    ],
+    [
+      'a change in place',
+      (session: Session<Any>) => session.get('l').splice(0, 1, 'x'),
+      ['x', 'a'],
+    ],
+    [
+      'another update()',
+      (session: Session<Any>) => session.update('l', (l) => [...l, 'b']),
+      ['0', 'a', 'b'],
+    ],
+  ])('an update() and %s count once each', async (_, handler, kept) => {
+    const { visit, seen } = await site({ l: ['0'] })
+    await visit(async (session) => {
+      session.update('l', (l) => [...l, 'a'])
+      handler(session)
+      expect(session.get('l')).toEqual(kept)
+      await session.save()
+      expect(session.get('l')).toEqual(kept)
+    })
+    expect((await seen())['l']).toEqual(kept)
+  })
+})
+
+test('keys that are not there were looked at by who has seen all keys', async () => {
+  for (const look of [
+    (session: Session<Any>) => Object.fromEntries(session),
+    (session: Session<Any>) => [...session.keys()],
+    (session: Session<Any>) => session.size,
+    (session: Session<Any>) => [...session.values()],
+  ]) {
+    const { both, seen } = await site({ n: 1 })
+    const add = (x: string) => (session: Session<Any>) =>
+      void (look(session), session.set('l', [x]))
+    await both(add('a'), add('b'))
+    expect((await seen())['l']).toEqual(['a', 'b'])
+  }
+})
+
+test('lists that two requests flash at once are both shown', async () => {
+  const { both, visit, seen } = await site({ n: 1 })
+  const flash = (x: string) => (session: Session<Any>) =>
+    session.flash('m', [...session.get('m', []), x])
+  await both(flash('a'), flash('b'))
+  await visit((session) => expect(session.get('m')).toEqual(['a', 'b']))
+  expect(await seen()).toEqual({ n: 1 })
+})
+
+test('what a login changes after its save() is taken whole too', async () => {
+  for (const change of [
+    (session: Session<Any>, roles: string[]) => void session.set('roles', [...roles, 'x']),
+    (_: Session<Any>, roles: string[]) => void roles.push('x'),
+  ]) {
+    const { one, other, cookie, visit } = await site({ roles: ['u'] })
+    const session = await one.open(cookie)
+    const roles = session.get('roles')
+    session.cycleKey()
+    await visit((elsewhere) => elsewhere.get('roles').push('admin'), other)
+    await session.save()
+    change(session, roles)
+    const { setCookie } = await one.commit(session)
+    const after = await other.open(setCookie!.split(';', 1)[0])
+    expect(after.get('roles')).toEqual(['u', 'x'])
+  }
+})
+
+test('what a strategy throws after a merged save fails the next save, and no look', async () => {
+  const { one, other, cookie, visit, seen } = await site({ l: 1, z: 1 }, { merge: { l: 'reject' } })
+  const session = await one.open(cookie)
+  session.get('l')
+  await visit((elsewhere) => elsewhere.set('l', 5), other)
+  session.set('z', 2)
+  const saved = session.save()
+  session.set('l', 7)
+  await saved
+  expect(session.get('z')).toBe(2)
+  expect(session.has('l')).toBe(true)
+  await expect(session.save()).rejects.toMatchObject({ code: 'ERR_SESSION_CONFLICT', key: 'l' })
+  expect(await seen()).toEqual({ l: 5, z: 2 })
+})
+
+test('a SessionConflictError of the application’s own strategy fails its request alone', async () => {
+  const merge = {
+    l: () => {
+      throw new SessionConflictError()
+    },
+  }
+  const { one, cookie, seen } = await site({ l: 1, list: [] }, { merge })
+  const sessions = await Promise.all([0, 1, 2, 3, 4].map(() => one.open(cookie)))
+  for (const [n, session] of sessions.entries()) {
+    if (n % 2) session.set('l', n + 10)
+    else session.get('list').push(n)
+  }
+  const results = await Promise.allSettled(sessions.map((session) => one.commit(session)))
+  const failed = results.flatMap(({ status }, n) => (status === 'rejected' ? [n] : []))
+  expect(failed).toEqual([3])
+  expect(await seen()).toEqual({ l: 11, list: [0, 2, 4] })
+})
+
+test('an update whose save got no answer does not run again, though others have made the value what it was', async () => {
+  let now = Date.now()
+  const { one, other, calls, cookie, visit, seen } = await site({ n: 1 }, { now: () => now++ })
+  const session = await one.open(cookie)
+  session.update('n', (n) => n + 1)
+  calls.fail('save', { effect: true })
+  await expect(session.save()).rejects.toMatchObject({ code: 'ERR_SESSION_STORE' })
+  await visit((elsewhere) => elsewhere.update('n', (n) => n - 1), other)
+  await expect(one.commit(session)).rejects.toMatchObject({ code: 'ERR_SESSION_STORE' })
+  expect(await seen()).toEqual({ n: 1 })
+})
+
+test('a strategy that changes its arguments is not made again after a lost answer', async () => {
+  const merge = {
+    l: (base: string[] = [], mine: string[] = [], newest: string[] = []) => {
+      newest.push(...mine.slice(base.length))
+      return newest
+    },
+  }
+  const { one, other, calls, cookie, visit, seen } = await site({ l: ['0'], n: 1 }, { merge })
+  const session = await one.open(cookie)
+  session.get('l').push('m')
+  calls.fail('save', { effect: true })
+  await expect(session.save()).rejects.toMatchObject({ code: 'ERR_SESSION_STORE' })
+  await visit((elsewhere) => elsewhere.get('l').push('o'), other)
+  await expect(one.commit(session)).rejects.toMatchObject({ code: 'ERR_SESSION_STORE' })
+  expect((await seen())['l']).toEqual(['0', 'm', 'o'])
+})
+
+test('a clash is reported when it is stored: not for an answer of status 500', async () => {
+  const { one, other, cookie, visit } = await site({ n: 1, z: 1 })
+  const session = await one.open(cookie)
+  session.get('n')
+  await visit((elsewhere) => elsewhere.set('n', elsewhere.get('n') + 1), other)
+  session.set('z', 2)
+  await session.save()
+  session.set('n', 7)
+  await one.commit(session, { status: 500 })
+  expect(clashes).toEqual([])
+})
+
+test('with merge-keys, and at a login, a key of which one change is lost is reported', async () => {
+  const { both } = await site({ l: [1] }, { concurrency: 'merge-keys' })
+  const push = (x: number) => (session: Session<Any>) => session.get('l').push(x)
+  await both(push(2), push(3))
+  expect(clashes).toEqual([{ path: ['l'] }])
+})
+
+test('strategies for lists, numbers and dates leave other data alone, and report it', async () => {
+  for (const [rule, base, one, two] of [
+    ['union', { a: 1 }, { a: 1, b: 2 }, { a: 2 }],
+    ['append', 'text', 'text 1', 'text 2'],
+    ['sum', 'text', 'text 1', 'text 2'],
+    ['max', 1, 'abc', 7],
+    ['min', [1], [2], [3]],
+  ] as const) {
+    clashes.length = 0
+    const { both, seen } = await site({ v: base }, { merge: { v: rule } })
+    const set = (to: unknown) => (session: Session<Any>) => session.get('v') && session.set('v', to)
+    await both(set(one), set(two))
+    expect((await seen())['v']).toEqual(two)
+    expect(clashes).toEqual([{ path: ['v'] }])
+  }
+})
+
+test('identity stays atomic where its rule is undefined', async () => {
+  const { both, seen } = await site(
+    { user: { id: 1, roles: ['u'] } },
+    { merge: { user: undefined } as any },
+  )
+  await both(
+    (session) => (session.get('user').id = 2),
+    (session) => session.get('user').roles.push('admin'),
+  )
+  expect((await seen())['user']).toEqual({ id: 1, roles: ['u', 'admin'] })
+})
+
+test('a hundred keys whose lists cannot be told in time: the whole of them is bounded', async () => {
+  const list = (n: number) => Array.from({ length: 700 }, (_, at) => (at * n) % 10)
+  const data = (n: number) =>
+    Object.fromEntries(Array.from({ length: 200 }, (_, key) => [`k${key}`, list(n + key)]))
+  const { both } = await site(data(3))
+  const change = (n: number) => (session: Session<Any>) => {
+    for (const [key, value] of session) value.splice(0, 700, ...list(n + key.length))
+  }
+  const start = performance.now()
+  await both(change(7), change(9))
+  expect(performance.now() - start).toBeLessThan(3000)
 })
 
 test('where nothing conflicts, nothing is encoded or decoded more often than without merging', async () => {

@@ -33,8 +33,7 @@ export function* saveTogether(
   const isOnlyRenewed = turns.every(({ snapshot }) => !snapshot.isChanged)
   let newest = lane.newest ?? turns[0]!.snapshot.base!
   for (let conflicts = 0; ;) {
-    const content = contentOnto(options, turns, newest)
-    const record = content.over ? ENDED : recordOf(options, content, newest)
+    const { content, record } = toStore(options, turns, newest)
     try {
       const answer = content.over
         ? run(removeEmptied(options, key, newest.stored, turns[0]!.standing))
@@ -57,6 +56,23 @@ export function* saveTogether(
       if (concurrency === 'reject' && newest.stored !== before.stored) throw error
       reportConflict(conflicts)
     }
+  }
+}
+
+/** What several requests want to store cannot be stored together: one of them may be the reason. */
+export class NotTogether extends Error {}
+
+/** @throws What encoding, a limit, a strategy or an `update` function throws; of several requests NotTogether. */
+function toStore(
+  options: ContentOptions & EndOptions,
+  turns: readonly Turn[],
+  newest: Kept,
+): { content: Content; record: SessionRecord } {
+  try {
+    const content = contentOnto(options, turns, newest)
+    return { content, record: content.over ? ENDED : recordOf(options, content, newest) }
+  } catch (error) {
+    throw turns.length > 1 ? new NotTogether('', { cause: error }) : error
   }
 }
 

@@ -1,5 +1,5 @@
 // What was done to an array to make another of it: which elements were kept, removed, replaced and inserted. Pure.
-import { equal, Numbers } from './json.ts'
+import { equal, type Budget, type Numbers } from './json.ts'
 
 /** What became of an element. */
 export type Fate = 'kept' | 'removed' | 'replaced' | 'rewritten'
@@ -14,45 +14,73 @@ export interface Edits {
   readonly inserted: ReadonlyMap<number, readonly unknown[]>
 }
 
-/** How many comparisons of elements may be made yet. */
-export interface Budget {
-  comparisons: number
-}
-
 /** What was done to make `after` of `before`; undefined if the budget does not suffice to tell. */
 export function editsBetween(
   before: readonly unknown[],
   after: readonly unknown[],
   budget: Budget,
+  numbers: Numbers,
 ): Edits | undefined {
-  const matches = match(before, after, budget)
+  const matches = match(before, after, budget, numbers)
   if (!matches) return undefined
+  const gaps = gapsBetween(matches, before.length, after.length)
+  const moved = movedBetween(after, gaps, numbers)
   const fates: Fate[] = []
   const places: number[] = []
   const inserted = new Map<number, readonly unknown[]>()
-  let at = 0
-  const close = (to: number, from: number, end: number) => {
-    const [removed, added] = [to - at, end - from]
-    const fate = added === 0 ? 'removed' : removed === added ? 'replaced' : 'rewritten'
-    if (added > 0 && (removed === 0 || fate === 'rewritten')) {
-      inserted.set(to, after.slice(from, end))
-    }
-    for (let n = 0; at < to; at++, n++) {
+  for (const { from, to, start, end, match: place } of gaps) {
+    const [removed, added] = [to - from, end - start]
+    const isPaired = removed === added && !before.slice(from, to).some(moved)
+    const fate = added === 0 ? 'removed' : isPaired ? 'replaced' : 'rewritten'
+    if (added > 0 && !isPaired) inserted.set(to, after.slice(start, end))
+    for (let at = from; at < to; at++) {
       fates.push(fate)
-      places.push(fate === 'replaced' ? from + n : to)
+      places.push(fate === 'replaced' ? start + at - from : to)
     }
-  }
-  let last = 0
-  for (const [from, to] of matches) {
-    close(from, last, to)
+    if (place === undefined) break
     fates.push('kept')
-    places.push(to)
-    at = from + 1
-    last = to + 1
+    places.push(place)
   }
-  close(before.length, last, after.length)
   return { fates, places, inserted }
 }
+
+/** What stands between two pairs of equal elements: so many taken out, so many put in; and the place of the pair that follows. */
+interface Gap {
+  readonly from: number
+  readonly to: number
+  readonly start: number
+  readonly end: number
+  readonly match: number | undefined
+}
+
+function gapsBetween(matches: readonly Match[], before: number, after: number): Gap[] {
+  const gaps: Gap[] = []
+  let [from, start] = [0, 0]
+  for (const [to, end] of matches) {
+    gaps.push({ from, to, start, end, match: end })
+    from = to + 1
+    start = end + 1
+  }
+  return [...gaps, { from, to: before, start, end: after, match: undefined }]
+}
+
+/** Whether an element that was taken out in one place was put in at another, where there was none: nothing has replaced it. */
+function movedBetween(
+  after: readonly unknown[],
+  gaps: readonly Gap[],
+  numbers: Numbers,
+): (value: unknown) => boolean {
+  const isPair = ({ from, to, start, end }: Gap) => to > from && to - from === end - start
+  if (!gaps.some(isPair)) return () => false
+  const added = gaps
+    .filter(({ from, to }) => to === from)
+    .flatMap(({ start, end }) => after.slice(start, end))
+  const elsewhere = new Set(added.map((value) => numbers.of(value)))
+  return elsewhere.size === 0 ? () => false : (value) => elsewhere.has(numbers.of(value))
+}
+
+/** What each with each costs, of a budget: a hundred thousand of elements with each other are then the most. */
+const A_CELL = 10
 
 type Match = readonly [before: number, after: number]
 
@@ -61,16 +89,18 @@ function match(
   before: readonly unknown[],
   after: readonly unknown[],
   budget: Budget,
+  numbers: Numbers,
 ): Match[] | undefined {
   const shorter = Math.min(before.length, after.length)
   let head = 0
-  while (head < shorter && equal(before[head], after[head])) head++
+  while (head < shorter && equal(before[head], after[head], budget)) head++
   let tail = 0
-  while (tail < shorter - head && equal(before.at(-1 - tail), after.at(-1 - tail))) tail++
+  while (tail < shorter - head && equal(before.at(-1 - tail), after.at(-1 - tail), budget)) tail++
   const middle = matchMiddle(
     before.slice(head, before.length - tail),
     after.slice(head, after.length - tail),
     budget,
+    numbers,
   )
   if (!middle) return undefined
   const matches: Match[] = []
@@ -85,12 +115,14 @@ function matchMiddle(
   before: readonly unknown[],
   after: readonly unknown[],
   budget: Budget,
+  numbers: Numbers,
 ): Match[] | undefined {
   const [rows, columns] = [before.length, after.length]
   if (rows === 0 || columns === 0) return []
-  budget.comparisons -= rows * columns
-  if (budget.comparisons < 0) return undefined
-  const numbers = new Numbers()
+  // One with one: the trimming has told them apart.
+  if (rows === 1 && columns === 1) return []
+  budget.left -= rows * columns * A_CELL
+  if (budget.left < 0) return undefined
   const from = Int32Array.from(before, (value) => numbers.of(value))
   const to = Int32Array.from(after, (value) => numbers.of(value))
   const known = new Set(from)

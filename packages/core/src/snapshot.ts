@@ -47,21 +47,32 @@ export class Snapshot {
   readonly text: string
   /** What methods changed. What was changed in place shows in the text alone. */
   readonly changes: Changes
+  /** Where one of two requests' changes is lost already: of what was merged since the last save. */
+  readonly clashes: readonly Path[]
 
   constructor(
     codec: Codec,
-    base: Kept | undefined,
-    text: string,
-    changes: Changes,
-    held: readonly string[],
     merging: Merging,
+    held: readonly string[],
+    {
+      base,
+      text,
+      changes,
+      clashes,
+    }: {
+      readonly base: Kept | undefined
+      readonly text: string
+      readonly changes: Changes
+      readonly clashes: readonly Path[]
+    },
   ) {
     this.#codec = codec
+    this.#merging = merging
+    this.#held = held
     this.base = base
     this.text = text
     this.changes = changes
-    this.#held = held
-    this.#merging = merging
+    this.clashes = clashes
   }
 
   /** Whether the request changed anything: a value set anew to what it was counts. */
@@ -79,7 +90,10 @@ export class Snapshot {
 
   /** Whether the changes can be made twice with the same result: two pushes of one thing, for one, cannot. */
   get isRepeatable(): boolean {
-    return isRepeatable(this.#made(() => {}))
+    return isRepeatable(
+      this.#made(() => {}),
+      this.#codec.decode(this.text),
+    )
   }
 
   /**

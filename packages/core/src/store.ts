@@ -4,6 +4,7 @@ import type { Awaitable } from './awaitable.ts'
 
 export { after, attempt, type Awaitable } from './awaitable.ts'
 export {
+  isRefusal,
   KeyExistsError,
   SessionConflictError,
   SessionError,

@@ -14,6 +14,7 @@ import {
 } from './index.ts'
 
 interface Line {
+  tags?: string[]
   sku: string
   quantity: number
   note?: string
@@ -22,6 +23,10 @@ interface Shop {
   visits: number
   count?: number
   limit: number | null
+  rating: 1 | 2 | 3
+  maybe: string[] | null
+  either: number | string
+  nullLines: Line[] | null
   seen: string
   theme: 'light' | 'dark'
   recent: string[]
@@ -40,6 +45,9 @@ test('what fits compiles, by name and by function', () => {
       visits: 'sum',
       count: sum,
       limit: 'sum',
+      rating: 'sum',
+      maybe: 'union',
+      nullLines: byId('sku'),
       seen: 'max',
       theme: 'last',
       recent: 'union',
@@ -55,6 +63,9 @@ test('what fits compiles, by name and by function', () => {
       visits: own,
       count: (base = 0, mine = 0, newest = 0) => newest + mine - base,
       seen: max,
+      limit: sum,
+      rating: sum,
+      maybe: union,
       recent: append,
       lines: 'append',
       fixed: 'append',
@@ -88,12 +99,18 @@ test('what does not fit does not compile', () => {
   createSessions<Shop>({ store, merge: { visits: 'union' } })
   // @ts-expect-error -- not a list
   createSessions<Shop>({ store, merge: { account: append } })
+  // @ts-expect-error -- tells nothing apart
+  createSessions<Shop>({ store, merge: { lines: byId('tags') } })
   // @ts-expect-error -- no such property
   createSessions<Shop>({ store, merge: { lines: byId('id') } })
   // @ts-expect-error -- not a number
   createSessions<Shop>({ store, merge: { lines: byId('sku', { note: 'sum' }) } })
   // @ts-expect-error -- not a list of objects
   createSessions<Shop>({ store, merge: { recent: byId('length') } })
+  // @ts-expect-error -- not always a number
+  createSessions<Shop>({ store, merge: { either: 'sum' } })
+  // @ts-expect-error -- not always a number
+  createSessions<Shop>({ store, merge: { either: sum } })
   // @ts-expect-error -- no such key
   createSessions<Shop>({ store, merge: { visit: 'sum' } })
   // @ts-expect-error -- no such strategy

@@ -1,7 +1,7 @@
 // How one key of the session is merged: as the application has declared it, or else as merge() does.
-import { equal, isPlain, Numbers, own } from './json.ts'
+import { equal, isPlain, Numbers, own, type Budget } from './json.ts'
 import { SessionConflictError, SessionUsageError } from './errors.ts'
-import { byField, merge, mergeKeyed, type Path } from './merge.ts'
+import { byField, merge, mergeBudget, mergeKeyed, type Path } from './merge.ts'
 
 /** Where a strategy is at work. */
 export interface MergePlace {
@@ -9,6 +9,8 @@ export interface MergePlace {
   readonly key: string
   /** Reports on the channel `coatcheck:clash` that one of two changes is lost; `inside` says where in the value. */
   readonly clash: (inside?: Path) => void
+  /** What may still be spent on merging, where a strategy calls {@link merge}. */
+  readonly budget: Budget
 }
 
 /**
@@ -34,97 +36,145 @@ export type MergeName<T> =
   | 'first'
   | 'atomic'
   | 'reject'
-  | (T extends number ? 'sum' : never)
-  | (T extends number | string ? 'max' | 'min' : never)
-  | (T extends List ? 'append' | 'union' : never)
+  | ([NonNullable<T>] extends [number] ? 'sum' : never)
+  | ([NonNullable<T>] extends [number] ? 'max' | 'min' : never)
+  | ([NonNullable<T>] extends [string] ? 'max' | 'min' : never)
+  | ([NonNullable<T>] extends [List] ? 'append' | 'union' : never)
 
 /** How a value of type `T` is merged: a strategy, or the name of one. */
 export type MergeRule<T> = unknown extends T
-  ? MergeName<number | List> | MergeStrategy
+  ? MergeName<number> | MergeName<List> | MergeStrategy
   : MergeName<T> | MergeStrategy<T>
 
 /** How the properties of `O` are merged, where it is not as {@link merge} does. */
 export type MergeRules<O> = { readonly [P in keyof O]?: MergeRule<Exclude<O[P], undefined>> }
 
-/** The names of an element's properties: any, where nothing is known of it. */
-type PropertyOf<E> = [keyof E] extends [never] ? string : keyof E & string
-type ElementRules<E> = [keyof E] extends [never]
-  ? Readonly<Record<string, MergeRule<unknown>>>
-  : MergeRules<E>
+/** What a property must be that is merged by a rule. */
+type Fitting<R> = R extends 'sum'
+  ? number | null
+  : R extends 'max' | 'min'
+    ? number | string | null
+    : R extends 'append' | 'union'
+      ? List | null
+      : R extends MergeStrategy<infer T>
+        ? T
+        : unknown
+
+/** Lists of objects that {@link byId} can merge: each has the field, and what the rules are about. */
+type Told<F extends string, R> =
+  | readonly ({ readonly [P in F]: string | number } & {
+      readonly [P in keyof R]?: Fitting<R[P]>
+    })[]
+  | null
+  | undefined
 
 /** The same, by key, as functions. */
 export type Strategies = ReadonlyMap<string, MergeStrategy>
 
-/** For counters: `newest + mine - base`, so that both changes count. */
-export function sum(
-  base: number | undefined,
-  mine: number | undefined,
-  newest: number | undefined,
-  place?: MergePlace,
-): number | undefined {
-  const [from = 0, to = 0, by = 0] = [base, mine, newest]
-  if ([from, to, by].every((value) => typeof value === 'number')) return by + to - from
-  // Data of an earlier version of the application.
-  place?.clash()
-  return mine
-}
-
-/** The larger of two numbers, or the later of two texts: of dates in ISO 8601, for one. */
-export function max<T extends number | string>(
-  _base: T | undefined,
-  mine: T | undefined,
-  newest: T | undefined,
-): T | undefined {
-  return mine === undefined || (newest !== undefined && newest > mine) ? newest : mine
-}
-
-/** The smaller of two numbers, or the earlier of two texts. */
-export function min<T extends number | string>(
-  _base: T | undefined,
-  mine: T | undefined,
-  newest: T | undefined,
-): T | undefined {
-  return mine === undefined || (newest !== undefined && newest < mine) ? newest : mine
-}
-
-/** For logs: what this request has added goes to the end of the newest list, and nothing is taken out. */
-export function append<T extends List>(
+/** For counters: `newest + mine - base`, so that both changes count; null counts as 0. */
+export function sum<T extends number | null>(
   base: T | undefined,
   mine: T | undefined,
   newest: T | undefined,
-): T {
+  place?: MergePlace,
+): T | undefined {
+  const [from, to, by] = [base ?? 0, mine ?? 0, newest ?? 0]
+  if ([from, to, by].every((value) => typeof value === 'number')) return (by + to - from) as T
+  return misfit(mine, place)
+}
+
+/** The larger of two numbers, or the later of two texts: of dates in ISO 8601, for one. */
+export function max<T extends number | string | null>(
+  _base: T | undefined,
+  mine: T | undefined,
+  newest: T | undefined,
+  place?: MergePlace,
+): T | undefined {
+  return furthest(mine, newest, (a, b) => a > b, place)
+}
+
+/** The smaller of two numbers, or the earlier of two texts. */
+export function min<T extends number | string | null>(
+  _base: T | undefined,
+  mine: T | undefined,
+  newest: T | undefined,
+  place?: MergePlace,
+): T | undefined {
+  return furthest(mine, newest, (a, b) => a < b, place)
+}
+
+function furthest<T extends number | string | null>(
+  mine: T | undefined,
+  newest: T | undefined,
+  isFurther: (a: number | string, b: number | string) => boolean,
+  place: MergePlace | undefined,
+): T | undefined {
+  if (mine === undefined || mine === null) return newest
+  if (newest === undefined || newest === null) return mine
+  const isComparable = typeof mine === 'number' || typeof mine === 'string'
+  if (!isComparable || typeof mine !== typeof newest) return misfit(mine, place)
+  return isFurther(newest, mine) ? newest : mine
+}
+
+/** For logs: what this request has added goes to the end of the newest list, and nothing is taken out. */
+export function append<T extends List | null>(
+  base: T | undefined,
+  mine: T | undefined,
+  newest: T | undefined,
+  place?: MergePlace,
+): T | undefined {
+  const lists = listsOf(base, mine, newest)
+  if (!lists) return misfit(mine, place)
+  const [from, to, by] = lists
   const numbers = new Numbers()
   const left = new Map<number, number>()
-  for (const one of listed(base)) {
+  for (const one of from) {
     const number = numbers.of(one)
     left.set(number, (left.get(number) ?? 0) + 1)
   }
-  const added = listed(mine).filter((one) => {
+  const added = to.filter((one) => {
     const number = numbers.of(one)
     const count = left.get(number) ?? 0
     left.set(number, count - 1)
     return count <= 0
   })
-  return [...listed(newest), ...added] as List as T
+  return [...by, ...added] as List as T
 }
 
 /** For lists that are sets: each element once, without what either request has removed. */
-export function union<T extends List>(
+export function union<T extends List | null>(
   base: T | undefined,
   mine: T | undefined,
   newest: T | undefined,
-): T {
+  place?: MergePlace,
+): T | undefined {
+  const lists = listsOf(base, mine, newest)
+  if (!lists) return misfit(mine, place)
+  const [from, to, by] = lists
   const numbers = new Numbers()
-  const [before, ours, theirs] = [base, mine, newest].map(
-    (all) => new Set(listed(all).map((one) => numbers.of(one))),
-  )
+  const setOf = (list: List) => new Set(list.map((one) => numbers.of(one)))
+  const [before, ours, theirs] = [setOf(from), setOf(to), setOf(by)]
   const merged = new Map<number, unknown>()
-  for (const one of [...listed(newest), ...listed(mine)]) {
+  for (const one of [...by, ...to]) {
     const number = numbers.of(one)
-    const isRemoved = before!.has(number) && !(ours!.has(number) && theirs!.has(number))
+    const isRemoved = before.has(number) && !(ours.has(number) && theirs.has(number))
     if (!isRemoved && !merged.has(number)) merged.set(number, one)
   }
   return [...merged.values()] as List as T
+}
+
+/** Data that the strategy is not made for, such as an earlier version of the application has left: mine, and a clash. */
+function misfit<T>(mine: T | undefined, place: MergePlace | undefined): T | undefined {
+  place?.clash()
+  return mine
+}
+
+/** Three lists; what is not there is an empty one. Undefined if one of them is something else. */
+function listsOf(...values: readonly unknown[]): [List, List, List] | undefined {
+  const lists = values.map((value) => value ?? [])
+  return lists.every((list) => Array.isArray(list))
+    ? (lists as unknown as [List, List, List])
+    : undefined
 }
 
 /** Mine: of two changes the one that is saved later stands. */
@@ -166,21 +216,30 @@ export function reject(
 }
 
 /**
- * For lists of objects: their elements are told by `field`, whose value each has for itself, and merged one by one.
- * @param field The property that tells elements apart: `byId('sku')`.
+ * For lists of objects: their elements are told by `field`, whose value each has for itself, and merged one by one. Where an element
+ * has none, or two have the same, the list is merged as any other.
+ * @param field The property that tells elements apart, a text or a number: `byId('sku')`.
  * @param rules How properties of the elements are merged, where it is otherwise: `byId('sku', { quantity: 'sum' })`.
+ * @throws SessionUsageError (code ERR_SESSION_OPTIONS) for a field that is no name, or a rule that is none.
  */
-export function byId<T extends readonly object[]>(
-  field: PropertyOf<T[number]>,
-  rules: ElementRules<T[number]> = {},
-): MergeStrategy<T> {
-  const strategies = strategiesOf(rules)
-  return (base, mine, newest, { clash }) => {
-    const [from, to, by] = [base, mine, newest].map((all) => byField(listed(all), field))
-    if (!from || !to || !by) return merge(base, mine, newest, clash) as T
+export function byId<
+  const F extends string,
+  const R extends Readonly<Record<string, MergeRule<unknown>>> = {},
+>(
+  field: F,
+  rules?: R,
+): (base: Told<F, R>, mine: Told<F, R>, newest: Told<F, R>, place: MergePlace) => any {
+  if (typeof field !== 'string' || field === '') {
+    throw refusal(`byId takes the name of a property, and got ${String(field)}.`)
+  }
+  const strategies = strategiesOf(rules ?? {}, `byId('${field}')`)
+  return (base, mine, newest, { clash, budget }) => {
+    const lists = listsOf(base, mine, newest)?.map((list) => byField(list, field))
+    const [from, to, by] = lists ?? []
+    if (!from || !to || !by) return merge(base, mine, newest, clash, budget)
     return mergeKeyed(from, to, by, (at, ...values) =>
-      mergeFields(strategies, ...values, (path) => clash([at, ...path])),
-    ) as List as T
+      mergeFields(strategies, ...values, (path) => clash([at, ...path]), budget),
+    )
   }
 }
 
@@ -206,30 +265,48 @@ const IDENTITY: Readonly<Record<string, MergeStrategy>> = {
   passport: atomic,
 }
 
-/** The strategies of a session's keys. @throws SessionUsageError (code ERR_SESSION_OPTIONS) for a name that there is not. */
+/** The strategies of a session's keys. @throws SessionUsageError (code ERR_SESSION_OPTIONS) for what is none. */
 export function sessionStrategies(rules: object = {}): Strategies {
-  if (typeof rules !== 'object' || rules === null) {
-    throw new SessionUsageError(
-      `\`merge\` must be an object of strategies by key, and is ${String(rules)}.`,
-      'ERR_SESSION_OPTIONS',
-    )
+  const declared = strategiesOf(rules, 'merge')
+  for (const key of declared.keys()) {
+    if (key.startsWith('_session_')) {
+      throw refusal(`\`merge.${key}\`: names that begin with '_session_' are the session's own.`)
+    }
   }
-  return strategiesOf({ ...IDENTITY, ...rules })
+  return new Map([...Object.entries(IDENTITY), ...declared])
 }
 
-function strategiesOf(rules: object): Strategies {
-  return new Map(
-    Object.entries(rules)
-      .filter(([, rule]) => rule !== undefined)
-      .map(([key, rule]): [string, MergeStrategy] => {
-        if (typeof rule === 'function') return [key, rule as MergeStrategy]
-        if (typeof rule === 'string' && Object.hasOwn(NAMED, rule)) return [key, NAMED[rule]!]
-        throw new SessionUsageError(
-          `\`merge.${key}\` must be a function or one of ${Object.keys(NAMED).join(', ')}, and is ${String(rule)}.`,
-          'ERR_SESSION_OPTIONS',
-        )
-      }),
-  )
+function strategiesOf(rules: object, where: string): Strategies {
+  if (!isPlain(rules)) {
+    throw refusal(
+      `\`${where}\` must be an object of strategies by key, and is ${described(rules)}.`,
+    )
+  }
+  const strategies = new Map<string, MergeStrategy>()
+  for (const [key, rule] of Object.entries(rules)) {
+    if (rule === undefined) continue
+    const named = typeof rule === 'string' && Object.hasOwn(NAMED, rule) ? NAMED[rule] : undefined
+    const strategy = typeof rule === 'function' ? (rule as MergeStrategy) : named
+    if (!strategy || rule === byId) {
+      const names = Object.keys(NAMED).join(', ')
+      throw refusal(
+        `\`${where}.${key}\` must be one of ${names}, byId('…') or a function, and is ${described(rule)}.`,
+      )
+    }
+    strategies.set(key, strategy)
+  }
+  return strategies
+}
+
+function refusal(message: string): SessionUsageError {
+  return new SessionUsageError(message, 'ERR_SESSION_OPTIONS')
+}
+
+function described(value: unknown): string {
+  if (typeof value === 'function') return `the function ${value.name}, uncalled`
+  return typeof value === 'object' && value !== null
+    ? `a ${value.constructor?.name}`
+    : String(value)
 }
 
 /** Merges two objects property by property, each as declared. */
@@ -239,15 +316,24 @@ export function mergeFields(
   mine: unknown,
   newest: unknown,
   clash: (path: Path) => void,
+  budget: Budget = mergeBudget(),
 ): unknown {
   if (strategies.size === 0 || !isPlain(mine) || !isPlain(newest)) {
-    return merge(base, mine, newest, clash)
+    return merge(base, mine, newest, clash, budget)
   }
   const before = isPlain(base) ? base : {}
   const names = new Set([...Object.keys(newest), ...Object.keys(mine)])
   const merged = Array.from(names, (name): [string, unknown] => [
     name,
-    mergeField(strategies, name, own(before, name), own(mine, name), own(newest, name), clash),
+    mergeField(
+      strategies,
+      name,
+      own(before, name),
+      own(mine, name),
+      own(newest, name),
+      clash,
+      budget,
+    ),
   ])
   return Object.fromEntries(merged.filter(([, value]) => value !== undefined))
 }
@@ -260,14 +346,11 @@ export function mergeField(
   mine: unknown,
   newest: unknown,
   clash: (path: Path) => void,
+  budget: Budget,
 ): unknown {
-  const place = { key, clash: (inside: Path = []) => clash([key, ...inside]) }
+  const place = { key, budget, clash: (inside: Path = []) => clash([key, ...inside]) }
   const strategy = strategies.get(key)
-  if (!strategy) return merge(base, mine, newest, place.clash)
+  if (!strategy) return merge(base, mine, newest, place.clash, budget)
   if (equal(base, mine)) return newest
   return equal(base, newest) ? mine : strategy(base, mine, newest, place)
-}
-
-function listed(value: unknown): List {
-  return Array.isArray(value) ? value : []
 }

@@ -28,7 +28,7 @@ export function take(options: ContentOptions & PlanOptions, state: SessionState)
   const snapshot = draft.take(state.accessed, createdAt, cycled)
   const empty = draft.isEmpty
   const { data, created } = draft
-  const content = contentOf(options, snapshot.text, data, created, empty, time)
+  const content = contentOf(options, snapshot.text, data, created, empty, time, snapshot.clashes)
   const situation = {
     standing,
     empty,

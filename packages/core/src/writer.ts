@@ -3,11 +3,11 @@ import { isPromise, run, wait, type Awaitable, type Steps } from './awaitable.ts
 import { found, kept, recordOf, type ContentOptions } from './content.ts'
 import { createRecord, type CreateOptions } from './create.ts'
 import { endKey } from './end.ts'
-import { headersSent, SessionConflictError, SessionGoneError, SessionStoreError } from './errors.ts'
+import { headersSent, isRefusal, SessionConflictError, SessionGoneError } from './errors.ts'
 import { Lanes } from './lanes.ts'
 import { move } from './move.ts'
 import type { PlanOptions } from './plan.ts'
-import { cannotBeTold, saveTogether, type Outcome } from './save.ts'
+import { cannotBeTold, NotTogether, saveTogether, type Outcome } from './save.ts'
 import { isRetired, NONE, type Doubt, type SessionState } from './standing.ts'
 import type { SessionRecord } from './store.ts'
 import {
@@ -105,13 +105,15 @@ function* writeAfterDoubt(writer: Writer, state: SessionState): Steps<void> {
 function hasArrived({ store }: WriterOptions, doubt: Doubt, record: SessionRecord | undefined) {
   const { snapshot, stored, expiresAt } = doubt
   const { base } = snapshot
-  if (!record || isRetired(record) || record.data === base?.stored) return false
+  if (!record || isRetired(record)) return false
   const isSame = record.data === stored
   // Under a key that is this request's own, or of changes that may be made twice, nothing can be mistaken.
   if (!base || snapshot.isRepeatable) return isSame
   const grain = store.traits?.wholeSeconds ? 1000 : 1
-  const endsAsMeant = Math.abs(record.expiresAt - expiresAt) < grain
-  if (isSame && endsAsMeant && !doubt.endStays) return true
+  const endsAt = (end: number) => Math.abs(record.expiresAt - end) < grain
+  if (isSame && endsAt(expiresAt) && !doubt.endStays) return true
+  // Others may have made it what it was before, after it had arrived.
+  if (record.data === base.stored && endsAt(base.expiresAt)) return false
   throw cannotBeTold()
 }
 
@@ -221,6 +223,6 @@ function* renew({ store }: WriterOptions, turn: Turn, key: string): Steps<void> 
 
 /** Whether an error is that of what one request wanted to store, and not of the store or of others. */
 function isOwnFault(error: unknown): boolean {
-  if (error instanceof SessionConflictError) return error.key !== undefined
-  return !(error instanceof SessionGoneError || error instanceof SessionStoreError)
+  if (error instanceof SessionGoneError || error instanceof SessionConflictError) return false
+  return error instanceof NotTogether || isRefusal(error)
 }

@@ -17,7 +17,9 @@ import passport from 'passport'
 import { Strategy } from 'passport-local'
 import { CookieJar } from 'tough-cookie'
 import { afterAll, afterEach, expect, test as plainTest } from 'vitest'
+import { controlled } from '../../../testing/controlled-store.ts'
 import { mapStore } from '../../../testing/map-store.ts'
+import { slow as slowly } from '../../../testing/wrappers.ts'
 import { testWith, type TestServer } from '../../../testing/needs.ts'
 import { kinds } from '../../../testing/services.ts'
 import { engineNames, needsOf, subjectAt, type Places } from '../../../testing/subjects.ts'
@@ -197,8 +199,10 @@ plainTest('@fastify/session works on it too', async () => {
 })
 
 /** A store, and the calls of express-session's interface to it as promises. */
-function promised(options: ToExpressStoreOptions<Record<string, any>> = {}) {
-  const store = mapStore()
+function promised(
+  options: ToExpressStoreOptions<Record<string, any>> = {},
+  store: SessionStore = mapStore(),
+) {
   const bridge = toExpressStore(store, options)
   const call = (name: 'get' | 'set' | 'touch', ...args: any[]) =>
     new Promise<any>((resolve, reject) =>
@@ -305,4 +309,64 @@ plainTest('a strategy that there is not is refused at the start', () => {
   expect(() => toExpressStore(mapStore(), { merge: { n: 'summ' as 'sum' } })).toThrow(
     /merge.n.*summ/,
   )
+})
+
+plainTest('saves of one session that overlap count each change once', async () => {
+  const { store, call } = promised({ merge: { n: 'sum' } }, slowly(mapStore()))
+  await call('set', SID, { cookie: cookieFor(60_000), l: ['0'], n: 1 })
+  const session = await call('get', SID)
+  session.l.push('a')
+  session.n++
+  const first = call('set', SID, session)
+  session.l.push('b')
+  await Promise.all([first, call('set', SID, session)])
+  expect(JSON.parse((await store.load(SID))!.data)).toMatchObject({ l: ['0', 'a', 'b'], n: 2 })
+})
+
+plainTest('a save whose answer was lost is looked for, and not made twice', async () => {
+  const calls = controlled(slowly(mapStore()))
+  const { store, call } = promised({ merge: { n: 'sum' } }, calls.store)
+  await call('set', SID, { cookie: cookieFor(60_000), l: ['0'], n: 1 })
+  for (const effect of [true, false]) {
+    const session = await call('get', SID)
+    session.l.push(`effect ${effect}`)
+    session.n++
+    calls.fail('save', { effect })
+    await expect(call('set', SID, session)).rejects.toMatchObject({ code: 'ERR_SESSION_STORE' })
+    await call('set', SID, session)
+  }
+  const { l, n } = JSON.parse((await store.load(SID))!.data)
+  expect([l, n]).toEqual([['0', 'effect true', 'effect false'], 3])
+})
+
+plainTest(
+  'where another request has saved after a lost answer, it is an error and no guess',
+  async () => {
+    const calls = controlled(slowly(mapStore()))
+    const { store, call } = promised({}, calls.store)
+    await call('set', SID, { cookie: cookieFor(60_000), l: ['0'] })
+    const [mine, yours] = [await call('get', SID), await call('get', SID)]
+    mine.l.push('mine')
+    calls.fail('save', { effect: true })
+    await expect(call('set', SID, mine)).rejects.toMatchObject({ code: 'ERR_SESSION_STORE' })
+    yours.l.push('yours')
+    await call('set', SID, yours)
+    await expect(call('set', SID, mine)).rejects.toMatchObject({ code: 'ERR_SESSION_STORE' })
+    expect(JSON.parse((await store.load(SID))!.data).l).toEqual(['0', 'mine', 'yours'])
+  },
+)
+
+plainTest('what a strategy returns must be JSON, as everywhere', async () => {
+  for (const value of [new Date(), Number.NaN, new Map(), () => 1, Promise.resolve(1)]) {
+    const { mine, yours, save, seen } = await two({ n: 1 }, { merge: { n: () => value } })
+    mine.n = 2
+    yours.n = 3
+    await save(mine)
+    await expect(save(yours)).rejects.toMatchObject({ code: 'ERR_SESSION_ENCODE' })
+    expect(await seen()).toEqual({ n: 2 })
+  }
+})
+
+plainTest('the cookie cannot be declared', () => {
+  expect(() => toExpressStore(mapStore(), { merge: { cookie: 'last' } as any })).toThrow(/cookie/)
 })

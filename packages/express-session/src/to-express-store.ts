@@ -1,16 +1,32 @@
 // Any of our stores under express-session or @fastify/session: one line changed, and no update is lost any more.
 import { EventEmitter } from 'node:events'
 import { createRequire } from 'node:module'
-import { last, type Fields, type MergeRules, type Path, type SessionData } from '@coatcheck/core'
-import { mergeFields, reportClash, sessionStrategies } from '@coatcheck/core/adapter'
+import {
+  jsonCodec,
+  last,
+  type Dictionary,
+  type Fields,
+  type MergeRules,
+  type Path,
+  type SessionData,
+} from '@coatcheck/core'
+import {
+  mergeFields,
+  reportClash,
+  sessionStrategies,
+  type Strategies,
+} from '@coatcheck/core/adapter'
 import {
   after,
   attempt,
   createLock,
+  isRefusal,
   KeyExistsError,
   RETIRED,
   SessionConflictError,
   SessionGoneError,
+  SessionStoreError,
+  SessionUsageError,
   type SessionRecord,
   type SessionStore,
 } from '@coatcheck/core/store'
@@ -35,6 +51,8 @@ interface Base {
   readonly was: string
   /** What the store had then: the same, with what others had changed. */
   readonly stored: SessionRecord
+  /** A save whose answer was lost: it is looked for before anything is saved again. */
+  readonly doubt?: { readonly mine: string; readonly saved: SessionRecord }
 }
 
 type Callback<T = void> = (error?: unknown, result?: T) => void
@@ -69,9 +87,10 @@ export function toExpressStore<D extends object = SessionData>(
   store: SessionStore,
   { ttl = BROWSER_LENGTH_TTL, now = Date.now, merge: rules }: ToExpressStoreOptions<D> = {},
 ) {
-  // Each request gives the cookie a new end: the last one's is the newest.
-  const strategies = new Map([...sessionStrategies(rules), ['cookie', last] as const])
+  const strategies = strategiesOf(rules)
   const bases = new WeakMap<object, Base>()
+  /** The saves of one session object follow one another. */
+  const lines = new WeakMap<object, Promise<unknown>>()
   const lock = createLock()
   const record = (session: StoredSession, data: string) => ({
     data,
@@ -83,19 +102,19 @@ export function toExpressStore<D extends object = SessionData>(
     after(store.load(sid), (found) => (found?.data === RETIRED ? undefined : found))
 
   /** Saves a session that was loaded: what was changed in it, onto what the store has by then. */
-  async function saveLoaded(sid: string, session: StoredSession, { was, stored }: Base) {
-    const mine = JSON.stringify(session)
+  async function saveLoaded(sid: string, session: StoredSession, mine: string, base: Base) {
+    const { was, stored } = base.doubt ? await lookFor(sid, base) : base
     /** Whether it is done: saved, or the session has ended. */
     const trySave = async (newest: string) => {
       const clashes: Path[] = []
-      const merged =
-        was === newest ? mine : mergeTexts(was, mine, newest, (path) => clashes.push(path))
+      const merged = was === newest ? mine : mergeTexts(was, mine, newest, clashes)
       const saved = record(session, merged)
       try {
         await store.save(sid, saved, newest)
       } catch (error) {
         if (error instanceof SessionGoneError) return true
         if (error instanceof SessionConflictError) return false
+        if (!isRefusal(error)) bases.set(session, { was, stored, doubt: { mine, saved } })
         throw error
       }
       bases.set(session, { was: mine, stored: saved })
@@ -112,19 +131,27 @@ export function toExpressStore<D extends object = SessionData>(
     })
   }
 
-  function mergeTexts(
-    base: string,
-    mine: string,
-    newest: string,
-    clash: (path: Path) => void,
-  ): string {
+  /** What a session stands on whose last save got no answer. @throws SessionStoreError if that cannot be told. */
+  async function lookFor(sid: string, { was, stored, doubt }: Base): Promise<Base> {
+    const { mine, saved } = doubt!
+    const found = await loadOpen(sid)
+    if (found?.data === saved.data) return { was: mine, stored: found }
+    if (!found || found.data === stored.data) return { was, stored }
+    throw new SessionStoreError(
+      "A save's answer was lost, and another request has saved since: whether this one's changes are in that cannot be told, so they are not made again.",
+    )
+  }
+
+  function mergeTexts(base: string, mine: string, newest: string, clashes: Path[]): string {
     const [from, to, by] = [base, mine, newest].map((text) => JSON.parse(text) as unknown)
-    return JSON.stringify(mergeFields(strategies, from, to, by, clash))
+    const merged = mergeFields(strategies, from, to, by, (path) => clashes.push(path))
+    // What a strategy of the application's returns may be no JSON.
+    return jsonCodec.encode(merged as Dictionary, strategies.keys())
   }
 
   /** Saves a session that may be new. */
-  function saveAny(sid: string, session: StoredSession) {
-    const saved = record(session, JSON.stringify(session))
+  function saveAny(sid: string, session: StoredSession, mine: string) {
+    const saved = record(session, mine)
     const keep = () => void bases.set(session, { was: saved.data, stored: saved })
     const save = () => after(store.save(sid, saved), keep)
     const create = () => after(store.create(sid, saved), keep)
@@ -151,8 +178,17 @@ export function toExpressStore<D extends object = SessionData>(
     }
 
     set(sid: string, session: StoredSession, callback: Callback = () => {}): void {
-      const base = bases.get(session)
-      answer(callback, () => (base ? saveLoaded(sid, session, base) : saveAny(sid, session)))
+      const before = lines.get(session)
+      answer(callback, () => {
+        const mine = JSON.stringify(session)
+        const save = () => {
+          const base = bases.get(session)
+          return base ? saveLoaded(sid, session, mine, base) : saveAny(sid, session, mine)
+        }
+        const saved = before ? before.then(save, save) : save()
+        if (saved instanceof Promise) lines.set(session, saved)
+        return saved
+      })
     }
 
     touch(sid: string, session: StoredSession, callback: Callback = () => {}): void {
@@ -185,6 +221,16 @@ export function toExpressStore<D extends object = SessionData>(
     }
   }
   return new CoatcheckStore()
+}
+
+/** The strategies of a session's fields. Each request gives the cookie a new end, and the last one's is the newest. */
+function strategiesOf(rules: object | undefined): Strategies {
+  const declared = sessionStrategies(rules)
+  if (!declared.has('cookie')) return new Map([...declared, ['cookie', last] as const])
+  throw new SessionUsageError(
+    "toExpressStore: `merge.cookie`: the cookie is express-session's own.",
+    'ERR_SESSION_OPTIONS',
+  )
 }
 
 /** A session that has ended is no error: the interface has no way to say so. */
