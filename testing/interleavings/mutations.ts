@@ -93,7 +93,7 @@ export const mutations: readonly Mutation[] = [
   {
     what: 'a write in doubt takes the same text of another request for its own',
     file: 'writer.ts',
-    find: 'if (isSame && endsAsMeant && !doubt.endStays) return true',
+    find: 'if (isSame && endsAt(expiresAt) && !doubt.endStays) return true',
     replace: 'if (isSame) return true',
   },
   {
@@ -144,20 +144,20 @@ export const mutations: readonly Mutation[] = [
   {
     what: 'of one key the later request takes the whole',
     file: 'changes.ts',
-    find: '(isUnseen || wholeKeys)',
-    replace: "change !== 'in place'",
+    find: '(isUnseen && !strategies.has(key))',
+    replace: "(change !== 'in place' && !strategies.has(key))",
   },
   {
     what: 'what was changed in place is taken whole',
     file: 'changes.ts',
-    find: '(isUnseen || wholeKeys)',
-    replace: "(isUnseen || change === 'in place')",
+    find: '(isUnseen && !strategies.has(key))',
+    replace: "((isUnseen || change === 'in place') && !strategies.has(key))",
   },
   {
     what: 'a user is merged from two requests',
     file: 'strategies.ts',
-    find: '{ ...IDENTITY, ...rules }',
-    replace: 'rules',
+    find: '[...Object.entries(IDENTITY), ...declared]',
+    replace: 'declared',
   },
   {
     what: 'what was set from an older look takes away what was merged since',
@@ -168,19 +168,19 @@ export const mutations: readonly Mutation[] = [
   {
     what: 'what was merged of a held object is merged once more',
     file: 'draft.ts',
-    find: 'held.was = this.#encodeOne(key, to)',
-    replace: '',
+    find: 'this.#hold(key, to).was = this.#encodeOne(key, to)',
+    replace: 'this.#hold(key, to)',
   },
   {
     what: 'a push whose save got no answer is made again on top of itself',
     file: 'changes.ts',
-    find: 'return equal(mergedValue({ ...made, clash: () => {} }, key, change, value), value)',
-    replace: 'return value !== made',
+    find: 'return !changesList(own(made.base, key), own(made.mine, key)) && isSame(key, change)',
+    replace: 'return true',
   },
   {
     what: 'a sum counts from nothing',
     file: 'strategies.ts',
-    find: 'return by + to - from',
-    replace: 'return to',
+    find: 'return (by + to - from) as T',
+    replace: 'return mine',
   },
 ]
