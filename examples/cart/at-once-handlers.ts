@@ -1,4 +1,4 @@
-// The two handlers of "Twenty at once", one below the other. The page shows their text as it runs.
+// The two handlers of "Two at once", one below the other. The page shows their text as it runs.
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Response } from 'express'
 

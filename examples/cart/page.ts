@@ -250,7 +250,7 @@ function listing(handler: { toString(): string }): string {
 
 const atOnce = (stateless: boolean) => `
   <section aria-labelledby="at-once" class="at-once">
-    <h2 id="at-once">Twenty at once</h2>
+    <h2 id="at-once">Requests at once</h2>
     <p>A double click, two tabs, a page that saves while you type: requests meet. Here twenty leave your browser together,
     and each puts one product in a cart that is made for the try. Your own cart stays as it is.</p>
     ${
@@ -261,7 +261,7 @@ const atOnce = (stateless: boolean) => `
     }
     <noscript><p>This needs JavaScript; the shop does not.</p></noscript>
     <div class="row">
-      <button type="button">Add twenty at once</button>
+      <button type="button">Two at once</button>
       <p role="status">Not tried yet.</p>
     </div>
     ${sides
