@@ -9,7 +9,7 @@ export { after, type Awaitable } from './awaitable.ts'
 export { assertCookieRules, MAX_COOKIE_BYTES } from './cookie.ts'
 export { reportClash } from './events.ts'
 export { addSessionHeaders, type HeaderTarget, type SessionHeaders } from './headers.ts'
-export { mergeFields, sessionStrategies, type Strategies } from './strategies.ts'
+export { mergeFields, sessionStrategies, type Clash, type Strategies } from './strategies.ts'
 
 /** What every adapter takes besides the options of `createSessions()`. */
 export interface AdapterOptions<R> {

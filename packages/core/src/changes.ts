@@ -1,8 +1,8 @@
 // What one request did to its session, and how that goes onto newer data, key by key. Pure.
 import type { Dictionary } from './codec.ts'
 import { equal, isPlain, own, type Budget } from './json.ts'
-import { mergeBudget, type Path } from './merge.ts'
-import { mergeField, type Strategies } from './strategies.ts'
+import { mergeBudget } from './merge.ts'
+import { mergeField, type Clash, type Strategies } from './strategies.ts'
 
 /** A change that can be run again on a newer value; undefined removes the key. */
 export type Updater = (current: any) => unknown
@@ -55,7 +55,7 @@ export interface Made {
   readonly mine: Dictionary
   readonly merging: Merging
   /** Is told where one of two changes is lost. */
-  readonly clash: (path: Path) => void
+  readonly clash: (clash: Clash) => void
   /** Is told what a strategy or an `update` function throws, where that must wait: then mine is taken. Default: it is thrown. */
   readonly fail?: (error: unknown) => void
 }
@@ -113,7 +113,9 @@ function mergedValue(
   let before = own(base, key)
   if (before === undefined && newest !== undefined) before = changes.starts.get(key)
   if (wholeKeys && !strategies.has(key)) {
-    if (![before, value].some((one) => equal(one, newest))) clash([key])
+    if (![before, value].some((one) => equal(one, newest))) {
+      clash({ path: [key], kind: 'declared' })
+    }
     return value
   }
   // Who has not looked at a value has nothing of it to lose.

@@ -3,7 +3,7 @@ import { Buffer } from 'node:buffer'
 import type { Codec, Dictionary } from './codec.ts'
 import { createdIn, isEmptyData, type Kept, type Snapshot } from './snapshot.ts'
 import { SessionTooLargeError } from './errors.ts'
-import type { Path } from './merge.ts'
+import type { Clash } from './strategies.ts'
 import { endsWithBrowser, expiresAt, EXPIRY_KEY, type ExpirySettings } from './expiry.ts'
 import { unreadable } from './plan.ts'
 import type { SessionRecord } from './store.ts'
@@ -17,7 +17,7 @@ export interface Content {
   /** Whether there is nothing to keep: it is empty, or ends at once. */
   readonly over: boolean
   /** Where one of two requests' changes is lost, if it is stored. */
-  readonly clashes: readonly Path[]
+  readonly clashes: readonly Clash[]
 }
 
 /** What happens when two requests change one session. */
@@ -52,8 +52,8 @@ export function contentOnto(
   const isOnItsBase = all.length === 1 && last.snapshot.base?.stored === newest?.stored
   if (isOnItsBase || (options.concurrency === 'overwrite' && newest)) return last.content
   let data: Dictionary = newest ? decode(options.codec, newest.text) : {}
-  const clashes: Path[] = all.flatMap(({ snapshot }) => snapshot.clashes)
-  for (const { snapshot } of all) data = snapshot.onto(data, (path) => clashes.push(path))
+  const clashes: Clash[] = all.flatMap(({ snapshot }) => snapshot.clashes)
+  for (const { snapshot } of all) data = snapshot.onto(data, (clash) => clashes.push(clash))
   const text = options.codec.encode(data, Object.keys(data))
   const time = options.now()
   return contentOf(options, text, data, createdIn(data), isEmptyData(data), time, clashes)
@@ -67,7 +67,7 @@ export function contentOf(
   created: number | undefined,
   empty: boolean,
   time: number,
-  clashes: readonly Path[],
+  clashes: readonly Clash[],
 ): Content {
   const expiry = Object.hasOwn(data, EXPIRY_KEY) ? data[EXPIRY_KEY] : undefined
   const end = expiresAt(expiry, settings, created, time)

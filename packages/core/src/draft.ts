@@ -17,7 +17,7 @@ import {
 import { Flashes } from './flashes.ts'
 import { Hands } from './hands.ts'
 import { equal, own } from './json.ts'
-import { mergeBudget, type Path } from './merge.ts'
+import { mergeBudget } from './merge.ts'
 import {
   CREATED_KEY,
   createdIn,
@@ -27,11 +27,11 @@ import {
   UNCHANGED,
   type Kept,
 } from './snapshot.ts'
-import { mergeField } from './strategies.ts'
+import { mergeField, type Clash } from './strategies.ts'
 
 const NOTHING: ReadonlyMap<string, never> = new Map<string, never>()
 const NO_KEYS: readonly string[] = []
-const NO_CLASHES: readonly Path[] = []
+const NO_CLASHES: readonly Clash[] = []
 
 export class Draft {
   readonly #codec: Codec
@@ -63,7 +63,7 @@ export class Draft {
   /** The snapshot that was merged into the base: the data is still as it was before that. */
   #merged: Snapshot | undefined
   /** Where one of two requests' changes was lost by that. */
-  #clashes: Path[] | undefined
+  #clashes: Clash[] | undefined
   /** What a strategy or an `update` function has thrown then: the next save fails with it. */
   #failure: { readonly error: unknown } | undefined
 
@@ -346,7 +346,7 @@ export class Draft {
       base,
       mine,
       merging: this.#merging,
-      clash: (path) => this.#noteClash(path),
+      clash: (clash) => this.#noteClash(clash),
       fail: (error) => this.#noteFailure(error),
     })
     for (const [key, change] of this.#changes ?? []) {
@@ -388,8 +388,8 @@ export class Draft {
     let merged = mine
     try {
       if (!wholeKeys || strategies.has(key)) {
-        const clash = (path: Path) => this.#noteClash(path)
-        merged = mergeField(strategies, key, from, mine, own(data, key), clash, mergeBudget())
+        const note = (clash: Clash) => this.#noteClash(clash)
+        merged = mergeField(strategies, key, from, mine, own(data, key), note, mergeBudget())
       }
     } catch (error) {
       this.#noteFailure(error)
@@ -400,9 +400,9 @@ export class Draft {
     if (isObject(to)) this.#hold(key, to).was = this.#encodeOne(key, to)
   }
 
-  #noteClash(path: Path): void {
+  #noteClash(clash: Clash): void {
     this.#clashes ??= []
-    this.#clashes.push(path)
+    this.#clashes.push(clash)
   }
 
   #noteFailure(error: unknown): void {

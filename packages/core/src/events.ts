@@ -1,6 +1,7 @@
 // What the library reports and nobody has to handle, on node:diagnostics_channel.
 import { channel } from 'node:diagnostics_channel'
 import type { Path } from './merge.ts'
+import type { Clash } from './strategies.ts'
 
 /** What arrives on the channel `coatcheck:warning`. Never holds a key, a secret or session data. */
 export interface SessionWarning {
@@ -46,14 +47,24 @@ export function reportConflict(attempt: number): void {
   if (conflicts.hasSubscribers) conflicts.publish({ attempt } satisfies SessionConflict)
 }
 
-/** Reports that two requests have changed one value; during development, the first of each key as a warning. */
-export function reportClash(path: Path): void {
+/**
+ * Reports that two requests have changed one value; during development, the first of each key as a warning that says what to do.
+ * @param update How the application changes a value by a function; undefined where it cannot.
+ */
+export function reportClash({ path, kind }: Clash, update?: (key: string) => string): void {
   if (clashes.hasSubscribers) clashes.publish({ path } satisfies SessionClash)
   const key = String(path[0])
-  if (process.env['NODE_ENV'] === 'production' || told.has(key) || told.size >= MOST_TOLD) return
+  if (kind === 'declared' || process.env['NODE_ENV'] === 'production') return
+  if (told.has(key) || told.size >= MOST_TOLD) return
   told.add(key)
-  warnDeveloper(
-    'CLASH',
-    `Two requests at once have changed '${key}' of one session, and the later one's value was kept. If both are to count, change it by update('${key}', fn), or declare how it is merged, merge: { ${/^\w+$/.test(key) ? key : JSON.stringify(key)}: … }: 'sum', 'union', byId('id'), 'last', or a function of your own.`,
-  )
+  const orUpdate = update ? `, or change it by ${update(key)}` : ''
+  const what = `Two requests at once have changed '${path.join('.')}' of one session, and the later one's value was kept.`
+  const advice =
+    kind === 'misfit'
+      ? `The strategy that is declared for '${key}' is not made for such a value.`
+      : `If both are to count, declare how '${key}' is merged (the option \`merge\`)${orUpdate}.`
+  warnDeveloper('CLASH', `${what} ${advice}`)
 }
+
+/** As a session of ours does. */
+export const byUpdate = (key: string): string => `session.update('${key}', fn)`

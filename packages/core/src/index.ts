@@ -41,6 +41,7 @@ export {
   reject,
   sum,
   union,
+  type ClashKind,
   type MergeName,
   type MergePlace,
   type MergeRule,

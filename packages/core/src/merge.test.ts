@@ -20,7 +20,9 @@ describe('what becomes of base, mine and newest', () => {
   ][] = [
     ['a scalar that only mine changed', 1, 2, 1, 2],
     ['a scalar that only newest changed', 1, 1, 2, 2],
-    ['a scalar that both changed alike', 1, 2, 2, 2],
+    ['a scalar that both changed alike', 'a', 'b', 'b', 'b'],
+    ['a number that both may have counted', 7, 8, 8, 8, ['']],
+    ['a number within that both may have counted', { n: 7 }, { n: 8 }, { n: 8 }, { n: 8 }, ['n']],
     ['a scalar that both changed', 1, 2, 3, 2, ['']],
     ['a type that both changed', { a: 1 }, 'x', [1], 'x', ['']],
     ['nothing there, and a value of mine', undefined, 1, undefined, 1],

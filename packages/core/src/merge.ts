@@ -30,7 +30,7 @@ interface Merging {
  * - Arrays are merged by element: what both have inserted stands there, `newest`'s first; what one has removed is gone; what both have
  *   moved is moved once. Elements that all have an `id`, each another, are told by it.
  * - A clash is left where both have changed one scalar or the type, or one has changed what the other has removed: there, and
- *   only there, `mine` is taken.
+ *   only there, `mine` is taken. Equal numbers are one too, since both may have counted.
  *
  * The work is bounded: arrays that would take more than a million comparisons are one value, and so is what is nested beyond a
  * hundred levels.
@@ -75,8 +75,9 @@ function mergeAt(
     }
   }
   if (equal(base, mine, merging.budget)) return newest
-  if (!equal(base, newest, merging.budget) && !equal(mine, newest, merging.budget))
-    merging.onClash(path)
+  if (equal(base, newest, merging.budget)) return mine
+  // Two that have counted from 7 to 8 have the same, and one count is lost: it cannot be told from an agreement.
+  if (typeof mine === 'number' || !equal(mine, newest, merging.budget)) merging.onClash(path)
   return mine
 }
 

@@ -12,7 +12,7 @@ import {
   RETIRED_FOR,
 } from './end.ts'
 import { isRefusal, SessionConflictError, SessionGoneError } from './errors.ts'
-import { reportClash, reportConflict } from './events.ts'
+import { byUpdate, reportClash, reportConflict } from './events.ts'
 import type { Lane } from './lanes.ts'
 import { condemnKey, isRetired, keyInDoubt, type Moving } from './standing.ts'
 import type { SessionRecord } from './store.ts'
@@ -86,7 +86,7 @@ function* moveNewest(
     moving.newest = newest
     const outcome = yield* retire(options, moving, from, newest.stored)
     if (outcome === 'done') {
-      for (const path of content.clashes) reportClash(path)
+      for (const clash of content.clashes) reportClash(clash, byUpdate)
       return { kept: aside, content }
     }
     if (outcome === 'missing') throw new SessionGoneError()

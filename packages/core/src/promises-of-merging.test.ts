@@ -286,21 +286,29 @@ describe('a clash', () => {
     expect(clashes).toEqual([{ path: ['n'] }])
   })
 
+  test('two that count alike have lost one count, and it is reported', async () => {
+    const { both, seen } = await site({ n: 7 })
+    const count = (session: Session<Any>) => session.set('n', session.get('n') + 1)
+    await both(count, count)
+    expect(await seen()).toEqual({ n: 8 })
+    expect(clashes).toEqual([{ path: ['n'] }])
+  })
+
   test('there is none where a key was set and never read, or both have made the same of it', async () => {
-    const { both, seen } = await site({ a: 1, b: [1], c: 1 })
+    const { both, seen } = await site({ a: 1, b: [1], c: 'light' })
     await both(
       (session) =>
         session
           .set('a', 2)
           .set('b', [2])
-          .set('c', session.get('c') + 1),
+          .set('c', session.get('c') && 'dark'),
       (session) =>
         session
           .set('a', 3)
           .set('b', [3])
-          .set('c', session.get('c') + 1),
+          .set('c', session.get('c') && 'dark'),
     )
-    expect(await seen()).toEqual({ a: 3, b: [3], c: 2 })
+    expect(await seen()).toEqual({ a: 3, b: [3], c: 'dark' })
     expect(clashes).toEqual([])
   })
 
@@ -309,24 +317,50 @@ describe('a clash', () => {
     beforeEach(() => void warned.mockClear())
     afterEach(() => void vi.unstubAllEnvs())
 
-    const clash = async (key: string) => {
-      const { both } = await site({ [key]: 1 })
+    const clash = async (key: string, options: Partial<SessionsOptions<Any>> = {}) => {
+      const { both } = await site({ [key]: 1, o: { p: 1 } }, options)
       const add = (n: number) => (session: Session<Any>) => session.set(key, session.get(key) + n)
       await both(add(1234), add(5678))
     }
+    const texts = () => warned.mock.calls.map(([message]) => String(message))
 
     test('the first of each key, which says what to do and no value', async () => {
       vi.stubEnv('NODE_ENV', 'development')
       await clash('visits1')
       await clash('visits1')
       await clash('visits2')
-      const texts = warned.mock.calls.map(([message]) => String(message))
-      expect(texts).toHaveLength(2)
-      expect(texts[0]).toContain("'visits1'")
-      expect(texts[0]).toContain("update('visits1', fn)")
-      expect(texts[0]).toContain('merge: { visits1: … }')
-      expect(texts[1]).toContain("'visits2'")
-      expect(texts.join()).not.toMatch(/1234|5678/)
+      expect(texts()).toHaveLength(2)
+      expect(texts()[0]).toContain("'visits1'")
+      expect(texts()[0]).toContain("session.update('visits1', fn)")
+      expect(texts()[0]).toContain('`merge`')
+      expect(texts()[1]).toContain("'visits2'")
+      expect(texts().join()).not.toMatch(/1234|5678/)
+    })
+
+    test('with the path within the key', async () => {
+      vi.stubEnv('NODE_ENV', 'development')
+      const { both } = await site({ prefs4: { theme: 'light' } })
+      const set = (theme: string) => (session: Session<Any>) =>
+        void (session.get('prefs4').theme = theme)
+      await both(set('dark'), set('blue'))
+      expect(texts()[0]).toContain("'prefs4.theme'")
+    })
+
+    test('of a strategy that is not made for the value: that it is not', async () => {
+      vi.stubEnv('NODE_ENV', 'development')
+      await clash('visits5', { merge: { visits5: 'union' } })
+      expect(texts()[0]).toContain(
+        "The strategy that is declared for 'visits5' is not made for such a value",
+      )
+    })
+
+    test('none for what is declared to be one value, or is by default', async () => {
+      vi.stubEnv('NODE_ENV', 'development')
+      await clash('user')
+      await clash('visits6', { merge: { visits6: 'atomic' } })
+      await clash('visits7', { concurrency: 'merge-keys' })
+      expect(texts()).toEqual([])
+      expect(clashes).toHaveLength(3)
     })
 
     test('in production there is none', async () => {
@@ -548,18 +582,33 @@ describe('declared by key', () => {
     }
   })
 
+  test('a strategy that returns a Promise is told, and its failure ends no process', async () => {
+    const merge = { v: async () => Promise.reject(new Error('of the application')) }
+    const { both, seen } = await site({ v: 1 }, { merge: merge as any })
+    const set = (to: number) => (session: Session<Any>) => session.set('v', session.get('v') + to)
+    await expect(both(set(1), set(2))).rejects.toThrow(/strategy of 'v'.*returned a Promise/)
+    expect((await seen())['v']).toBe(2)
+  })
+
+  test('reject for a property of an element names the session’s key', async () => {
+    const merge = { lines: byId('sku', { stock: 'reject' }) }
+    const { both } = await site({ lines: [{ sku: 'a', stock: 1 }] }, { merge })
+    const take = (session: Session<Any>) => session.get('lines')[0].stock--
+    await expect(both(take, take)).rejects.toMatchObject({ key: 'lines' })
+  })
+
   test.each([
-    [{ visits: 'summ' }, /`merge.visits`.*one of sum, max.*is summ/],
-    [{ visits: 'constructor' }, /is constructor/],
+    [{ visits: 'summ' }, /`merge.visits`.*one of sum, max.*is 'summ'/],
+    [{ visits: 'constructor' }, /is 'constructor'/],
     [{ visits: 7 }, /is 7/],
-    [{ visits: byId }, /is the function byId, uncalled/],
+    [{ visits: byId }, /is byId, uncalled/],
     [{ _session_expiry: 'sum' }, /the session's own/],
-    ['sum', /`merge` must be an object/],
-    [5, /`merge` must be an object.*is 5/],
-    [null, /`merge` must be an object.*is null/],
-    [['sum'], /`merge` must be an object.*is a Array/],
-    [new Map(), /`merge` must be an object.*is a Map/],
-    [sum, /`merge` must be an object/],
+    ['sum', /`merge` takes an object.*got 'sum'/],
+    [5, /`merge` takes an object.*got 5/],
+    [null, /`merge` takes an object.*got null/],
+    [['sum'], /`merge` takes an object.*got a list/],
+    [new Map(), /`merge` takes an object.*got a Map/],
+    [sum, /`merge` takes an object.*got a function/],
   ])('what is no strategy is refused at the start: %j', (merge, message) => {
     const start = () => createSessions({ store: mapStore(), merge: merge as any })
     expect(start).toThrow(message)

@@ -10,7 +10,7 @@ import {
   SessionGoneError,
   SessionStoreError,
 } from './errors.ts'
-import { reportClash, reportConflict } from './events.ts'
+import { byUpdate, reportClash, reportConflict } from './events.ts'
 import type { Lane } from './lanes.ts'
 import { isRetired } from './standing.ts'
 import type { SessionRecord } from './store.ts'
@@ -42,7 +42,7 @@ export function* saveTogether(
           : store.save(key, record, newest.stored)
       if (isPromise(answer)) yield answer
       lane.newest = content.over ? undefined : kept(record, content)
-      for (const path of content.clashes) reportClash(path)
+      for (const clash of content.clashes) reportClash(clash, byUpdate)
       return { kept: lane.newest, content }
     } catch (error) {
       lane.newest = undefined

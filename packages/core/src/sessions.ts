@@ -296,7 +296,7 @@ function assertOptions(options: SessionsOptions<any>): void {
     refuse(`\`concurrency\` must be one of ${modes.join(', ')}, and is ${String(concurrency)}`)
   }
   if (merge !== undefined && (concurrency === 'overwrite' || concurrency === 'reject')) {
-    refuse(`\`merge\` has no meaning with \`concurrency: '${concurrency}'\``)
+    refuse(`\`merge\` has no meaning with \`concurrency: '${concurrency}'\`: leave one of them out`)
   }
   if (ifUnavailable !== undefined && !['error', 'anonymous'].includes(ifUnavailable)) {
     refuse(`\`ifUnavailable\` must be error or anonymous, and is ${String(ifUnavailable)}`)

@@ -11,7 +11,7 @@ import {
   type Made,
   type Merging,
 } from './changes.ts'
-import type { Path } from './merge.ts'
+import type { Clash } from './strategies.ts'
 
 /** When the session was created, in ms since the epoch; kept only where an absolute lifetime counts from it. */
 export const CREATED_KEY = '_session_created'
@@ -48,7 +48,7 @@ export class Snapshot {
   /** What methods changed. What was changed in place shows in the text alone. */
   readonly changes: Changes
   /** Where one of two requests' changes is lost already: of what was merged since the last save. */
-  readonly clashes: readonly Path[]
+  readonly clashes: readonly Clash[]
 
   constructor(
     codec: Codec,
@@ -63,7 +63,7 @@ export class Snapshot {
       readonly base: Kept | undefined
       readonly text: string
       readonly changes: Changes
-      readonly clashes: readonly Path[]
+      readonly clashes: readonly Clash[]
     },
   ) {
     this.#codec = codec
@@ -101,11 +101,11 @@ export class Snapshot {
    * requests may change them.
    * @param clash Is told where one of two changes is lost.
    */
-  onto(newest: Dictionary, clash: (path: Path) => void): Dictionary {
+  onto(newest: Dictionary, clash: (clash: Clash) => void): Dictionary {
     return putOnto(newest, this.#made(clash))
   }
 
-  #made(clash: (path: Path) => void): Made {
+  #made(clash: (clash: Clash) => void): Made {
     const [base, mine] = [
       this.base ? this.#codec.decode(this.base.text) : {},
       this.#codec.decode(this.text),

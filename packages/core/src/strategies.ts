@@ -1,14 +1,26 @@
 // How one key of the session is merged: as the application has declared it, or else as merge() does.
 import { equal, isPlain, Numbers, own, type Budget } from './json.ts'
-import { SessionConflictError, SessionUsageError } from './errors.ts'
+import { SessionConflictError, SessionEncodeError, SessionUsageError } from './errors.ts'
 import { byField, merge, mergeBudget, mergeKeyed, type Path } from './merge.ts'
+
+/**
+ * Why one of two changes is lost: nothing was declared for the value, it was declared so, or the declared strategy is not made for
+ * such a value. The first and the last are told to developers.
+ */
+export type ClashKind = 'undeclared' | 'declared' | 'misfit'
+
+/** A value that two requests have changed, of which one change is lost. */
+export interface Clash {
+  readonly path: Path
+  readonly kind: ClashKind
+}
 
 /** Where a strategy is at work. */
 export interface MergePlace {
-  /** The session's key, or the property of an element of {@link byId}. */
+  /** The session's key. */
   readonly key: string
-  /** Reports on the channel `coatcheck:clash` that one of two changes is lost; `inside` says where in the value. */
-  readonly clash: (inside?: Path) => void
+  /** Reports that one of two changes is lost. @param inside Where in the value; default: all of it. @param kind Default `declared`. */
+  readonly clash: (inside?: Path, kind?: ClashKind) => void
   /** What may still be spent on merging, where a strategy calls {@link merge}. */
   readonly budget: Budget
 }
@@ -165,7 +177,7 @@ export function union<T extends List | null>(
 
 /** Data that the strategy is not made for, such as an earlier version of the application has left: mine, and a clash. */
 function misfit<T>(mine: T | undefined, place: MergePlace | undefined): T | undefined {
-  place?.clash()
+  place?.clash([], 'misfit')
   return mine
 }
 
@@ -217,7 +229,7 @@ export function reject(
 
 /**
  * For lists of objects: their elements are told by `field`, whose value each has for itself, and merged one by one. Where an element
- * has none, or two have the same, the list is merged as any other.
+ * has none, or two have the same, the list is merged as any other, and the clash reported.
  * @param field The property that tells elements apart, a text or a number: `byId('sku')`.
  * @param rules How properties of the elements are merged, where it is otherwise: `byId('sku', { quantity: 'sum' })`.
  * @throws SessionUsageError (code ERR_SESSION_OPTIONS) for a field that is no name, or a rule that is none.
@@ -230,15 +242,24 @@ export function byId<
   rules?: R,
 ): (base: Told<F, R>, mine: Told<F, R>, newest: Told<F, R>, place: MergePlace) => any {
   if (typeof field !== 'string' || field === '') {
-    throw refusal(`byId takes the name of a property, and got ${String(field)}.`)
+    const given = typeof field === 'string' ? "''" : described(field)
+    throw refusal(`byId takes the name of a property, as byId('sku'), and got ${given}.`)
   }
-  const strategies = strategiesOf(rules ?? {}, `byId('${field}')`)
-  return (base, mine, newest, { clash, budget }) => {
+  const strategies = strategiesOf(rules === undefined ? {} : rules, `byId('${field}', …)`)
+  return (base, mine, newest, { key, clash, budget }) => {
     const lists = listsOf(base, mine, newest)?.map((list) => byField(list, field))
     const [from, to, by] = lists ?? []
-    if (!from || !to || !by) return merge(base, mine, newest, clash, budget)
+    if (!from || !to || !by) {
+      return merge(base, mine, newest, (path) => clash(path, 'misfit'), budget)
+    }
     return mergeKeyed(from, to, by, (at, ...values) =>
-      mergeFields(strategies, ...values, (path) => clash([at, ...path]), budget),
+      mergeFields(
+        strategies,
+        ...values,
+        ({ path, kind }) => clash([at, ...path], kind),
+        budget,
+        key,
+      ),
     )
   }
 }
@@ -278,9 +299,7 @@ export function sessionStrategies(rules: object = {}): Strategies {
 
 function strategiesOf(rules: object, where: string): Strategies {
   if (!isPlain(rules)) {
-    throw refusal(
-      `\`${where}\` must be an object of strategies by key, and is ${described(rules)}.`,
-    )
+    throw refusal(`\`${where}\` takes an object of strategies by key, and got ${described(rules)}.`)
   }
   const strategies = new Map<string, MergeStrategy>()
   for (const [key, rule] of Object.entries(rules)) {
@@ -290,7 +309,7 @@ function strategiesOf(rules: object, where: string): Strategies {
     if (!strategy || rule === byId) {
       const names = Object.keys(NAMED).join(', ')
       throw refusal(
-        `\`${where}.${key}\` must be one of ${names}, byId('…') or a function, and is ${described(rule)}.`,
+        `\`${where}.${key}\` must be one of ${names}, byId('…') or a function, and is ${rule === byId ? 'byId, uncalled' : described(rule)}.`,
       )
     }
     strategies.set(key, strategy)
@@ -303,54 +322,66 @@ function refusal(message: string): SessionUsageError {
 }
 
 function described(value: unknown): string {
-  if (typeof value === 'function') return `the function ${value.name}, uncalled`
-  return typeof value === 'object' && value !== null
-    ? `a ${value.constructor?.name}`
-    : String(value)
+  if (typeof value === 'string') return `'${value}'`
+  if (typeof value === 'function') return 'a function'
+  if (Array.isArray(value)) return 'a list'
+  if (typeof value !== 'object' || value === null) return String(value)
+  return isPlain(value) ? 'an object' : `a ${value.constructor.name}`
 }
 
-/** Merges two objects property by property, each as declared. */
+/**
+ * Merges two objects property by property, each as declared.
+ * @param clash Is told of each value of which one change is lost.
+ * @param key The session's key that the objects are part of; undefined for the session itself.
+ */
 export function mergeFields(
   strategies: Strategies,
   base: unknown,
   mine: unknown,
   newest: unknown,
-  clash: (path: Path) => void,
+  clash: (clash: Clash) => void,
   budget: Budget = mergeBudget(),
+  key?: string,
 ): unknown {
   if (strategies.size === 0 || !isPlain(mine) || !isPlain(newest)) {
-    return merge(base, mine, newest, clash, budget)
+    return merge(base, mine, newest, (path) => clash({ path, kind: 'undeclared' }), budget)
   }
   const before = isPlain(base) ? base : {}
   const names = new Set([...Object.keys(newest), ...Object.keys(mine)])
-  const merged = Array.from(names, (name): [string, unknown] => [
-    name,
-    mergeField(
-      strategies,
-      name,
-      own(before, name),
-      own(mine, name),
-      own(newest, name),
-      clash,
-      budget,
-    ),
-  ])
+  const merged = Array.from(names, (name): [string, unknown] => {
+    const values = [own(before, name), own(mine, name), own(newest, name)] as const
+    return [name, mergeField(strategies, name, ...values, clash, budget, key)]
+  })
   return Object.fromEntries(merged.filter(([, value]) => value !== undefined))
 }
 
 /** Merges what two requests have made of one property. */
 export function mergeField(
   strategies: Strategies,
-  key: string,
+  name: string,
   base: unknown,
   mine: unknown,
   newest: unknown,
-  clash: (path: Path) => void,
+  clash: (clash: Clash) => void,
   budget: Budget,
+  key: string = name,
 ): unknown {
-  const place = { key, budget, clash: (inside: Path = []) => clash([key, ...inside]) }
-  const strategy = strategies.get(key)
-  if (!strategy) return merge(base, mine, newest, place.clash, budget)
+  const strategy = strategies.get(name)
+  if (!strategy) {
+    const report = (path: Path) => clash({ path: [name, ...path], kind: 'undeclared' })
+    return merge(base, mine, newest, report, budget)
+  }
   if (equal(base, mine)) return newest
-  return equal(base, newest) ? mine : strategy(base, mine, newest, place)
+  if (equal(base, newest)) return mine
+  const merged: unknown = strategy(base, mine, newest, {
+    key,
+    budget,
+    clash: (inside = [], kind = 'declared') => clash({ path: [name, ...inside], kind }),
+  })
+  if (!(merged instanceof Promise)) return merged
+  merged.catch(() => {})
+  throw new SessionEncodeError(
+    key,
+    `The strategy of '${key}' (option \`merge\`) returned a Promise: it must return the value itself.`,
+  )
 }

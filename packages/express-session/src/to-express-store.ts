@@ -7,13 +7,13 @@ import {
   type Dictionary,
   type Fields,
   type MergeRules,
-  type Path,
   type SessionData,
 } from '@coatcheck/core'
 import {
   mergeFields,
   reportClash,
   sessionStrategies,
+  type Clash,
   type Strategies,
 } from '@coatcheck/core/adapter'
 import {
@@ -106,7 +106,7 @@ export function toExpressStore<D extends object = SessionData>(
     const { was, stored } = base.doubt ? await lookFor(sid, base) : base
     /** Whether it is done: saved, or the session has ended. */
     const trySave = async (newest: string) => {
-      const clashes: Path[] = []
+      const clashes: Clash[] = []
       const merged = was === newest ? mine : mergeTexts(was, mine, newest, clashes)
       const saved = record(session, merged)
       try {
@@ -118,7 +118,7 @@ export function toExpressStore<D extends object = SessionData>(
         throw error
       }
       bases.set(session, { was: mine, stored: saved })
-      for (const path of clashes) reportClash(path)
+      for (const clash of clashes) reportClash(clash)
       return true
     }
     if (await trySave(stored.data)) return
@@ -142,9 +142,9 @@ export function toExpressStore<D extends object = SessionData>(
     )
   }
 
-  function mergeTexts(base: string, mine: string, newest: string, clashes: Path[]): string {
+  function mergeTexts(base: string, mine: string, newest: string, clashes: Clash[]): string {
     const [from, to, by] = [base, mine, newest].map((text) => JSON.parse(text) as unknown)
-    const merged = mergeFields(strategies, from, to, by, (path) => clashes.push(path))
+    const merged = mergeFields(strategies, from, to, by, (clash) => clashes.push(clash))
     // What a strategy of the application's returns may be no JSON.
     return jsonCodec.encode(merged as Dictionary, strategies.keys())
   }
