@@ -59,7 +59,7 @@ const bridges = {
 }
 for (const [path, bridge] of Object.entries(bridges)) {
   const middleware = expressSession({
-    store: bridge as unknown as expressSession.Store,
+    store: bridge,
     secret: 'keyboard cat',
     resave: false,
     saveUninitialized: false,

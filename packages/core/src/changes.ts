@@ -56,8 +56,8 @@ export interface Made {
   readonly merging: Merging
   /** Is told where one of two changes is lost. */
   readonly clash: (clash: Clash) => void
-  /** Is told what a strategy or an `update` function throws, where that must wait: then mine is taken. Default: it is thrown. */
-  readonly fail?: (error: unknown) => void
+  /** Is told what a strategy or an `update` function throws, where that must wait: then newest stays. Default: it is thrown. */
+  readonly fail?: (key: string, error: unknown) => void
 }
 
 /**
@@ -83,8 +83,7 @@ export function putOnto(newest: Dictionary, made: Made): Dictionary {
       else putOrDelete(merged, key, mergedValue(made, key, change, own(merged, key), budget))
     } catch (error) {
       if (!made.fail) throw error
-      made.fail(error)
-      putOrDelete(merged, key, own(mine, key))
+      made.fail(key, error)
     }
   }
   for (const [key, { mark, isSeen }] of changes.flashed) {
@@ -130,8 +129,13 @@ function mergedValue(
 export function isRepeatable(made: Made, landed: Dictionary): boolean {
   const quiet = { ...made, clash: () => {} }
   const isSame = (key: string, change: Exclude<Change, readonly Updater[]>) => {
-    const again = mergedValue(quiet, key, change, own(landed, key), mergeBudget())
-    return equal(again, own(made.mine, key))
+    try {
+      const again = mergedValue(quiet, key, change, own(landed, key), mergeBudget())
+      return equal(again, own(made.mine, key))
+    } catch {
+      // A strategy that refuses what is there.
+      return false
+    }
   }
   const { keys, flashed } = made.changes
   return (
@@ -159,6 +163,7 @@ export function compose(earlier: Changes, later: Changes): Changes {
     keys.set(key, composeKey(keys.get(key), change))
     flashed.delete(key)
   }
+  for (const key of later.flashed.keys()) keys.delete(key)
   return {
     cleared: earlier.cleared,
     keys,

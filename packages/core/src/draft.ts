@@ -15,7 +15,7 @@ import {
   type Updater,
 } from './changes.ts'
 import { Flashes } from './flashes.ts'
-import { Hands } from './hands.ts'
+import { Hands, type Held } from './hands.ts'
 import { equal, own } from './json.ts'
 import { mergeBudget } from './merge.ts'
 import {
@@ -127,17 +127,24 @@ export class Draft {
     // What is held stays the key's value, though another version of it may be set: the application has both of one thing.
     if (held) this.#takeOver(key)
     else this.#hands?.forget(key)
-    if (held?.was !== undefined && data[key] !== value) {
-      this.#mergeIn(key, this.#codec.decode(held.was)[key], value)
+    const known = this.#knownBefore(key, value, held)
+    if (known && Object.hasOwn(data, key)) {
+      this.#mergeIn(key, known.value, value)
       this.#note(key, 'changed')
-    } else if (this.#known?.has(key)) {
-      this.#mergeIn(key, this.#known.get(key), value)
-      this.#note(key, 'changed')
-    } else {
-      put(data, key, value)
-      this.#note(key, this.#isRead(key) ? 'changed' : 'set')
-      this.#holdCurrent(key)
+      return
     }
+    if (known && !this.#changes?.has(key)) this.#noteStart(key, known.value)
+    put(data, key, value)
+    this.#note(key, this.#isRead(key) ? 'changed' : 'set')
+    this.#holdCurrent(key)
+  }
+
+  /** What the application has made a value from, where that is not the key's value of now. */
+  #knownBefore(key: string, value: unknown, held: Held | undefined) {
+    if (held?.was !== undefined && this.#data[key] !== value) {
+      return { value: this.#codec.decode(held.was)[key] }
+    }
+    return this.#known?.has(key) ? { value: this.#known.get(key) } : undefined
   }
 
   delete(key: string): boolean {
@@ -145,6 +152,7 @@ export class Draft {
     if (!Object.hasOwn(data, key)) return false
     this.#hands?.drop(key)
     this.#known?.delete(key)
+    this.#starts?.delete(key)
     delete data[key]
     this.#note(key, this.#isRead(key) ? 'removed' : 'delete')
     return true
@@ -155,6 +163,8 @@ export class Draft {
     if (this.#hands) this.#takeOver(key)
     const isOwn = this.#isChangedInPlace(key)
     const before = own(data, key)
+    // The function sees the newest value.
+    this.#known?.delete(key)
     runUpdaters(data, key, [updater])
     this.#note(key, isOwn ? 'changed' : [updater])
     const after = own(data, key)
@@ -194,7 +204,8 @@ export class Draft {
   /** Whether nothing can have been changed: nothing was set, nothing flashed, and nothing is in the application's hands. */
   get isUntouched(): boolean {
     const flashes = this.#flashes
-    return !(this.#hands || flashes?.isWaiting || flashes?.isFading || this.#isMarkedChanged)
+    const mayHaveFlashed = flashes?.isWaiting || flashes?.isFading
+    return !(this.#hands || mayHaveFlashed || this.#failure || this.#isMarkedChanged)
   }
 
   /** Whether anything was changed since the last save, by a method or in place. */
@@ -203,7 +214,7 @@ export class Draft {
     if (!this.#hands) return false
     this.#current()
     for (const [key, { value, was }] of this.#hands.all()) {
-      if (value && was !== undefined && was !== this.#encodeOne(key, value)) return true
+      if (was !== undefined && was !== this.#encodeOne(key, value)) return true
     }
     if (this.#before === undefined || this.#encode() === this.#before) return false
     return this.#heldKeys().some((key) => this.#isChangedInPlace(key))
@@ -222,7 +233,8 @@ export class Draft {
     if (isLogin) this.#merging = WHOLE_KEYS
     const data = this.#current()
     for (const key of this.#heldKeys()) this.#takeOver(key)
-    if (this.#failure) throw this.#failure.error
+    if (isLogin) this.#takeWhole(data)
+    this.#throwFailure()
     if (createdAt !== undefined && !this.isEmpty && createdIn(data) === undefined) {
       this.#setCreated(createdAt)
     }
@@ -311,22 +323,27 @@ export class Draft {
   }
 
   #followMerge({ text }: Snapshot): void {
-    this.#merged = undefined
     const before = this.#data
     const saved = this.#codec.decode(text)
     const newest = this.#codec.decode(this.base!.text)
     for (const [key, held] of this.#allHeld()) {
+      const isOwn = before[key] === held.value
+      // Made by functions, and changed in place since.
+      if (isOwn && held.was !== undefined && held.was !== this.#tryEncode(key, held.value)) {
+        this.#note(key, 'in place')
+      }
       held.was ??= this.#encodeIn(saved, key)
-      const isAsSaved = before[key] === held.value && !this.#changes?.has(key)
       // What another request has not changed stays the object that the application has.
+      const isAsSaved = isOwn && !this.#changes?.has(key)
       if (isAsSaved && held.was === this.#encodeIn(newest, key)) put(newest, key, held.value)
     }
     this.#data = this.#putOnto(newest, saved, before)
+    this.#merged = undefined
     for (const [key, held] of this.#allHeld()) {
       if (this.#data[key] === held.value) held.was = undefined
       // It is in the data, merged or by the functions that made it.
       else if (before[key] === held.value && this.#changes?.has(key)) {
-        held.was = this.#encodeOne(key, held.value)
+        held.was = this.#tryEncode(key, held.value)
       }
     }
     this.#hands?.tidy()
@@ -347,7 +364,7 @@ export class Draft {
       mine,
       merging: this.#merging,
       clash: (clash) => this.#noteClash(clash),
-      fail: (error) => this.#noteFailure(error),
+      fail: (key, error) => this.#noteFailure(key, error),
     })
     for (const [key, change] of this.#changes ?? []) {
       if (change !== 'changed' && change !== 'in place') continue
@@ -361,18 +378,15 @@ export class Draft {
 
   /** Objects that the application held from before a merge, and has changed since, are merged into the key's value. */
   #takeOver(key: string): void {
-    const all = this.#hands!.of(key)
-    for (const held of all) {
+    for (const held of this.#hands!.of(key)) {
       const { value, was } = held
-      if (!value || was === undefined || was === this.#encodeOne(key, value)) continue
+      if (was === undefined || was === this.#encodeOne(key, value)) continue
       this.#note(key, 'in place')
       if (this.#data[key] === value) {
         // Made by functions, and changed in place since.
         held.was = undefined
         continue
       }
-      // The one that was the key's value until now is in the data as it is.
-      for (const other of all) other.was ??= this.#encodeOne(key, other.value)
       const isLookedAt = !this.#known?.has(key)
       this.#mergeIn(key, this.#codec.decode(was)[key], value)
       if (isLookedAt) this.#known?.delete(key)
@@ -381,23 +395,37 @@ export class Draft {
 
   /** The application has changed a value from `from` to `to`, which is not the newest one. */
   #mergeIn(key: string, from: unknown, to: unknown): void {
-    const { strategies, wholeKeys } = this.#merging
     const data = this.#data
+    // The object that was the key's value until now is in the data as it is.
+    for (const other of this.#hands?.of(key) ?? []) other.was ??= this.#encodeOne(key, other.value)
     const mine = this.#copyOf(key, to)
     if (!Object.hasOwn(data, key)) this.#noteStart(key, from)
-    let merged = mine
     try {
-      if (!wholeKeys || strategies.has(key)) {
-        const note = (clash: Clash) => this.#noteClash(clash)
-        merged = mergeField(strategies, key, from, mine, own(data, key), note, mergeBudget())
-      }
+      const merged = this.#mergedWith(key, from, mine, own(data, key))
+      putOrDelete(data, key, this.#copyOf(key, merged))
     } catch (error) {
-      this.#noteFailure(error)
+      this.#noteFailure(key, error)
     }
-    putOrDelete(data, key, this.#copyOf(key, merged))
     this.#known ??= new Map()
     this.#known.set(key, mine)
     if (isObject(to)) this.#hold(key, to).was = this.#encodeOne(key, to)
+  }
+
+  #mergedWith(key: string, from: unknown, mine: unknown, newest: unknown): unknown {
+    const { strategies, wholeKeys } = this.#merging
+    const note = (clash: Clash) => this.#noteClash(clash)
+    if (!wholeKeys || strategies.has(key)) {
+      return mergeField(strategies, key, from, mine, newest, note, mergeBudget())
+    }
+    if (![from, mine].some((one) => equal(one, newest))) note({ path: [key], kind: 'declared' })
+    return mine
+  }
+
+  /** What a login changes is as the application knows it, without what was merged into it before. */
+  #takeWhole(data: Dictionary): void {
+    for (const [key, known] of this.#known ?? []) {
+      if (this.#changes?.has(key)) putOrDelete(data, key, this.#copyOf(key, known))
+    }
   }
 
   #noteClash(clash: Clash): void {
@@ -405,8 +433,16 @@ export class Draft {
     this.#clashes.push(clash)
   }
 
-  #noteFailure(error: unknown): void {
+  /** The change is dropped, and the next save fails. */
+  #noteFailure(key: string, error: unknown): void {
     this.#failure ??= { error }
+    this.#changes?.delete(key)
+  }
+
+  #throwFailure(): void {
+    const failure = this.#failure
+    this.#failure = undefined
+    if (failure) throw failure.error
   }
 
   #noteInPlace(): void {
@@ -421,6 +457,7 @@ export class Draft {
     }
     if (!flashes.isWaiting) return
     for (const key of flashes.put(data)) {
+      this.#changes?.delete(key)
       this.#hands?.forget(key)
       this.#holdCurrent(key)
     }
@@ -491,7 +528,6 @@ export class Draft {
 
   #isChangedInPlace(key: string): boolean {
     return (this.#hands?.of(key) ?? []).some(({ value, was }) => {
-      if (!value) return false
       const before = was ?? this.#encodeIn(this.#decodedBefore(), key)
       return before !== this.#encodeOne(key, value)
     })
@@ -530,6 +566,15 @@ export class Draft {
 
   #encodeOne(key: string, value: unknown): string {
     return encodeOne(this.#codec, key, value)
+  }
+
+  /** The same; undefined for what cannot be stored, which the next save will say. */
+  #tryEncode(key: string, value: unknown): string | undefined {
+    try {
+      return this.#encodeOne(key, value)
+    } catch {
+      return undefined
+    }
   }
 }
 

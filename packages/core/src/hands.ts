@@ -1,28 +1,13 @@
 // The objects of a session that the application has in its hands and may change in place, each with what it was.
 
-/** So many objects of one key are held in any case; those from before more merges than that while the application has them. */
-const MOST_HELD = 8
+/** So many objects of one key are held; those from before more merges than that are forgotten. */
+const MOST_HELD = 16
 
 /** An object in the application's hands. */
-export class Held {
-  #value: object | WeakRef<object>
+export interface Held {
+  readonly value: object
   /** What it was, as text, where that is not what the draft compares with: it is from before a merge, or functions made it. */
   was: string | undefined
-
-  constructor(value: object, was: string | undefined) {
-    this.#value = value
-    this.was = was
-  }
-
-  /** The object; undefined if nobody has it any more. */
-  get value(): object | undefined {
-    return this.#value instanceof WeakRef ? this.#value.deref() : this.#value
-  }
-
-  /** From now on it is the application that keeps the object alive. */
-  release(): void {
-    if (!(this.#value instanceof WeakRef)) this.#value = new WeakRef(this.#value)
-  }
 }
 
 /** Objects that have been one key's value: after a merge there may be an old and a new one. */
@@ -66,7 +51,7 @@ export class Hands {
       holding!.isDropped = false
       return found
     }
-    const held = new Held(value, was)
+    const held: Held = { value, was }
     if (holding && !holding.isDropped) holding.all.push(held)
     else this.#holdings.set(key, { all: [held], isDropped: false })
     return held
@@ -83,13 +68,10 @@ export class Hands {
     if (holding) holding.isDropped = true
   }
 
-  /** After a merge: what is left to the application to keep, and what it has not kept. */
+  /** After a merge: there may be one more of each key. */
   tidy(): void {
-    for (const [key, { all }] of this.#holdings) {
-      for (const held of all.slice(0, -MOST_HELD)) held.release()
-      const left = all.filter(({ value }) => value !== undefined)
-      if (left.length < all.length) all.splice(0, all.length, ...left)
-      if (all.length === 0) this.#holdings.delete(key)
+    for (const { all } of this.#holdings.values()) {
+      if (all.length > MOST_HELD) all.splice(0, all.length - MOST_HELD)
     }
   }
 }

@@ -61,6 +61,9 @@ export function own(object: Plain, name: string): unknown {
   return Object.hasOwn(object, name) ? object[name] : undefined
 }
 
+/** So many values that are no JSON are compared with each other. */
+const MOST_OTHERS = 1000
+
 /** Numbers values so that two are equal if and only if their numbers are: many can then be compared with many. */
 export class Numbers {
   readonly #numbers = new Map<unknown, number>()
@@ -103,6 +106,7 @@ export class Numbers {
     if (typeof value === 'string') return `"${value.length}:${value}`
     if (typeof value === 'number') return value === 0 ? '0' : String(value)
     if (typeof value === 'boolean' || value === null) return String(value)
+    if (typeof value === 'bigint') return `n${value}`
     if (Array.isArray(value)) {
       let text = `[${value.length}:`
       for (const one of value) text += `${this.#textOf(one)},`
@@ -115,8 +119,10 @@ export class Numbers {
     return text
   }
 
+  /** Of what a codec of the application's brings back besides JSON; when there is too much of it, each is another. */
   #otherOf(value: unknown): string {
-    let at = this.#others.findIndex((other) => isDeepStrictEqual(other, value))
+    const isMany = this.#others.length >= MOST_OTHERS
+    let at = isMany ? -1 : this.#others.findIndex((other) => isDeepStrictEqual(other, value))
     if (at < 0) at = this.#others.push(value) - 1
     return `other ${at}`
   }

@@ -47,6 +47,8 @@ export function merge(
   onClash: (path: Path) => void = () => {},
   budget: Budget = mergeBudget(),
 ): unknown {
+  if (equal(base, newest, budget)) return mine
+  if (equal(base, mine, budget)) return newest
   const merging = { onClash, budget, numbers: new Numbers(budget) }
   return mergeAt(merging, [], base, mine, newest)
 }
@@ -139,28 +141,43 @@ interface Edited {
 /** Makes both ways' edits at once. */
 function weave(merging: Merging, path: Path, edited: Edited): unknown[] {
   const { base, mine, newest, ours, theirs } = edited
-  const moves = movesOf(merging, edited)
+  const isLeftOver = movedTwice(merging, edited)
   const overruled = rewrittenByBoth(edited)
   if (overruled.size > 0) merging.onClash(path)
   const merged: unknown[] = []
-  const insert = (values: readonly unknown[] = [], isLeftOut: (value: unknown) => boolean) => {
-    for (const value of values) if (!isLeftOut(value)) merged.push(value)
+  const add = (value: unknown) => {
+    if (!isLeftOver(value)) merged.push(value)
+  }
+  const insert = ({ inserted, fates }: Edits, at: number, isRewrite: boolean) => {
+    if ((fates[at - 1] === 'rewritten') !== isRewrite) return
+    for (const value of inserted.get(at) ?? []) add(value)
+  }
+  /** Of what mine stands for, what newest has only moved there is left. */
+  const insertMoved = (at: number) => {
+    for (const value of theirs.inserted.get(at) ?? []) {
+      if (theirs.moved.size > 0 && theirs.moved.has(merging.numbers.of(value))) add(value)
+    }
   }
   for (let at = 0; at <= base.length; at++) {
-    if (!overruled.has(at)) insert(theirs.inserted.get(at), moves.isRemovedByUs)
-    insert(ours.inserted.get(at), moves.isMovedOrRemovedByThem)
+    if (overruled.has(at)) insertMoved(at)
+    // What stands for elements that were there comes before what is new.
+    for (const isRewrite of [true, false]) {
+      if (!overruled.has(at)) insert(theirs, at, isRewrite)
+      insert(ours, at, isRewrite)
+    }
     const ourFate = ours.fates[at]
-    const theirFate = overruled.has(theirs.places[at]!) ? 'overruled' : theirs.fates[at]
+    const isOverruled = theirs.fates[at] === 'rewritten' && overruled.has(theirs.places[at]!)
+    const theirFate = isOverruled ? 'overruled' : theirs.fates[at]
     if (!ourFate || !theirFate) break
     const [ourPlace, theirPlace] = [ours.places[at]!, theirs.places[at]!]
     if (ourFate === 'kept') {
-      if (theirFate === 'kept' || theirFate === 'replaced') merged.push(newest[theirPlace])
-      else if (theirFate === 'overruled') merged.push(mine[ourPlace])
+      if (theirFate === 'kept' || theirFate === 'replaced') add(newest[theirPlace])
+      else if (theirFate === 'overruled') add(mine[ourPlace])
     } else if (ourFate === 'replaced' && theirFate === 'replaced') {
       const values = [base[at], mine[ourPlace], newest[theirPlace]] as const
       merged.push(mergeAt(merging, [...path, at], ...values))
     } else {
-      if (ourFate === 'replaced') merged.push(mine[ourPlace])
+      if (ourFate === 'replaced') add(mine[ourPlace])
       const isLost = theirFate === 'replaced' || (ourFate === 'replaced' && theirFate === 'removed')
       if (isLost) merging.onClash([...path, at])
     }
@@ -178,30 +195,32 @@ function rewrittenByBoth({ base, ours, theirs }: Edited): ReadonlySet<number> {
   return places
 }
 
-/** Elements that were taken out and put in elsewhere: what both have moved is there once, and what the other has removed is gone. */
-function movesOf({ numbers }: Merging, { base, ours, theirs }: Edited) {
-  const sideOf = ({ fates, inserted }: Edits) => {
-    const gone = base.filter((_, at) => fates[at] === 'removed' || fates[at] === 'rewritten')
-    const removed = new Set(gone.map((one) => numbers.of(one)))
-    const moved = new Set<number>()
-    for (const one of removed.size > 0 ? [...inserted.values()].flat() : []) {
+/**
+ * An element that was taken out in one place and put in at another stands as often as both say, mine + newest - base: once if both have
+ * moved it, not at all if one has removed it.
+ */
+function movedTwice(
+  { numbers }: Merging,
+  { base, mine, newest, ours, theirs }: Edited,
+): (value: unknown) => boolean {
+  const left = new Map<number, number>()
+  for (const number of [...ours.moved, ...theirs.moved]) left.set(number, 0)
+  if (left.size === 0) return () => false
+  const count = (all: readonly unknown[], by: number) => {
+    for (const one of all) {
       const number = numbers.of(one)
-      if (removed.has(number)) moved.add(number)
+      if (left.has(number)) left.set(number, left.get(number)! + by)
     }
-    return { removed, moved }
   }
-  const [us, them] = [sideOf(ours), sideOf(theirs)]
-  return {
-    isRemovedByUs(value: unknown) {
-      if (them.moved.size === 0) return false
-      const number = numbers.of(value)
-      return them.moved.has(number) && us.removed.has(number) && !us.moved.has(number)
-    },
-    isMovedOrRemovedByThem(value: unknown) {
-      if (us.moved.size === 0) return false
-      const number = numbers.of(value)
-      return us.moved.has(number) && them.removed.has(number)
-    },
+  count(mine, 1)
+  count(newest, 1)
+  count(base, -1)
+  return (value) => {
+    const number = numbers.of(value)
+    const many = left.get(number)
+    if (many === undefined) return false
+    left.set(number, many - 1)
+    return many <= 0
   }
 }
 
@@ -213,7 +232,8 @@ export function byField(
   const found = new Map<unknown, unknown>()
   for (const one of all) {
     const id = isPlain(one) ? own(one, field) : undefined
-    if ((typeof id !== 'string' && typeof id !== 'number') || found.has(id)) return undefined
+    const isId = typeof id === 'string' || typeof id === 'number' || typeof id === 'bigint'
+    if (!isId || found.has(id)) return undefined
     found.set(id, one)
   }
   return found

@@ -7,6 +7,7 @@ import { mapStore } from '../../../testing/map-store.ts'
 import { slow } from '../../../testing/wrappers.ts'
 import {
   byId,
+  createJsonCodec,
   createSessions,
   jsonCodec,
   SessionConflictError,
@@ -771,6 +772,256 @@ describe('one request alone', () => {
     })
     expect((await seen())['l']).toEqual(kept)
   })
+})
+
+describe('one request, in which other requests change other keys, is as with a plain object', () => {
+  type Step = { session: Session<Any>; elsewhere: () => Promise<unknown> }
+  const cases: [what: string, handler: (step: Step) => unknown, kept: unknown][] = [
+    [
+      'taken out after an update(), and set again',
+      ({ session }) => {
+        session.update('r', (r) => [...r, 2])
+        session.set('r', session.pop('r'))
+      },
+      [1, 2],
+    ],
+    [
+      'deleted after an update() in place, and set again',
+      ({ session }) => {
+        const r = session.get('r')
+        session.update('r', (all) => (all.push(2), all))
+        session.delete('r')
+        session.set('r', r)
+      },
+      [1, 2],
+    ],
+    [
+      'deleted after a save that was merged, and set again',
+      async ({ session, elsewhere }) => {
+        const r = session.get('r')
+        session.set('z', 1)
+        await elsewhere()
+        await session.save()
+        session.delete('r')
+        session.set('r', r)
+        r.push(2)
+      },
+      [1, 2],
+    ],
+    [
+      'set while a save is under way, deleted, and set again',
+      async ({ session, elsewhere }) => {
+        session.set('z', 1)
+        await elsewhere()
+        const saving = session.save()
+        const r = session.get('r')
+        session.set('r', r)
+        await saving
+        session.delete('r')
+        session.set('r', r)
+      },
+      [1],
+    ],
+    [
+      'an update() while a save is under way, and a push',
+      async ({ session, elsewhere }) => {
+        session.set('z', 1)
+        await elsewhere()
+        const saving = session.save()
+        session.update('r', (r) => [...r, 2])
+        session.get('r').push(3)
+        await saving
+      },
+      [1, 2, 3],
+    ],
+    [
+      'an object that is set while a save is under way, and changed after it by what get() gives',
+      async ({ session, elsewhere }) => {
+        const r = session.get('r')
+        session.set('z', 1)
+        await elsewhere()
+        const saving = session.save()
+        r.push(2)
+        session.set('r', r)
+        await saving
+        session.get('r').push(3)
+        session.set('r', [...r, 4])
+      },
+      [1, 2, 3, 4],
+    ],
+    [
+      'a push to what get() gives after the older object was set',
+      async ({ session, elsewhere }) => {
+        const r = session.get('r')
+        session.set('z', 1)
+        await elsewhere()
+        const saving = session.save()
+        session.get('r')
+        session.set('r', r)
+        session.get('r').push(2)
+        await saving
+        await elsewhere()
+        await session.save()
+      },
+      [1, 2],
+    ],
+    [
+      'set, and then flashed',
+      async ({ session, elsewhere }) => {
+        const r = session.get('r')
+        session.set('r', [...r, 2])
+        session.flash('r', [...r, 2, 3])
+        await elsewhere()
+      },
+      [1, 2, 3],
+    ],
+    [
+      'updated, and then flashed',
+      async ({ session, elsewhere }) => {
+        session.update('r', (r) => [...r, 2])
+        session.flash('r', [1, 2, 3])
+        await elsewhere()
+      },
+      [1, 2, 3],
+    ],
+  ]
+  test.each(cases)('%s', async (_, handler, kept) => {
+    for (const concurrency of ['merge', 'merge-keys'] as const) {
+      const { one, other, cookie, visit, seen } = await site({ r: [1], y: 0 }, { concurrency })
+      const session = await one.open(cookie)
+      const elsewhere = () => visit((theirs) => theirs.set('y', theirs.get('y') + 1), other)
+      await handler({ session, elsewhere })
+      await one.commit(session)
+      expect((await seen())['r']).toEqual(kept)
+    }
+  })
+})
+
+test('a push to what get() has just given, after an older object was set', async () => {
+  const { one, other, cookie, visit, seen } = await site({ r: ['0'] })
+  const session = await one.open(cookie)
+  const r = session.get('r')
+  session.set('z', 1)
+  await visit((elsewhere) => elsewhere.get('r').push('x'), other)
+  await session.save()
+  session.get('r')
+  session.set('r', r)
+  session.get('r').push('mine')
+  await visit((elsewhere) => elsewhere.set('y', 2), other)
+  await session.save()
+  expect(session.get('r')).toEqual(['0', 'x', 'mine'])
+  await one.commit(session)
+  expect((await seen())['r']).toEqual(['0', 'x', 'mine'])
+})
+
+test('what cannot be stored fails the save, no look at another key, and undoes nothing of others', async () => {
+  const { one, other, cookie, visit, seen } = await site({ p: ['0'], o: { a: 1 } })
+  const session = await one.open(cookie)
+  session.get('p')
+  session.get('o')
+  session.set('z', 1)
+  await visit((elsewhere) => elsewhere.get('p').push('x'), other)
+  const saving = session.save()
+  session.set('o', { a: 1, when: new Date(0) })
+  await saving
+  expect(session.get('p')).toEqual(['0', 'x'])
+  await expect(session.save()).rejects.toMatchObject({ code: 'ERR_SESSION_ENCODE', key: 'o' })
+  session.delete('o')
+  await one.commit(session)
+  expect(await seen()).toEqual({ p: ['0', 'x'], z: 1 })
+})
+
+test('a save whose answer was lost is found, though its key is declared to reject', async () => {
+  const { one, calls, cookie, seen } = await site({ k: 1 }, { merge: { k: 'reject' } })
+  const session = await one.open(cookie)
+  session.set('k', session.get('k') + 1)
+  calls.fail('save', { effect: true })
+  await expect(session.save()).rejects.toMatchObject({ code: 'ERR_SESSION_STORE' })
+  await one.commit(session)
+  expect(await seen()).toEqual({ k: 2 })
+})
+
+test('with merge-keys, an older look that takes another’s change away is reported', async () => {
+  const { one, other, cookie, visit, seen } = await site(
+    { k: ['0'] },
+    { concurrency: 'merge-keys' },
+  )
+  const session = await one.open(cookie)
+  const k = session.get('k')
+  session.set('z', 1)
+  await visit((elsewhere) => elsewhere.get('k').push('x'), other)
+  await session.save()
+  session.set('k', [...k, 'mine'])
+  await one.commit(session)
+  expect((await seen())['k']).toEqual(['0', 'mine'])
+  expect(clashes).toEqual([{ path: ['k'] }])
+})
+
+test('what a request has changed before it logs in is without what was merged into it, too', async () => {
+  const { one, other, cookie, visit } = await site({ roles: ['u'] })
+  const session = await one.open(cookie)
+  const roles = session.get('roles')
+  session.set('z', 1)
+  await visit((elsewhere) => elsewhere.get('roles').push('other'), other)
+  await session.save()
+  session.set('roles', [...roles, 'mine'])
+  session.cycleKey()
+  const { setCookie } = await one.commit(session)
+  const after = await other.open(setCookie!.split(';', 1)[0])
+  expect(after.get('roles')).toEqual(['u', 'mine'])
+})
+
+test('a set after an update() counts from what the function saw', async () => {
+  const { one, other, cookie, visit, seen } = await site({ cart: ['0'] })
+  const session = await one.open(cookie)
+  session.get('cart')
+  session.set('z', 1)
+  await visit((elsewhere) => elsewhere.get('cart').push('x'), other)
+  await session.save()
+  session.update('cart', (cart) => [...cart, 'u'])
+  session.set('cart', [])
+  expect(session.get('cart')).toEqual([])
+  await one.commit(session)
+  expect((await seen())['cart']).toEqual([])
+})
+
+test('a session that is saved a thousand times, while others change it, costs no more from save to save', async () => {
+  const { one, other, cookie, visit } = await site({ k: ['0'] })
+  const session = await one.open(cookie)
+  const times: number[] = []
+  for (let n = 0; n < 1000; n++) {
+    await visit((elsewhere) => elsewhere.set('k', [`o${n}`, 'x'.repeat(2000)]), other)
+    const start = performance.now()
+    session.set('z', n)
+    session.get('k')
+    await session.save()
+    times.push(performance.now() - start)
+  }
+  const median = (all: number[]) => all.toSorted((a, b) => a - b)[all.length >> 1]!
+  expect(median(times.slice(-200))).toBeLessThan(4 * median(times.slice(50, 250)) + 1)
+})
+
+test('large numbers, as Python’s JSON has them, are summed and told apart', async () => {
+  const big = 2n ** 60n
+  const codec = createJsonCodec({
+    stringify: (value) =>
+      JSON.stringify(value, (_, one) => (typeof one === 'bigint' ? { big: String(one) } : one)),
+    parse: (text) =>
+      JSON.parse(text, (_, one) => (typeof one?.big === 'string' ? BigInt(one.big) : one)),
+    allows: (value) => typeof value === 'bigint',
+  })
+  const merge = { n: sum, lines: byId('id', { q: 'sum' }) }
+  const { both, seen } = await site(
+    { n: big, lines: [{ id: big, q: 1 }], list: [big] },
+    { codec, merge },
+  )
+  const count = (x: bigint) => (session: Session<Any>) => {
+    session.set('n', session.get('n') + 1n)
+    session.get('lines')[0].q++
+    session.get('list').push(x)
+  }
+  await both(count(1n), count(2n))
+  expect(await seen()).toEqual({ n: big + 2n, lines: [{ id: big, q: 3 }], list: [big, 1n, 2n] })
 })
 
 test('keys that are not there were looked at by who has seen all keys', async () => {

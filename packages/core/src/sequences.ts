@@ -12,6 +12,8 @@ export interface Edits {
   readonly places: readonly number[]
   /** What was inserted before each element, and at last after all. */
   readonly inserted: ReadonlyMap<number, readonly unknown[]>
+  /** Elements that were taken out in one place and put in at another, by their numbers. */
+  readonly moved: ReadonlySet<number>
 }
 
 /** What was done to make `after` of `before`; undefined if the budget does not suffice to tell. */
@@ -24,13 +26,15 @@ export function editsBetween(
   const matches = match(before, after, budget, numbers)
   if (!matches) return undefined
   const gaps = gapsBetween(matches, before.length, after.length)
-  const moved = movedBetween(after, gaps, numbers)
+  const moved = movedBetween(before, after, gaps, numbers)
   const fates: Fate[] = []
   const places: number[] = []
   const inserted = new Map<number, readonly unknown[]>()
   for (const { from, to, start, end, match: place } of gaps) {
     const [removed, added] = [to - from, end - start]
-    const isPaired = removed === added && !before.slice(from, to).some(moved)
+    const isMoved = (value: unknown) => moved.size > 0 && moved.has(numbers.of(value))
+    const isPaired =
+      removed === added && ![...before.slice(from, to), ...after.slice(start, end)].some(isMoved)
     const fate = added === 0 ? 'removed' : isPaired ? 'replaced' : 'rewritten'
     if (added > 0 && !isPaired) inserted.set(to, after.slice(start, end))
     for (let at = from; at < to; at++) {
@@ -41,7 +45,7 @@ export function editsBetween(
     fates.push('kept')
     places.push(place)
   }
-  return { fates, places, inserted }
+  return { fates, places, inserted, moved }
 }
 
 /** What stands between two pairs of equal elements: so many taken out, so many put in; and the place of the pair that follows. */
@@ -64,19 +68,18 @@ function gapsBetween(matches: readonly Match[], before: number, after: number): 
   return [...gaps, { from, to: before, start, end: after, match: undefined }]
 }
 
-/** Whether an element that was taken out in one place was put in at another, where there was none: nothing has replaced it. */
+/** Elements that were taken out in one place and put in at another: nothing has replaced them, and they replace nothing. */
 function movedBetween(
+  before: readonly unknown[],
   after: readonly unknown[],
   gaps: readonly Gap[],
   numbers: Numbers,
-): (value: unknown) => boolean {
-  const isPair = ({ from, to, start, end }: Gap) => to > from && to - from === end - start
-  if (!gaps.some(isPair)) return () => false
-  const added = gaps
-    .filter(({ from, to }) => to === from)
-    .flatMap(({ start, end }) => after.slice(start, end))
-  const elsewhere = new Set(added.map((value) => numbers.of(value)))
-  return elsewhere.size === 0 ? () => false : (value) => elsewhere.has(numbers.of(value))
+): ReadonlySet<number> {
+  const out = gaps.flatMap(({ from, to }) => before.slice(from, to))
+  const put = gaps.flatMap(({ start, end }) => after.slice(start, end))
+  if (out.length === 0 || put.length === 0) return new Set()
+  const gone = new Set(out.map((value) => numbers.of(value)))
+  return new Set(put.map((value) => numbers.of(value)).filter((number) => gone.has(number)))
 }
 
 /** What each with each costs, of a budget: a hundred thousand of elements with each other are then the most. */

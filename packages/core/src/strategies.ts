@@ -90,9 +90,14 @@ export function sum<T extends number | null>(
   newest: T | undefined,
   place?: MergePlace,
 ): T | undefined {
-  const [from, to, by] = [base ?? 0, mine ?? 0, newest ?? 0]
-  if ([from, to, by].every((value) => typeof value === 'number')) return (by + to - from) as T
-  return misfit(mine, place)
+  const values = [base ?? 0, mine ?? 0, newest ?? 0] as unknown[]
+  if (!values.every(isNumeric)) return misfit(mine, place)
+  const [from, to, by] = values as [number, number, number]
+  if (values.every((value) => typeof value === 'number')) return (by + to - from) as T
+  // Whole numbers of any size, as Python's JSON has them.
+  return values.every((value) => typeof value === 'bigint' || Number.isInteger(value))
+    ? ((BigInt(by) + BigInt(to) - BigInt(from)) as unknown as T)
+    : misfit(mine, place)
 }
 
 /** The larger of two numbers, or the later of two texts: of dates in ISO 8601, for one. */
@@ -123,8 +128,10 @@ function furthest<T extends number | string | null>(
 ): T | undefined {
   if (mine === undefined || mine === null) return newest
   if (newest === undefined || newest === null) return mine
-  const isComparable = typeof mine === 'number' || typeof mine === 'string'
-  if (!isComparable || typeof mine !== typeof newest) return misfit(mine, place)
+  const isComparable =
+    (isNumeric(mine) && isNumeric(newest)) ||
+    (typeof mine === 'string' && typeof newest === 'string')
+  if (!isComparable) return misfit(mine, place)
   return isFurther(newest, mine) ? newest : mine
 }
 
@@ -173,6 +180,10 @@ export function union<T extends List | null>(
     if (!isRemoved && !merged.has(number)) merged.set(number, one)
   }
   return [...merged.values()] as List as T
+}
+
+function isNumeric(value: unknown): boolean {
+  return typeof value === 'number' || typeof value === 'bigint'
 }
 
 /** Data that the strategy is not made for, such as an earlier version of the application has left: mine, and a clash. */

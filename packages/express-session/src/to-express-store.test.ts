@@ -77,7 +77,7 @@ function application(store: SessionStore) {
   const app = express()
   app.use(
     expressSession({
-      store: toExpressStore(store) as unknown as expressSession.Store,
+      store: toExpressStore(store),
       secret: 'keyboard cat',
       resave: false,
       saveUninitialized: false,

@@ -59,7 +59,9 @@ type Callback<T = void> = (error?: unknown, result?: T) => void
 
 /** What express-session calls of its own base class. */
 interface ExpressBase {
-  createSession(request: object, session: StoredSession): object
+  createSession(request: any, session: any): any
+  regenerate(request: any, callback: (error?: any) => any): void
+  load(sid: string, callback: (error: any, session?: any) => any): void
 }
 
 /** express-session's own base class; where only @fastify/session is installed, an EventEmitter is all that is asked for. */
@@ -166,7 +168,7 @@ export function toExpressStore<D extends object = SessionData>(
   }
 
   class CoatcheckStore extends baseClass() {
-    get(sid: string, callback: Callback<StoredSession | null>): void {
+    get(sid: string, callback: Callback<any>): void {
       answer(callback, () =>
         after(loadOpen(sid), (found) => {
           if (!found) return null
@@ -177,7 +179,7 @@ export function toExpressStore<D extends object = SessionData>(
       )
     }
 
-    set(sid: string, session: StoredSession, callback: Callback = () => {}): void {
+    set(sid: string, session: any, callback: Callback = () => {}): void {
       const before = lines.get(session)
       answer(callback, () => {
         const mine = JSON.stringify(session)
@@ -191,7 +193,7 @@ export function toExpressStore<D extends object = SessionData>(
       })
     }
 
-    touch(sid: string, session: StoredSession, callback: Callback = () => {}): void {
+    touch(sid: string, session: any, callback: Callback = () => {}): void {
       const base = bases.get(session)
       const expiresAt = endOf(session, ttl, now())
       answer(callback, () =>
@@ -213,9 +215,9 @@ export function toExpressStore<D extends object = SessionData>(
     }
 
     /** express-session makes its session object of what `get` gave: the two are the same session. */
-    override createSession(request: object, session: StoredSession): object {
+    override createSession(request: any, session: any): any {
       const base = bases.get(session)
-      const made = super.createSession(request, session)
+      const made = super.createSession(request, session) as object
       if (base) bases.set(made, base)
       return made
     }
