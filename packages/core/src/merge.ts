@@ -12,7 +12,7 @@ export type Path = readonly (string | number)[]
 const MOST_STEPS = 10_000_000
 
 /** Beyond so many levels a value counts as one: no recursion without an end. */
-const MOST_LEVELS = 100
+const MOST_LEVELS = 32
 
 /** What one merge shares with its parts. */
 interface Merging {
@@ -32,8 +32,8 @@ interface Merging {
  * - A clash is left where both have changed one scalar or the type, or one has changed what the other has removed: there, and
  *   only there, `mine` is taken. Equal numbers are one too, since both may have counted.
  *
- * The work is bounded: arrays that would take more than a million comparisons are one value, and so is what is nested beyond a
- * hundred levels.
+ * The work is bounded: arrays that would take more than a million comparisons are one value, and so is what is nested beyond 32
+ * levels.
  * @param base What both have started from.
  * @param mine What this request has made of it.
  * @param newest What others have made of it.
