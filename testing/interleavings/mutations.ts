@@ -162,8 +162,8 @@ export const mutations: readonly Mutation[] = [
   {
     what: 'what was set from an older look takes away what was merged since',
     file: 'draft.ts',
-    find: 'if (this.#known?.has(key)) {\n      this.#mergeIn',
-    replace: 'if (this.#known === null) {\n      this.#mergeIn',
+    find: 'return this.#known?.has(key) ? { value: this.#known.get(key) } : undefined',
+    replace: 'return undefined',
   },
   {
     what: 'what was merged of a held object is merged once more',
