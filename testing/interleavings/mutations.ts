@@ -93,7 +93,7 @@ export const mutations: readonly Mutation[] = [
   {
     what: 'a write in doubt takes the same text of another request for its own',
     file: 'writer.ts',
-    find: 'if (isSame && endsAt(expiresAt) && !doubt.endStays) return true',
+    find: 'if (isSame && (isRepeatable || (endsAt(expiresAt) && !endStays))) return true',
     replace: 'if (isSame) return true',
   },
   {
@@ -174,8 +174,8 @@ export const mutations: readonly Mutation[] = [
   {
     what: 'a push whose save got no answer is made again on top of itself',
     file: 'changes.ts',
-    find: 'return !changesList(own(made.base, key), own(made.mine, key)) && isSame(key, change)',
-    replace: 'return true',
+    find: 'if (changesList(before, after)) return false',
+    replace: 'if (changesList(before, after)) return true',
   },
   {
     what: 'a sum counts from nothing',

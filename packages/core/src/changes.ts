@@ -123,35 +123,48 @@ function mergedValue(
 }
 
 /**
- * Whether the changes can be made twice with the same result, whatever others do in between. A list cannot be told for that.
+ * Whether the changes can be made twice with the same result. What was cleared, flashed or updated by a function cannot, as others may
+ * have gone on from it; nor can what was done to a list.
  * @param landed The same as `mine`, decoded anew.
  */
 export function isRepeatable(made: Made, landed: Dictionary): boolean {
-  const quiet = { ...made, clash: () => {} }
-  const isSame = (key: string, change: Exclude<Change, readonly Updater[]>) => {
+  const { cleared, keys, flashed } = made.changes
+  if (cleared || flashed.size > 0) return false
+  return Array.from(keys).every(([key, change]) => {
+    if (typeof change === 'object') return false
+    const [before, after] = [own(made.base, key), own(made.mine, key)]
+    if (changesList(before, after)) return false
     try {
-      const again = mergedValue(quiet, key, change, own(landed, key), mergeBudget())
-      return equal(again, own(made.mine, key))
+      const quiet = { ...made, clash: () => {} }
+      return equal(mergedValue(quiet, key, change, own(landed, key), mergeBudget()), after)
     } catch {
       // A strategy that refuses what is there.
       return false
     }
-  }
-  const { keys, flashed } = made.changes
-  return (
-    [...keys].every(([key, change]) => {
-      if (typeof change === 'object') return false
-      if (change === 'set' || change === 'delete') return isSame(key, change)
-      return !changesList(own(made.base, key), own(made.mine, key)) && isSame(key, change)
-    }) && [...flashed].every(([key, { isSeen }]) => !isSeen || isSame(key, 'changed'))
-  )
+  })
 }
 
-/** Whether one value has become another by a change of a list. */
+/**
+ * Whether data of now shows changes that can be made twice: true if each is there, false if each value is as it was before;
+ * undefined if it is neither.
+ */
+export function areShownIn(newest: Dictionary, { changes, base, mine }: Made): boolean | undefined {
+  const shown = new Set<boolean>()
+  for (const key of changes.keys.keys()) {
+    const [before, after, now] = [base, mine, newest].map((data) => own(data, key))
+    if (equal(before, after)) continue
+    if (!equal(now, before) && !equal(now, after)) return undefined
+    shown.add(equal(now, after))
+  }
+  return shown.size > 1 ? undefined : shown.has(true)
+}
+
+/** Whether one value has become another by a change of a list, anywhere in it. */
 function changesList(before: unknown, after: unknown): boolean {
-  if (Array.isArray(before) && Array.isArray(after)) return !equal(before, after)
-  if (!isPlain(before) || !isPlain(after)) return false
-  return Object.keys(before).some((name) => changesList(own(before, name), own(after, name)))
+  if (Array.isArray(before) || Array.isArray(after)) return !equal(before, after)
+  const [from, to] = [before, after].map((value) => (isPlain(value) ? value : {}))
+  const names = new Set([...Object.keys(from!), ...Object.keys(to!)])
+  return [...names].some((name) => changesList(own(from!, name), own(to!, name)))
 }
 
 /** Two sets of changes as one, of which `later` was made on top of `earlier`. */

@@ -941,6 +941,123 @@ test('a save whose answer was lost is found, though its key is declared to rejec
   expect(await seen()).toEqual({ k: 2 })
 })
 
+describe('a save whose answer was lost, though it arrived, and after which another request has saved', () => {
+  type Lost = [
+    what: string,
+    data: Any,
+    first: Handler,
+    others: Handler,
+    then: Handler,
+    kept: Any | 'unknown',
+  ]
+  const nothing = () => {}
+  const cases: Lost[] = [
+    ['a value set', { v: 1 }, (s) => s.set('v', 2), (s) => s.set('w', 1), nothing, { v: 2, w: 1 }],
+    [
+      'changed, and changed back',
+      { v: 1 },
+      (s) => s.get('v') && s.set('v', 2),
+      (s) => s.set('w', 1),
+      (s) => s.set('v', 1),
+      { v: 1, w: 1 },
+    ],
+    [
+      'begun, and deleted',
+      {},
+      (s) => s.has('step') || s.set('step', 1),
+      (s) => s.set('w', 1),
+      (s) => s.delete('step'),
+      { w: 1 },
+    ],
+    [
+      'changed in place, and back',
+      { o: { t: 'l' } },
+      (s) => (s.get('o').t = 'd'),
+      (s) => s.set('w', 1),
+      (s) => (s.get('o').t = 'l'),
+      { o: { t: 'l' }, w: 1 },
+    ],
+    [
+      'a list in a new object',
+      { a: 1 },
+      (s) => s.set('o', { ...s.get('o', {}), l: ['x'] }),
+      (s) => s.get('o').l.push('y'),
+      nothing,
+      'unknown',
+    ],
+    [
+      'a list that another goes on from',
+      {},
+      (s) => s.set('l', ['x']),
+      (s) => s.get('l').push('o'),
+      nothing,
+      'unknown',
+    ],
+    [
+      'a number that another goes on from',
+      { v: 1 },
+      (s) => s.set('v', 2),
+      (s) => s.update('v', (v) => v + 10),
+      nothing,
+      'unknown',
+    ],
+    [
+      'cleared',
+      { v: 1 },
+      (s) => (s.clear(), s.set('k', 1)),
+      (s) => s.set('w', 1),
+      nothing,
+      'unknown',
+    ],
+    [
+      'taken out, and begun anew',
+      { l: ['a'] },
+      (s) => s.pop('l'),
+      (s) => s.set('l', ['o']),
+      nothing,
+      'unknown',
+    ],
+    [
+      'flashed, and shown',
+      { v: 1 },
+      (s) => s.flash('m', 'x'),
+      (s) => s.get('m'),
+      nothing,
+      'unknown',
+    ],
+  ]
+  test.each(cases)('%s', async (_, data, first, others, then, kept) => {
+    const { one, other, calls, cookie, visit, seen } = await site({ ...data, z: 1 }, {}, slow)
+    const session = await one.open(cookie)
+    await first(session)
+    calls.fail('save', { effect: true })
+    await expect(session.save()).rejects.toMatchObject({ code: 'ERR_SESSION_STORE' })
+    await visit(others, other)
+    const before = await seen()
+    await then(session)
+    const committed = Promise.resolve().then(() => one.commit(session))
+    if (kept === 'unknown') {
+      await expect(committed).rejects.toMatchObject({ code: 'ERR_SESSION_STORE' })
+      expect(await seen()).toEqual(before)
+    } else {
+      await committed
+      expect(await seen()).toEqual({ ...kept, z: 1 })
+    }
+  })
+})
+
+test('a create that fails is a SessionStoreError, whatever the store throws', async () => {
+  const store = { ...mapStore(), create: () => Promise.reject(new TypeError('of the driver')) }
+  const session = await createSessions<Any>({ store: store as unknown as SessionStore }).open(
+    undefined,
+  )
+  session.set('v', 1)
+  await expect(session.save()).rejects.toMatchObject({
+    code: 'ERR_SESSION_STORE',
+    cause: expect.objectContaining({ message: 'of the driver' }),
+  })
+})
+
 test('with merge-keys, an older look that takes another’s change away is reported', async () => {
   const { one, other, cookie, visit, seen } = await site(
     { k: ['0'] },

@@ -2,6 +2,7 @@
 import type { Codec, Dictionary } from './codec.ts'
 import {
   FLASH_KEY,
+  areShownIn,
   isRepeatable,
   MARKS_KEY,
   put,
@@ -86,6 +87,16 @@ export class Snapshot {
     if (cleared || flashed.size > 0) return false
     const isOfItsOwn = [...keys.keys()].every((key) => key === CREATED_KEY)
     return isOfItsOwn && this.#changedInPlace(this.#codec.decode(this.text)).length === 0
+  }
+
+  /** Whether data of now shows the changes, or what was before them: undefined if that cannot be told. */
+  isShownIn(newest: Dictionary): boolean | undefined {
+    return this.isRepeatable
+      ? areShownIn(
+          newest,
+          this.#made(() => {}),
+        )
+      : undefined
   }
 
   /** Whether the changes can be made twice with the same result: two pushes of one thing, for one, cannot. */

@@ -99,22 +99,28 @@ function* writeAfterDoubt(writer: Writer, state: SessionState): Steps<void> {
 
 /**
  * Whether a write in doubt has been made, by what is there now. Another request may have stored the same text, or renewed this
- * one's: where that makes a difference, as an `update` must not run twice and not be dropped, only an end of its own tells.
+ * one's, or gone on from it: where that makes a difference, as an `update` must not run twice and not be dropped, only an end of its own
+ * tells.
  * @throws SessionStoreError if it cannot be told.
  */
-function hasArrived({ store }: WriterOptions, doubt: Doubt, record: SessionRecord | undefined) {
-  const { snapshot, stored, expiresAt } = doubt
-  const { base } = snapshot
+function hasArrived(
+  options: WriterOptions,
+  { snapshot, stored, expiresAt, endStays }: Doubt,
+  record: SessionRecord | undefined,
+): boolean {
   if (!record || isRetired(record)) return false
+  const { base, isRepeatable } = snapshot
   const isSame = record.data === stored
-  // Under a key that is this request's own, or of changes that may be made twice, nothing can be mistaken.
-  if (!base || snapshot.isRepeatable) return isSame
-  const grain = store.traits?.wholeSeconds ? 1000 : 1
+  // Under a key that is this request's own nothing can be mistaken.
+  if (!base) return isSame
+  const grain = options.store.traits?.wholeSeconds ? 1000 : 1
   const endsAt = (end: number) => Math.abs(record.expiresAt - end) < grain
-  if (isSame && endsAt(expiresAt) && !doubt.endStays) return true
+  if (isSame && (isRepeatable || (endsAt(expiresAt) && !endStays))) return true
   // Others may have made it what it was before, after it had arrived.
-  if (record.data === base.stored && endsAt(base.expiresAt)) return false
-  throw cannotBeTold()
+  if (record.data === base.stored && (isRepeatable || endsAt(base.expiresAt))) return false
+  const shown = snapshot.isShownIn(options.codec.decode(found(options, record).text))
+  if (shown === undefined) throw cannotBeTold()
+  return shown
 }
 
 function* carryOut(writer: Writer, turn: Turn): Steps<void> {

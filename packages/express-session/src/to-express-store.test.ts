@@ -370,3 +370,18 @@ plainTest('what a strategy returns must be JSON, as everywhere', async () => {
 plainTest('the cookie cannot be declared', () => {
   expect(() => toExpressStore(mapStore(), { merge: { cookie: 'last' } as any })).toThrow(/cookie/)
 })
+
+plainTest('a touch beside a save leaves what the save has noted', async () => {
+  const store = slowly(mapStore(), { touch: 20 })
+  const { call } = promised({}, store)
+  await call('set', SID, { cookie: cookieFor(60_000), l: ['a'] })
+  const session = await call('get', SID)
+  session.cookie = cookieFor(90_000)
+  const touched = call('touch', SID, session)
+  session.l.push('b')
+  await call('set', SID, session)
+  await touched
+  session.l.push('c')
+  await call('set', SID, session)
+  expect(JSON.parse((await store.load(SID))!.data).l).toEqual(['a', 'b', 'c'])
+})

@@ -27,6 +27,7 @@ import {
   SessionGoneError,
   SessionStoreError,
   SessionUsageError,
+  type Awaitable,
   type SessionRecord,
   type SessionStore,
 } from '@coatcheck/core/store'
@@ -91,8 +92,14 @@ export function toExpressStore<D extends object = SessionData>(
 ) {
   const strategies = strategiesOf(rules)
   const bases = new WeakMap<object, Base>()
-  /** The saves of one session object follow one another. */
-  const lines = new WeakMap<object, Promise<unknown>>()
+  /** The writes of one session object follow one another. */
+  const lines = new WeakMap<object, Promise<void>>()
+  const inLine = (session: object, write: () => Awaitable<void>): Awaitable<void> => {
+    const before = lines.get(session)
+    const written = before ? before.then(write, write) : write()
+    if (written instanceof Promise) lines.set(session, written)
+    return written
+  }
   const lock = createLock()
   const record = (session: StoredSession, data: string) => ({
     data,
@@ -180,24 +187,20 @@ export function toExpressStore<D extends object = SessionData>(
     }
 
     set(sid: string, session: any, callback: Callback = () => {}): void {
-      const before = lines.get(session)
       answer(callback, () => {
         const mine = JSON.stringify(session)
-        const save = () => {
+        return inLine(session, () => {
           const base = bases.get(session)
           return base ? saveLoaded(sid, session, mine, base) : saveAny(sid, session, mine)
-        }
-        const saved = before ? before.then(save, save) : save()
-        if (saved instanceof Promise) lines.set(session, saved)
-        return saved
+        })
       })
     }
 
     touch(sid: string, session: any, callback: Callback = () => {}): void {
-      const base = bases.get(session)
       const expiresAt = endOf(session, ttl, now())
-      answer(callback, () =>
-        attempt(
+      const moveEnd = () => {
+        const base = bases.get(session)
+        return attempt(
           () =>
             after(store.touch(sid, expiresAt, base?.stored.expiresAt), () => {
               if (base) bases.set(session, { ...base, stored: { ...base.stored, expiresAt } })
@@ -206,8 +209,9 @@ export function toExpressStore<D extends object = SessionData>(
             // When another request has moved it meanwhile, that stands.
             if (!(error instanceof SessionConflictError)) unlessGone(error)
           },
-        ),
-      )
+        )
+      }
+      answer(callback, () => inLine(session, moveEnd))
     }
 
     destroy(sid: string, callback: Callback = () => {}): void {
