@@ -174,8 +174,8 @@ export const mutations: readonly Mutation[] = [
   {
     what: 'a push whose save got no answer is made again on top of itself',
     file: 'changes.ts',
-    find: 'if (changesList(before, after)) return false',
-    replace: 'if (changesList(before, after)) return true',
+    find: 'if (!isNumberSet && isAdditive(before, after)) return false',
+    replace: 'if (!isNumberSet && isAdditive(before, after)) return true',
   },
   {
     what: 'a sum counts from nothing',

@@ -42,6 +42,9 @@ export interface Merging {
 /** Every key is one thing. */
 export const WHOLE_KEYS: Merging = { strategies: new Map(), wholeKeys: true }
 
+/** How the names of the session's own bookkeeping begin: none of them is the application's. */
+export const BOOKKEEPING = '_session_'
+
 /** Names the keys that are there for the next request only. */
 export const FLASH_KEY = '_session_flash'
 
@@ -124,7 +127,7 @@ function mergedValue(
 
 /**
  * Whether the changes can be made twice with the same result. What was cleared, flashed or updated by a function cannot, as others may
- * have gone on from it; nor can what was done to a list.
+ * have gone on from it; nor can what was added to a list or counted.
  * @param landed The same as `mine`, decoded anew.
  */
 export function isRepeatable(made: Made, landed: Dictionary): boolean {
@@ -133,7 +136,8 @@ export function isRepeatable(made: Made, landed: Dictionary): boolean {
   return Array.from(keys).every(([key, change]) => {
     if (typeof change === 'object') return false
     const [before, after] = [own(made.base, key), own(made.mine, key)]
-    if (changesList(before, after)) return false
+    const isNumberSet = change === 'set' && typeof after === 'number'
+    if (!isNumberSet && isAdditive(before, after)) return false
     try {
       const quiet = { ...made, clash: () => {} }
       return equal(mergedValue(quiet, key, change, own(landed, key), mergeBudget()), after)
@@ -159,12 +163,13 @@ export function areShownIn(newest: Dictionary, { changes, base, mine }: Made): b
   return shown.size > 1 ? undefined : shown.has(true)
 }
 
-/** Whether one value has become another by a change of a list, anywhere in it. */
-function changesList(before: unknown, after: unknown): boolean {
+/** Whether a list or a number was changed, anywhere: what was added, or counted, may have been added or counted by another. */
+function isAdditive(before: unknown, after: unknown): boolean {
   if (Array.isArray(before) || Array.isArray(after)) return !equal(before, after)
+  if (typeof after === 'number' || typeof after === 'bigint') return before !== after
   const [from, to] = [before, after].map((value) => (isPlain(value) ? value : {}))
   const names = new Set([...Object.keys(from!), ...Object.keys(to!)])
-  return [...names].some((name) => changesList(own(from!, name), own(to!, name)))
+  return [...names].some((name) => isAdditive(own(from!, name), own(to!, name)))
 }
 
 /** Two sets of changes as one, of which `later` was made on top of `earlier`. */

@@ -1,6 +1,7 @@
 // One request's working copy of a session: the data, and what the request did to it since the store last had it.
 import type { Codec, Dictionary } from './codec.ts'
 import {
+  BOOKKEEPING,
   compose,
   composeKey,
   FLASH_KEY,
@@ -97,7 +98,7 @@ export class Draft {
   keys(): string[] {
     this.#readAll = true
     const keys = Object.keys(this.#current())
-    for (const key of keys) this.#look(key)
+    for (const key of keys) if (!key.startsWith(BOOKKEEPING)) this.#look(key)
     return keys
   }
 
@@ -479,7 +480,7 @@ export class Draft {
   }
 
   #isRead(key: string): boolean {
-    return this.#readAll || !!this.#read?.has(key)
+    return (this.#readAll && !key.startsWith(BOOKKEEPING)) || !!this.#read?.has(key)
   }
 
   #look(key: string): void {

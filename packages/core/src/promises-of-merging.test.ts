@@ -955,16 +955,16 @@ describe('a save whose answer was lost, though it arrived, and after which anoth
     ['a value set', { v: 1 }, (s) => s.set('v', 2), (s) => s.set('w', 1), nothing, { v: 2, w: 1 }],
     [
       'changed, and changed back',
-      { v: 1 },
-      (s) => s.get('v') && s.set('v', 2),
+      { v: 'light' },
+      (s) => s.get('v') && s.set('v', 'dark'),
       (s) => s.set('w', 1),
-      (s) => s.set('v', 1),
-      { v: 1, w: 1 },
+      (s) => s.set('v', 'light'),
+      { v: 'light', w: 1 },
     ],
     [
       'begun, and deleted',
       {},
-      (s) => s.has('step') || s.set('step', 1),
+      (s) => s.has('step') || s.set('step', 'paying'),
       (s) => s.set('w', 1),
       (s) => s.delete('step'),
       { w: 1 },
@@ -998,6 +998,14 @@ describe('a save whose answer was lost, though it arrived, and after which anoth
       { v: 1 },
       (s) => s.set('v', 2),
       (s) => s.update('v', (v) => v + 10),
+      nothing,
+      'unknown',
+    ],
+    [
+      'a number that another may have counted alike',
+      { v: 1 },
+      (s) => s.set('v', s.get('v') + 1),
+      (s) => s.set('w', 1),
       nothing,
       'unknown',
     ],
@@ -1056,6 +1064,35 @@ test('a create that fails is a SessionStoreError, whatever the store throws', as
     code: 'ERR_SESSION_STORE',
     cause: expect.objectContaining({ message: 'of the driver' }),
   })
+})
+
+test('the session’s expiry is no value that clashes, though all was looked at', async () => {
+  const { both } = await site({ v: 1 })
+  const set = (seconds: number) => (session: Session<Any>) => {
+    expect(session.size).toBe(1)
+    session.setExpiry(seconds)
+  }
+  await both(set(100), set(200))
+  expect(clashes).toEqual([])
+})
+
+test('with reject, a count whose save failed is not taken for another request’s', async () => {
+  for (const wrap of [slow, (store: SessionStore) => store]) {
+    let now = Date.now()
+    const { one, other, calls, cookie, visit, seen } = await site(
+      { v: 1 },
+      { concurrency: 'reject', now: () => now++ },
+      wrap,
+    )
+    const session = await one.open(cookie)
+    session.set('v', session.get('v') + 1)
+    calls.fail('save', {})
+    await expect(session.save()).rejects.toMatchObject({ code: 'ERR_SESSION_STORE' })
+    await visit((elsewhere) => elsewhere.set('v', elsewhere.get('v') + 1), other)
+    const committed = Promise.resolve().then(() => one.commit(session))
+    await expect(committed).rejects.toMatchObject({ code: expect.stringMatching(/STORE|CONFLICT/) })
+    expect(await seen()).toEqual({ v: 2 })
+  }
 })
 
 test('with merge-keys, an older look that takes another’s change away is reported', async () => {

@@ -100,9 +100,9 @@ function* reload(options: ContentOptions & EndOptions, key: string): Steps<Kept>
   return found(options, record)
 }
 
-/** An `update` must not run twice, and must not be dropped: where that cannot be told, it is left as it is. */
+/** What must not be made twice must not be dropped either: where it cannot be told, it is left as it is. */
 export function cannotBeTold(): SessionStoreError {
   return new SessionStoreError(
-    "A save's answer was lost, and another request has saved since: whether this request's update() is in that cannot be told, so it is not made again.",
+    "A save's answer was lost, and another request has saved since: whether this request's changes are in that cannot be told, so they are not made again.",
   )
 }

@@ -1,4 +1,5 @@
 // What a handler sees: Django's request.session as a typed dictionary. It does no I/O; the manager does.
+import { BOOKKEEPING } from './changes.ts'
 import type { Draft } from './draft.ts'
 import { SessionEncodeError, SessionUsageError } from './errors.ts'
 import { warnDeveloper } from './events.ts'
@@ -27,9 +28,6 @@ type NonNullableField<F, K extends keyof F> = Exclude<F[K], undefined>
 
 /** Gives the manager a session's state. Not part of the public interface. */
 export let stateOf: (session: Session<any>) => SessionState
-
-/** How the names of the session's own bookkeeping begin: none of them is the application's. */
-const BOOKKEEPING = '_session_'
 
 const TEST_COOKIE = 'testcookie'
 const TEST_COOKIE_VALUE = 'worked'
