@@ -1,14 +1,10 @@
 // A hundred requests at once on one session, over every engine that answers by promises: all are kept, in a few writes, and
 // no later than one after the other.
-import { mkdtempSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
 import { createSessions, type Sessions } from '@coatcheck/core'
 import { createKey } from '@coatcheck/core/store'
-import { afterAll, expect } from 'vitest'
-import { testWith, type TestServer } from './needs.ts'
-import { kinds } from './services.ts'
-import { engineNames, needsOf, subjectAt, type Places } from './subjects.ts'
+import { expect } from 'vitest'
+import { openPlaces } from './places.ts'
+import { engineNames, needsOf, subjectAt } from './subjects.ts'
 import { counting } from './wrappers.ts'
 
 const REQUESTS = 100
@@ -20,17 +16,7 @@ type Cart = { cart: number[] }
 const engines = engineNames.filter(
   (engine) => needsOf(engine).length > 0 && !engine.startsWith('hashKeys'),
 )
-const places: Places = { folder: mkdtempSync(join(tmpdir(), 'coatcheck-at-once-')) }
-const servers: Record<string, TestServer> = {}
-for (const name of new Set(engines.flatMap((engine) => needsOf(engine)))) {
-  const server = await testWith(kinds[name]!)
-  servers[name] = server
-  if (server.url !== undefined) places[name] = server.url
-}
-afterAll(async () => {
-  for (const { service } of Object.values(servers)) await service?.[Symbol.asyncDispose]()
-  rmSync(places.folder, { recursive: true, force: true })
-})
+const { places, servers } = await openPlaces('at-once', engines)
 
 async function newVisitor(sessions: Sessions<Cart>): Promise<string> {
   const session = await sessions.open(undefined)

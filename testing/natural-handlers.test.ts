@@ -2,15 +2,11 @@
 // the ways that applications write them. All are kept, whatever the engine, and under express-session too.
 import { fork } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtempSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
 import { createKey } from '@coatcheck/core/store'
 import { afterAll, beforeAll, describe, expect, test as plainTest } from 'vitest'
 import { onExpressSession, onSession, type Visit } from './natural-handlers.ts'
-import { testWith, type TestServer } from './needs.ts'
-import { kinds } from './services.ts'
-import { needsOf, subjectAt, type Places } from './subjects.ts'
+import { openPlaces } from './places.ts'
+import { needsOf, subjectAt } from './subjects.ts'
 
 const REQUESTS = 200
 const PROCESSES = 4
@@ -24,17 +20,7 @@ const engines = [
   'cached-db (redis over postgres)',
 ]
 
-const places: Places = { folder: mkdtempSync(join(tmpdir(), 'coatcheck-natural-')) }
-const servers: Record<string, TestServer> = {}
-for (const name of new Set(engines.flatMap((engine) => needsOf(engine)))) {
-  const server = await testWith(kinds[name]!)
-  servers[name] = server
-  if (server.url !== undefined) places[name] = server.url
-}
-afterAll(async () => {
-  for (const { service } of Object.values(servers)) await service?.[Symbol.asyncDispose]()
-  rmSync(places.folder, { recursive: true, force: true })
-})
+const { places, servers } = await openPlaces('natural', engines)
 
 interface ServerProcess extends AsyncDisposable {
   readonly url: string

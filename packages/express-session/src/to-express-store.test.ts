@@ -4,9 +4,6 @@ import { once } from 'node:events'
 import { createServer, type Server } from 'node:http'
 import { createRequire } from 'node:module'
 import type { AddressInfo } from 'node:net'
-import { mkdtempSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
 import type { SessionStore } from '@coatcheck/core/store'
 import fastifyCookie from '@fastify/cookie'
 import flash from 'connect-flash'
@@ -16,31 +13,21 @@ import Fastify from 'fastify'
 import passport from 'passport'
 import { Strategy } from 'passport-local'
 import { CookieJar } from 'tough-cookie'
-import { afterAll, afterEach, expect, test as plainTest } from 'vitest'
+import { afterEach, expect, test as plainTest } from 'vitest'
 import { controlled } from '../../../testing/controlled-store.ts'
 import { mapStore } from '../../../testing/map-store.ts'
 import { slow as slowly } from '../../../testing/wrappers.ts'
-import { testWith, type TestServer } from '../../../testing/needs.ts'
-import { kinds } from '../../../testing/services.ts'
-import { engineNames, needsOf, subjectAt, type Places } from '../../../testing/subjects.ts'
+import { openPlaces } from '../../../testing/places.ts'
+import { engineNames, needsOf, subjectAt } from '../../../testing/subjects.ts'
 import { toExpressStore, type ToExpressStoreOptions } from './index.ts'
 
 // Its types and those of @coatcheck/fastify both say what `request.session` is.
 const fastifySession = createRequire(import.meta.url)('@fastify/session')
 
-const places: Places = { folder: mkdtempSync(join(tmpdir(), 'coatcheck-to-express-')) }
-const servers: Record<string, TestServer> = {}
-for (const [name, kind] of Object.entries(kinds)) {
-  servers[name] = await testWith(kind)
-  if (servers[name].url) places[name] = servers[name].url
-}
+const { places, servers } = await openPlaces('to-express', engineNames)
 const closing: (() => unknown)[] = []
 afterEach(async () => {
   for (const close of closing.splice(0).toReversed()) await close()
-})
-afterAll(async () => {
-  for (const { service } of Object.values(servers)) await service?.[Symbol.asyncDispose]()
-  rmSync(places.folder, { recursive: true })
 })
 
 async function listen(server: Server) {
