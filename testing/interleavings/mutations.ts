@@ -144,14 +144,14 @@ export const mutations: readonly Mutation[] = [
   {
     what: 'of one key the later request takes the whole',
     file: 'changes.ts',
-    find: '(isUnseen && !strategies.has(key))',
-    replace: "(change !== 'in place' && !strategies.has(key))",
+    find: '(isUnseen && !merging.strategies.has(key))',
+    replace: "(change !== 'in place' && !merging.strategies.has(key))",
   },
   {
     what: 'what was changed in place is taken whole',
     file: 'changes.ts',
-    find: '(isUnseen && !strategies.has(key))',
-    replace: "((isUnseen || change === 'in place') && !strategies.has(key))",
+    find: '(isUnseen && !merging.strategies.has(key))',
+    replace: "((isUnseen || change === 'in place') && !merging.strategies.has(key))",
   },
   {
     what: 'a user is merged from two requests',

@@ -42,9 +42,6 @@ export interface Merging {
 /** Every key is one thing. */
 export const WHOLE_KEYS: Merging = { strategies: new Map(), wholeKeys: true }
 
-/** How the names of the session's own bookkeeping begin: none of them is the application's. */
-export const BOOKKEEPING = '_session_'
-
 /** Names the keys that are there for the next request only. */
 export const FLASH_KEY = '_session_flash'
 
@@ -108,21 +105,31 @@ function mergedValue(
   newest: unknown,
   budget: Budget,
 ): unknown {
-  const { strategies, wholeKeys } = merging
   const value = own(mine, key)
   const isUnseen = change === 'set' || change === 'delete'
-  if (changes.cleared || (isUnseen && !strategies.has(key))) return value
+  if (changes.cleared || (isUnseen && !merging.strategies.has(key))) return value
   let before = own(base, key)
   if (before === undefined && newest !== undefined) before = changes.starts.get(key)
-  if (wholeKeys && !strategies.has(key)) {
-    if (![before, value].some((one) => equal(one, newest))) {
-      clash({ path: [key], kind: 'declared' })
-    }
-    return value
-  }
   // Who has not looked at a value has nothing of it to lose.
   const report = isUnseen ? () => {} : clash
-  return mergeField(strategies, key, before, value, newest, report, budget)
+  return mergeKey(merging, key, before, value, newest, report, budget)
+}
+
+/** Merges what two requests have made of one key: as one thing, or below. */
+export function mergeKey(
+  { strategies, wholeKeys }: Merging,
+  key: string,
+  base: unknown,
+  mine: unknown,
+  newest: unknown,
+  clash: (clash: Clash) => void,
+  budget: Budget,
+): unknown {
+  if (!wholeKeys || strategies.has(key)) {
+    return mergeField(strategies, key, base, mine, newest, clash, budget)
+  }
+  if (!equal(base, newest) && !equal(mine, newest)) clash({ path: [key], kind: 'declared' })
+  return mine
 }
 
 /**

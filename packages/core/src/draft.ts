@@ -1,10 +1,11 @@
 // One request's working copy of a session: the data, and what the request did to it since the store last had it.
+import { isBookkeeping } from './bookkeeping.ts'
 import type { Codec, Dictionary } from './codec.ts'
 import {
-  BOOKKEEPING,
   compose,
   composeKey,
   FLASH_KEY,
+  mergeKey,
   put,
   putOnto,
   putOrDelete,
@@ -28,7 +29,7 @@ import {
   UNCHANGED,
   type Kept,
 } from './snapshot.ts'
-import { mergeField, type Clash } from './strategies.ts'
+import type { Clash } from './strategies.ts'
 
 const NOTHING: ReadonlyMap<string, never> = new Map<string, never>()
 const NO_KEYS: readonly string[] = []
@@ -98,7 +99,7 @@ export class Draft {
   keys(): string[] {
     this.#readAll = true
     const keys = Object.keys(this.#current())
-    for (const key of keys) if (!key.startsWith(BOOKKEEPING)) this.#look(key)
+    for (const key of keys) if (!isBookkeeping(key)) this.#look(key)
     return keys
   }
 
@@ -191,11 +192,6 @@ export class Draft {
     this.#clashes = this.#failure = undefined
     this.#cleared = true
     if (created !== undefined) this.#setCreated(created)
-  }
-
-  /** Whether everything that was there before this request is to go. */
-  get isCleared(): boolean {
-    return this.#cleared
   }
 
   get isEmpty(): boolean {
@@ -402,7 +398,9 @@ export class Draft {
     const mine = this.#copyOf(key, to)
     if (!Object.hasOwn(data, key)) this.#noteStart(key, from)
     try {
-      const merged = this.#mergedWith(key, from, mine, own(data, key))
+      const note = (clash: Clash) => this.#noteClash(clash)
+      const newest = own(data, key)
+      const merged = mergeKey(this.#merging, key, from, mine, newest, note, mergeBudget())
       putOrDelete(data, key, this.#copyOf(key, merged))
     } catch (error) {
       this.#noteFailure(key, error)
@@ -410,16 +408,6 @@ export class Draft {
     this.#known ??= new Map()
     this.#known.set(key, mine)
     if (isObject(to)) this.#hold(key, to).was = this.#encodeOne(key, to)
-  }
-
-  #mergedWith(key: string, from: unknown, mine: unknown, newest: unknown): unknown {
-    const { strategies, wholeKeys } = this.#merging
-    const note = (clash: Clash) => this.#noteClash(clash)
-    if (!wholeKeys || strategies.has(key)) {
-      return mergeField(strategies, key, from, mine, newest, note, mergeBudget())
-    }
-    if (![from, mine].some((one) => equal(one, newest))) note({ path: [key], kind: 'declared' })
-    return mine
   }
 
   /** What a login changes is as the application knows it, without what was merged into it before. */
@@ -480,7 +468,7 @@ export class Draft {
   }
 
   #isRead(key: string): boolean {
-    return (this.#readAll && !key.startsWith(BOOKKEEPING)) || !!this.#read?.has(key)
+    return (this.#readAll && !isBookkeeping(key)) || !!this.#read?.has(key)
   }
 
   #look(key: string): void {

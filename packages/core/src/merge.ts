@@ -90,10 +90,25 @@ function mergeObjects(
   mine: Plain,
   newest: Plain,
 ): unknown {
+  return mergeNamed(base, mine, newest, (name, ...values) =>
+    mergeAt(merging, [...path, name], ...values),
+  )
+}
+
+/**
+ * Merges objects property by property, in the order of newest.
+ * @param resolve Merges one property; undefined takes it away.
+ */
+export function mergeNamed(
+  base: Plain,
+  mine: Plain,
+  newest: Plain,
+  resolve: (name: string, base: unknown, mine: unknown, newest: unknown) => unknown,
+): Plain {
   const names = new Set([...Object.keys(newest), ...Object.keys(mine)])
   const merged = Array.from(names, (name): [string, unknown] => [
     name,
-    mergeAt(merging, [...path, name], own(base, name), own(mine, name), own(newest, name)),
+    resolve(name, own(base, name), own(mine, name), own(newest, name)),
   ])
   // Unlike an assignment, this makes a property of `__proto__` too.
   return Object.fromEntries(merged.filter(([, value]) => value !== undefined))

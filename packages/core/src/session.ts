@@ -1,5 +1,5 @@
 // What a handler sees: Django's request.session as a typed dictionary. It does no I/O; the manager does.
-import { BOOKKEEPING } from './changes.ts'
+import { BOOKKEEPING, isBookkeeping } from './bookkeeping.ts'
 import type { Draft } from './draft.ts'
 import { SessionEncodeError, SessionUsageError } from './errors.ts'
 import { warnDeveloper } from './events.ts'
@@ -344,10 +344,6 @@ export class Session<D extends object = SessionData> implements Iterable<[KeyOf<
       }
     }, 0).unref?.()
   }
-}
-
-function isBookkeeping(key: unknown): boolean {
-  return typeof key === 'string' && key.startsWith(BOOKKEEPING)
 }
 
 function assertOwn(key: string): void {

@@ -1,15 +1,14 @@
 // The manager: opens a session before the handler, and after it writes what changed, once.
 import { after, isPromise, type Awaitable } from './awaitable.ts'
+import type { Merging } from './changes.ts'
 import { jsonCodec, type Codec } from './codec.ts'
+import type { Concurrency } from './content.ts'
 import { sessionCookie, type CookieOptions } from './cookie.ts'
 import { Draft } from './draft.ts'
 import { SessionUsageError } from './errors.ts'
 import type { ExpirySettings } from './expiry.ts'
 import type { SessionHeaders } from './headers.ts'
 import { isSessionKey } from './key.ts'
-import type { Merging } from './changes.ts'
-import type { Concurrency } from './content.ts'
-import { sessionStrategies, type MergeRules } from './strategies.ts'
 import { load, refuseCookie, type LoadOptions } from './load.ts'
 import { Session, stateOf, type Fields, type SessionData } from './session.ts'
 import {
@@ -21,6 +20,7 @@ import {
   type SessionState,
 } from './standing.ts'
 import type { SessionStore } from './store.ts'
+import { sessionStrategies, type MergeRules } from './strategies.ts'
 import { assertSendable, headersOf, type TellOptions } from './told.ts'
 import { createWriter, type WriterOptions } from './writer.ts'
 

@@ -1,7 +1,8 @@
 // How one key of the session is merged: as the application has declared it, or else as merge() does.
-import { equal, isPlain, Numbers, own, type Budget } from './json.ts'
+import { BOOKKEEPING, isBookkeeping } from './bookkeeping.ts'
+import { equal, isPlain, Numbers, type Budget } from './json.ts'
 import { SessionConflictError, SessionEncodeError, SessionUsageError } from './errors.ts'
-import { byField, merge, mergeBudget, mergeKeyed, type Path } from './merge.ts'
+import { byField, merge, mergeBudget, mergeKeyed, mergeNamed, type Path } from './merge.ts'
 
 /**
  * Why one of two changes is lost: nothing was declared for the value, it was declared so, or the declared strategy is not made for
@@ -142,22 +143,20 @@ export function append<T extends List | null>(
   newest: T | undefined,
   place?: MergePlace,
 ): T | undefined {
-  const lists = listsOf(base, mine, newest)
-  if (!lists) return misfit(mine, place)
-  const [from, to, by] = lists
-  const numbers = new Numbers()
-  const left = new Map<number, number>()
-  for (const one of from) {
-    const number = numbers.of(one)
-    left.set(number, (left.get(number) ?? 0) + 1)
-  }
-  const added = to.filter((one) => {
-    const number = numbers.of(one)
-    const count = left.get(number) ?? 0
-    left.set(number, count - 1)
-    return count <= 0
+  return mergeLists(base, mine, newest, place, (from, to, by, numbers) => {
+    const left = new Map<number, number>()
+    for (const one of from) {
+      const number = numbers.of(one)
+      left.set(number, (left.get(number) ?? 0) + 1)
+    }
+    const added = to.filter((one) => {
+      const number = numbers.of(one)
+      const count = left.get(number) ?? 0
+      left.set(number, count - 1)
+      return count <= 0
+    })
+    return [...by, ...added]
   })
-  return [...by, ...added] as List as T
 }
 
 /** For lists that are sets: each element once, without what either request has removed. */
@@ -167,19 +166,28 @@ export function union<T extends List | null>(
   newest: T | undefined,
   place?: MergePlace,
 ): T | undefined {
+  return mergeLists(base, mine, newest, place, (from, to, by, numbers) => {
+    const setOf = (list: List) => new Set(list.map((one) => numbers.of(one)))
+    const [before, ours, theirs] = [setOf(from), setOf(to), setOf(by)]
+    const merged = new Map<number, unknown>()
+    for (const one of [...by, ...to]) {
+      const number = numbers.of(one)
+      const isRemoved = before.has(number) && !(ours.has(number) && theirs.has(number))
+      if (!isRemoved && !merged.has(number)) merged.set(number, one)
+    }
+    return [...merged.values()]
+  })
+}
+
+function mergeLists<T>(
+  base: T,
+  mine: T,
+  newest: T,
+  place: MergePlace | undefined,
+  combine: (base: List, mine: List, newest: List, numbers: Numbers) => List,
+): T {
   const lists = listsOf(base, mine, newest)
-  if (!lists) return misfit(mine, place)
-  const [from, to, by] = lists
-  const numbers = new Numbers()
-  const setOf = (list: List) => new Set(list.map((one) => numbers.of(one)))
-  const [before, ours, theirs] = [setOf(from), setOf(to), setOf(by)]
-  const merged = new Map<number, unknown>()
-  for (const one of [...by, ...to]) {
-    const number = numbers.of(one)
-    const isRemoved = before.has(number) && !(ours.has(number) && theirs.has(number))
-    if (!isRemoved && !merged.has(number)) merged.set(number, one)
-  }
-  return [...merged.values()] as List as T
+  return lists ? (combine(...lists, new Numbers()) as T) : misfit(mine, place)
 }
 
 function isNumeric(value: unknown): boolean {
@@ -187,7 +195,7 @@ function isNumeric(value: unknown): boolean {
 }
 
 /** Data that the strategy is not made for, such as an earlier version of the application has left: mine, and a clash. */
-function misfit<T>(mine: T | undefined, place: MergePlace | undefined): T | undefined {
+function misfit<T>(mine: T, place: MergePlace | undefined): T {
   place?.clash([], 'misfit')
   return mine
 }
@@ -301,8 +309,10 @@ const IDENTITY: Readonly<Record<string, MergeStrategy>> = {
 export function sessionStrategies(rules: object = {}): Strategies {
   const declared = strategiesOf(rules, 'merge')
   for (const key of declared.keys()) {
-    if (key.startsWith('_session_')) {
-      throw refusal(`\`merge.${key}\`: names that begin with '_session_' are the session's own.`)
+    if (isBookkeeping(key)) {
+      throw refusal(
+        `\`merge.${key}\`: names that begin with '${BOOKKEEPING}' are the session's own.`,
+      )
     }
   }
   return new Map([...Object.entries(IDENTITY), ...declared])
@@ -357,13 +367,9 @@ export function mergeFields(
   if (strategies.size === 0 || !isPlain(mine) || !isPlain(newest)) {
     return merge(base, mine, newest, (path) => clash({ path, kind: 'undeclared' }), budget)
   }
-  const before = isPlain(base) ? base : {}
-  const names = new Set([...Object.keys(newest), ...Object.keys(mine)])
-  const merged = Array.from(names, (name): [string, unknown] => {
-    const values = [own(before, name), own(mine, name), own(newest, name)] as const
-    return [name, mergeField(strategies, name, ...values, clash, budget, key)]
-  })
-  return Object.fromEntries(merged.filter(([, value]) => value !== undefined))
+  return mergeNamed(isPlain(base) ? base : {}, mine, newest, (name, ...values) =>
+    mergeField(strategies, name, ...values, clash, budget, key),
+  )
 }
 
 /** Merges what two requests have made of one property. */
