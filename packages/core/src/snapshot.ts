@@ -89,14 +89,12 @@ export class Snapshot {
     return isOfItsOwn && this.#changedInPlace(this.#codec.decode(this.text)).length === 0
   }
 
-  /** Whether data of now shows the changes, or what was before them: undefined if that cannot be told. */
+  /** Whether data of now shows the changes, which are repeatable, or what was before them: undefined if that cannot be told. */
   isShownIn(newest: Dictionary): boolean | undefined {
-    return this.isRepeatable
-      ? areShownIn(
-          newest,
-          this.#made(() => {}),
-        )
-      : undefined
+    return areShownIn(
+      newest,
+      this.#made(() => {}),
+    )
   }
 
   /** Whether the changes can be made twice with the same result: two pushes of one thing, for one, cannot. */
