@@ -2,10 +2,11 @@
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { lruStore } from '@coatcheck/cache/lru'
-import { SessionStoreError, type SessionStore } from '@coatcheck/core/store'
+import { SessionStoreError, type SessionRecord, type SessionStore } from '@coatcheck/core/store'
 import { sqliteStore } from '@coatcheck/db/sqlite'
-import { afterAll, expect, test } from 'vitest'
+import { afterAll, describe, expect, test } from 'vitest'
 import { counting } from '../../../testing/wrappers.ts'
 import { proveEngines } from '../../../testing/prove.ts'
 import { cachedDbStore } from './index.ts'
@@ -24,20 +25,51 @@ await proveEngines('cached-db (lru over sqlite)')
 const KEY = 'k'.repeat(32)
 const record = (data: string) => ({ data, expiresAt: Date.now() + 60_000 })
 
-/** A cache that can be taken down: every call then fails as a lost connection does. */
-function fallible(cache: SessionStore) {
-  const state = { down: false }
-  const failing = new Proxy(cache, {
-    get(target, name: keyof SessionStore) {
-      const member = target[name]
-      if (typeof member !== 'function') return member
-      return (...args: unknown[]) => {
-        if (state.down) throw new SessionStoreError('connection lost')
-        return (member as Function).apply(target, args)
+const SAVED = 'c'.repeat(32)
+
+type Method = 'load' | 'create' | 'save' | 'touch' | 'delete'
+
+/** A cache as one process reaches it: whole, cut off, without an answer, or for some calls only. */
+function reachable(cache: SessionStore) {
+  const state: { is: 'there' | 'away' | 'silent'; refuses: Method[]; calls: Method[] } = {
+    is: 'there',
+    refuses: [],
+    calls: [],
+  }
+  const call =
+    <A extends unknown[], R>(name: Method, method: (...args: A) => R) =>
+    async (...args: A): Promise<Awaited<R>> => {
+      state.calls.push(name)
+      if (state.is === 'silent') await new Promise(() => {})
+      if (state.is === 'away' || state.refuses.includes(name)) {
+        throw new SessionStoreError('connection lost')
       }
-    },
-  })
-  return { cache: failing, state }
+      return await method(...args)
+    }
+  const { load, create, save, touch, delete: remove } = cache
+  const reached: SessionStore = {
+    traits: { ephemeral: true },
+    load: call('load', load),
+    create: call('create', create),
+    save: call('save', save),
+    touch: call('touch', touch),
+    delete: call('delete', remove),
+  }
+  return { cache: reached, state }
+}
+
+/** Two processes over one database and one cache, each with a connection of its own. */
+async function twoProcesses(name: string, { freshFor = 0.5 } = {}) {
+  const shared = lruStore()
+  const [a, b] = [reachable(shared), reachable(shared)]
+  const process = (cache: SessionStore) => cachedDbStore({ cache, db: sqlite(name), freshFor })
+  return { a: process(a.cache), b: process(b.cache), reach: a.state, restart: process, shared }
+}
+
+async function took(work: () => unknown): Promise<number> {
+  const start = performance.now()
+  await work()
+  return performance.now() - start
 }
 
 test('a loaded session is answered by the cache: the database is not asked again', async () => {
@@ -59,55 +91,244 @@ test('a cold cache is filled by the first load', async () => {
   expect(calls).toEqual(['load'])
 })
 
-test('a cache that is down costs no session and no change', async () => {
-  const { cache, state } = fallible(lruStore())
+test('a cache that is away costs no session and no change', async () => {
+  const { cache, state } = reachable(lruStore())
   const store = cachedDbStore({ cache, db: sqlite('down') })
   await store.create(KEY, record('1'))
-  state.down = true
+  state.is = 'away'
   expect(await store.load(KEY)).toMatchObject({ data: '1' })
   await store.save(KEY, record('2'), '1')
   await store.touch(KEY, Date.now() + 90_000)
   expect(await store.load(KEY)).toMatchObject({ data: '2' })
-  const other = 'o'.repeat(32)
-  await store.create(other, record('other'))
-  expect(await store.load(other)).toMatchObject({ data: 'other' })
+  await store.create(SAVED, record('other'))
+  expect(await store.load(SAVED)).toMatchObject({ data: 'other' })
 })
 
-test('what was deleted or changed while the cache was down is not believed when it is back', async () => {
-  const { cache, state } = fallible(lruStore())
-  const store = cachedDbStore({ cache, db: sqlite('back') })
-  const other = 'o'.repeat(32)
-  await store.create(KEY, record('old'))
-  await store.create(other, record('old'))
-  state.down = true
-  await store.delete(KEY)
-  await store.save(other, record('new'), 'old')
-  state.down = false
-  // The cache still holds both as they were.
-  expect(await cache.load(KEY)).toMatchObject({ data: 'old' })
-  expect(await store.load(KEY)).toBeUndefined()
-  expect(await store.load(other)).toMatchObject({ data: 'new' })
-  // And it is told by itself, so that other processes do not believe it either.
-  await expect.poll(async () => (await cache.load(KEY))?.data, { timeout: 5000 }).not.toBe('old')
+const ends: [string, (store: SessionStore) => unknown][] = [
+  ['deleted', (store) => store.delete(KEY)],
+  ['ended by a save', (store) => store.save(KEY, { data: '1', expiresAt: 0 }, '1')],
+  ['retired', (store) => store.save(KEY, record(''), '1')],
+  ['given a short life', (store) => store.touch(KEY, Date.now() + 1)],
+]
+const opens = (found: SessionRecord | undefined) => found !== undefined && found.data !== ''
+
+describe.each(ends)('what a process has %s that cannot reach the cache', (what, end) => {
+  test('is acknowledged when no other process believes its copy any more, and not before', async () => {
+    const { a, b, reach } = await twoProcesses(`away ${what}`)
+    await a.create(KEY, record('1'))
+    reach.is = 'away'
+    let isAcknowledged = false
+    let isSeen = false
+    const ending = Promise.resolve(end(a)).then(() => (isAcknowledged = true))
+    while (!isAcknowledged) {
+      const found = await b.load(KEY)
+      if (isAcknowledged) break
+      isSeen ||= opens(found)
+      await sleep(5)
+    }
+    await ending
+    // The test can fail: in between the copy was there to be seen.
+    expect(isSeen).toBe(true)
+    expect(opens(await b.load(KEY))).toBe(false)
+  })
+
+  test('is not seen by its successor either, after a clean close()', async () => {
+    const { a, b, reach, restart, shared } = await twoProcesses(`successor ${what}`)
+    await a.create(KEY, record('1'))
+    reach.is = 'away'
+    await end(a)
+    await a.close?.()
+    expect(opens(await b.load(KEY))).toBe(false)
+    expect(opens(await restart(shared).load(KEY))).toBe(false)
+  })
+
+  test('is acknowledged as soon as the cache is back', async () => {
+    const { a, b, reach } = await twoProcesses(`back ${what}`, { freshFor: 60 })
+    await a.create(KEY, record('1'))
+    reach.is = 'away'
+    const ending = end(a)
+    await sleep(400)
+    expect(opens(await b.load(KEY))).toBe(true)
+    reach.is = 'there'
+    await ending
+    expect(opens(await b.load(KEY))).toBe(false)
+  })
+
+  test('needs no memory there: a cache that only deletes is enough', async () => {
+    const { a, b, reach } = await twoProcesses(`full ${what}`, { freshFor: 60 })
+    await a.create(KEY, record('1'))
+    reach.refuses = ['save', 'create', 'touch']
+    expect(await took(() => end(a))).toBeLessThan(1000)
+    expect(opens(await b.load(KEY))).toBe(false)
+  })
+
+  test('is not believed by others if the process dies between the database and the cache', async () => {
+    const cache = lruStore()
+    const db = sqlite(`dies ${what}`)
+    const dying = Object.fromEntries(
+      Object.entries(db).map(([name, method]) => [
+        name,
+        ['save', 'touch', 'delete'].includes(name)
+          ? async (...args: unknown[]) => {
+              await (method as Function)(...args)
+              // What follows in this process never happens.
+              await new Promise(() => {})
+            }
+          : method,
+      ]),
+    ) as unknown as SessionStore
+    const store = cachedDbStore({ cache, db: dying })
+    await store.create(KEY, record('1'))
+    void end(store)
+    await sleep(20)
+    expect(opens(await cachedDbStore({ cache, db }).load(KEY))).toBe(false)
+  })
 })
 
-test('a process that dies in the middle of a delete leaves nothing in the cache that the database may have deleted', async () => {
+test('a change that the cache could not be told of is seen by its own process at once, by others within freshFor', async () => {
+  const { a, b, reach } = await twoProcesses('change')
+  await a.create(KEY, record('1'))
+  reach.is = 'away'
+  expect(await took(() => a.save(KEY, record('2'), '1'))).toBeLessThan(200)
+  reach.is = 'there'
+  await sleep(0)
+  expect(await a.load(KEY)).toMatchObject({ data: '2' })
+  await sleep(500)
+  expect(await b.load(KEY)).toMatchObject({ data: '2' })
+  expect(await a.load(KEY)).toMatchObject({ data: '2' })
+})
+
+test('a change whose process dies between the database and the cache is seen by others at once', async () => {
   const cache = lruStore()
-  const db = sqlite('dies')
+  const db = sqlite('dies in a change')
   const dying: SessionStore = {
     ...db,
-    async delete(key) {
-      await db.delete(key)
-      // What follows in this process never happens.
-      await new Promise(() => {})
+    async save(...args) {
+      await db.save(...args)
+      return new Promise(() => {})
     },
   }
   const store = cachedDbStore({ cache, db: dying })
   await store.create(KEY, record('1'))
-  void store.delete(KEY)
-  await new Promise((resolve) => setImmediate(resolve))
-  expect(await db.load(KEY)).toBeUndefined()
+  void store.save(KEY, record('2'), '1')
+  await sleep(20)
+  expect(await cachedDbStore({ cache, db }).load(KEY)).toMatchObject({ data: '2' })
+})
+
+test('of two changes that cross, data and end are those of the database', async () => {
+  const time = Date.now()
+  const end = (n: number) => time + 60_000 + n
+  const shared = lruStore()
+  const db = sqlite('cross')
+  const slow = reachable(shared)
+  let release: (() => void)[] = []
+  // The first process's last word to the cache comes late.
+  const late: SessionStore = {
+    ...slow.cache,
+    async save(key, entry, expected) {
+      if (expected?.startsWith('reserved'))
+        await new Promise<void>((resolve) => release.push(resolve))
+      return slow.cache.save(key, entry, expected)
+    },
+  }
+  const [a, b] = [cachedDbStore({ cache: late, db }), cachedDbStore({ cache: shared, db })]
+  for (const first of [
+    () => a.touch(KEY, end(2), end(1)),
+    () => a.save(KEY, { data: '1', expiresAt: end(2) }, '1'),
+  ]) {
+    for (const second of [
+      () => b.touch(KEY, end(3), end(2)),
+      () => b.save(KEY, { data: '1', expiresAt: end(3) }, '1'),
+      () => b.save(KEY, { data: '2', expiresAt: end(3) }, '1'),
+    ]) {
+      await b.create(KEY, { data: '1', expiresAt: end(1) })
+      const crossing = first()
+      await expect.poll(() => release.length).toBe(1)
+      await second()
+      for (const go of release.splice(0)) go()
+      await crossing
+      const stored = await db.load(KEY)
+      for (let n = 0; n < 3; n++) expect(await b.load(KEY)).toEqual(stored)
+      await b.delete(KEY)
+    }
+  }
+})
+
+test('a cache that does not answer costs those who ask then one wait, and nobody else', async () => {
+  const { cache, state } = reachable(lruStore())
+  const store = cachedDbStore({ cache, db: sqlite('silent') })
+  await store.create(KEY, record('1'))
+  state.is = 'silent'
+  const all = () => Promise.all(Array.from({ length: 50 }, () => store.load(KEY)))
+  expect(await took(all)).toBeLessThan(1500)
+  const before = state.calls.length
+  // As long as it is silent, it is looked for beside the requests.
+  const end = performance.now() + 3000
+  let n = 0
+  while (performance.now() < end) {
+    expect(await took(() => store.save(KEY, record(`${++n}`)))).toBeLessThan(250)
+    expect(await took(() => store.load(KEY))).toBeLessThan(250)
+    await sleep(20)
+  }
+  expect(state.calls.length - before).toBeLessThan(5)
+  state.is = 'there'
+  await expect
+    .poll(
+      async () => {
+        state.calls = []
+        await store.load(KEY)
+        return state.calls.length
+      },
+      { timeout: 5000, interval: 50 },
+    )
+    .toBeGreaterThan(0)
+  expect(await store.load(KEY)).toMatchObject({ data: `${n}` })
+})
+
+test('a key that nobody has leaves nothing in the cache', async () => {
+  const cache = lruStore()
+  const store = cachedDbStore({ cache, db: sqlite('nobody') })
+  expect(await store.load(KEY)).toBeUndefined()
+  await sleep(0)
+  expect(await cache.load(KEY)).toBeUndefined()
+})
+
+test('a copy of an earlier version, or of something else, is not taken for a session', async () => {
+  const cache = lruStore()
+  const db = sqlite('earlier')
+  const store = cachedDbStore({ cache, db })
+  for (const other of ['{"n":1}', '', 'reserved:x', '12:x:{}', '{"_session_uncertain":true}']) {
+    await cache.delete(KEY)
+    await cache.create(KEY, record(other))
+    expect(await store.load(KEY)).toBeUndefined()
+    await store.create(KEY, record('1'))
+    expect(await store.load(KEY)).toMatchObject({ data: '1' })
+    await store.save(KEY, record('2'), '1')
+    expect(await store.load(KEY)).toMatchObject({ data: '2' })
+    await store.delete(KEY)
+    expect(await store.load(KEY)).toBeUndefined()
+  }
+})
+
+test('a copy that another clock has confirmed far ahead is not believed', async () => {
+  const cache = lruStore()
+  const db = sqlite('clocks')
+  const ahead = () => Date.now() + 30_000
+  await cachedDbStore({ cache, db, now: ahead }).create(KEY, record('1'))
+  await db.delete(KEY)
   expect(await cachedDbStore({ cache, db }).load(KEY)).toBeUndefined()
+})
+
+test.each([
+  [{ cache: undefined }, '`cache` is missing'],
+  [{ db: {} }, '`db` is missing'],
+  [{ db: { ...lruStore(), traits: { stateless: true } } }, '`db` keeps nothing on the server'],
+  [{ freshFor: 0 }, '`freshFor` must be a positive number of seconds, and is 0'],
+  [{ freshFor: '5' }, '`freshFor` must be'],
+  [{ freshFor: Infinity }, '`freshFor` must be'],
+])('an option that cannot work is refused at the start: %o', (wrong, message) => {
+  const options = { cache: lruStore(), db: sqlite('options'), ...wrong } as any
+  expect(() => cachedDbStore(options)).toThrow(message)
 })
 
 test('a request that read before a delete cannot put the session back into the cache', async () => {
@@ -135,18 +356,13 @@ test('a request that read before a delete cannot put the session back into the c
   expect(await store.load(KEY)).toBeUndefined()
 })
 
-test('a retired key is told from the cache, and after its delete from nowhere', async () => {
-  const cache = lruStore()
-  const db = sqlite('retired')
-  const calls: string[] = []
-  const store = cachedDbStore({ cache, db: counting(db, calls) })
+test('a retired key is told as such, and after its delete as nothing', async () => {
+  const store = cachedDbStore({ cache: lruStore(), db: sqlite('retired') })
   await store.create(KEY, record('1'))
   await store.save(KEY, record(''), '1')
-  expect(await store.load(KEY)).toMatchObject({ data: '' })
-  expect(calls).toEqual(['create', 'save'])
+  for (let n = 0; n < 2; n++) expect(await store.load(KEY)).toMatchObject({ data: '' })
   await store.delete(KEY)
   expect(await store.load(KEY)).toBeUndefined()
-  expect((await cache.load(KEY))?.data).not.toBe('')
 })
 
 test('a touch that the database refuses is not answered from the copy any more', async () => {
@@ -189,7 +405,6 @@ test.each([
     await cache.delete(KEY)
     const loading = cachedDbStore({ cache, db: slowDb, now }).load(KEY)
     await new Promise((resolve) => setImmediate(resolve))
-    await cache.create(KEY, record('1'))
     await store.save(KEY, { ...ended, expiresAt: ended.expiresAt && time + ended.expiresAt }, '1')
     time += 1000
     release()

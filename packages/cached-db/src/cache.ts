@@ -1,0 +1,61 @@
+// The cache as the engine asks it: each wait has a bound, and one that is away is left alone.
+import { clearTimeout, setTimeout } from 'node:timers'
+import { isRefusal, type Awaitable, type SessionStore } from '@coatcheck/core/store'
+
+/** A cache that takes longer than this, in ms, is away: the database would have answered by then. */
+const ANSWER_WITHIN = 1000
+
+/** One that is away is looked for again after so long, in ms. */
+const REST = 1000
+
+/** No session has this key. */
+const NOBODYS = 'is-the-cache-there'
+
+/** Asks the cache something; undefined if it refuses, or is away. */
+export type Ask = <T>(
+  question: () => Awaitable<T>,
+  /** Also while it is thought to be away. */
+  insist?: boolean,
+) => Promise<{ answer: T } | undefined>
+
+/**
+ * Those who ask when the cache goes away wait once, and all others not at all: while it is away, a call beside the requests
+ * finds out whether it is back.
+ */
+export function createAsk(cache: SessionStore): Ask {
+  let isAway = false
+  let isLookedFor = false
+  let restsUntil = 0
+
+  function isThere(): boolean {
+    if (isAway && !isLookedFor && performance.now() >= restsUntil) void lookFor()
+    return !isAway
+  }
+
+  async function lookFor(): Promise<void> {
+    isLookedFor = true
+    isAway = !(await ask(() => cache.load(NOBODYS), true))
+    isLookedFor = false
+  }
+
+  const ask: Ask = async (question, insist = false) => {
+    if (!insist && !isThere()) return undefined
+    try {
+      const answer = question()
+      return { answer: answer instanceof Promise ? await inTime(answer) : answer }
+    } catch (error) {
+      if (isRefusal(error)) return undefined
+      isAway = true
+      restsUntil = performance.now() + REST
+      return undefined
+    }
+  }
+  return ask
+}
+
+function inTime<T>(answer: Promise<T>): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(reject, ANSWER_WITHIN, new Error('The cache does not answer'))
+    answer.then(resolve, reject).finally(() => clearTimeout(timer))
+  })
+}

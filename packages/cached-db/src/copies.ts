@@ -1,0 +1,196 @@
+// What becomes of the copy of a record that stands in the cache, as the record is read, changed and ended in the database.
+import {
+  createKey,
+  isSessionKey,
+  RETIRED,
+  type Awaitable,
+  type SessionRecord,
+  type SessionStore,
+} from '@coatcheck/core/store'
+import { createAsk } from './cache.ts'
+
+/** What the protocol of the copies needs. */
+export interface CopiesOptions {
+  readonly cache: SessionStore
+  readonly db: SessionStore
+  /** How long a copy is believed after the database has confirmed it, in ms. */
+  readonly freshFor: number
+  /** The clock, in ms since the Unix epoch. */
+  readonly now: () => number
+  /** Resolves after so many ms. */
+  readonly wait: (ms: number) => Promise<unknown>
+  /** What goes on when a call has been answered. */
+  readonly goesOn: (work: Promise<unknown>) => void
+}
+
+/** A record as the database had it, and when the call began that told it, in ms since the epoch. */
+interface Copy {
+  readonly record: SessionRecord
+  readonly confirmed: number
+}
+
+/** A copy that is to stand in the place of a reservation. */
+interface Reserved extends Copy {
+  readonly reservation: string
+}
+
+const RESERVATION = 'reserved:'
+
+/** While an end waits for the cache, it tries it so often, in ms. */
+const TRY_EVERY = 250
+
+/**
+ * For a key the cache has nothing, a copy or a reservation. A copy gets there in one way: it takes the place of the reservation
+ * that was put there before the database was asked. So what was asked before another's change or end, and arrives after it,
+ * finds its reservation gone.
+ *
+ * | In the cache | A load | A change | An end |
+ * | --- | --- | --- | --- |
+ * | nothing, or a copy that is not fresh | asks the database, and puts a copy there | puts a copy there | |
+ * | a fresh copy | is answered by it | puts another one there | removes it |
+ * | another's reservation | asks the database | takes its place | removes it |
+ * | (it is away) | asks the database | is done, and seen by others within `freshFor` | waits until no copy is fresh |
+ */
+export function createCopies({ cache, db, freshFor, now, wait, goesOn }: CopiesOptions) {
+  const ask = createAsk(cache)
+  /** The cache was not told of a change at this moment: what was confirmed before is not believed by this process. */
+  let untold = 0
+
+  /** A clock that is far from another's makes copies that are not fresh. */
+  const isFresh = ({ record, confirmed }: Copy, time = now()) =>
+    confirmed >= untold && Math.abs(time - confirmed) < freshFor && record.expiresAt > time
+
+  /** What no copy may outlive: where a fresh one may be older than that. */
+  const isEnd = (expiresAt: number, data?: string) =>
+    data === RETIRED || expiresAt <= now() + freshFor
+
+  const reservationOf = () => ({ data: RESERVATION + createKey(), expiresAt: now() + freshFor })
+
+  /** Puts a reservation there, in the place of whatever there is, or of nothing only. */
+  async function reserve(key: string, place: 'any' | 'empty'): Promise<string | undefined> {
+    const reservation = reservationOf()
+    const placed =
+      (place === 'any' && (await ask(() => cache.save(key, reservation)))) ||
+      (await ask(() => cache.create(key, reservation)))
+    return placed && reservation.data
+  }
+
+  const fill = (key: string, { reservation, ...copy }: Reserved) =>
+    ask(() => cache.save(key, toEntry(copy, freshFor), reservation))
+
+  /** Takes an own reservation away, if it is still there: a save of what has ended. */
+  const giveUp = (key: string, reservation: string) =>
+    ask(() => cache.save(key, { data: reservation, expiresAt: 0 }, reservation))
+
+  const remove = (key: string, insist: boolean) => ask(() => cache.delete(key), insist)
+
+  /** Until the cache has heard of an end, or no copy is fresh any more: then it is true. */
+  async function outlast(key: string): Promise<void> {
+    let isTold = false
+    const tell = async () => {
+      if (await remove(key, true)) isTold = true
+    }
+    // Once more than `freshFor` takes, as timers may be early.
+    for (let waited = 0; waited <= freshFor && !isTold; waited += TRY_EVERY) {
+      await wait(TRY_EVERY)
+      goesOn(tell())
+    }
+  }
+
+  /** Writes to the database, and then to the cache, `reserved` or nothing. */
+  async function write<T>(
+    key: string,
+    inDb: () => Awaitable<T>,
+    { reserved, ends = false }: { reserved?: Reserved | undefined; ends?: boolean },
+  ): Promise<T> {
+    let answer
+    try {
+      answer = await inDb()
+    } catch (error) {
+      // It may have been written, or what this request knew was out of date: the database is to be asked.
+      if (!(await remove(key, false))) untold = now()
+      throw error
+    }
+    if (reserved && (await fill(key, reserved))) return answer
+    if (await remove(key, ends)) return answer
+    untold = now()
+    if (ends) await outlast(key)
+    return answer
+  }
+
+  /** A record that is about to be stored, with its place reserved. */
+  async function reserveFor(key: string, record: SessionRecord, place: 'any' | 'empty') {
+    const reservation = await reserve(key, place)
+    return reservation === undefined ? undefined : { reservation, record, confirmed: now() }
+  }
+
+  /**
+   * The copy with another end, in its place a reservation. Nobody has confirmed its data since, so it stays as old as it is.
+   */
+  async function reserveTouched(key: string, expiresAt: number): Promise<Reserved | undefined> {
+    const seen = await ask(() => cache.load(key))
+    const copy = seen?.answer && toCopy(seen.answer)
+    if (!copy || !isFresh(copy)) return undefined
+    const reservation = reservationOf()
+    const placed = await ask(() => cache.save(key, reservation, seen!.answer!.data))
+    const record = { data: copy.record.data, expiresAt }
+    return placed && { reservation: reservation.data, record, confirmed: copy.confirmed }
+  }
+
+  return {
+    async load(key: string): Promise<SessionRecord | undefined> {
+      const seen = await ask(() => cache.load(key))
+      const entry = seen?.answer
+      const copy = entry && toCopy(entry)
+      if (copy && isFresh(copy)) return copy.record
+      const mayFill = seen && !entry?.data.startsWith(RESERVATION)
+      const reservation = mayFill ? await reserve(key, entry ? 'any' : 'empty') : undefined
+      const confirmed = now()
+      const record = await db.load(key)
+      if (reservation !== undefined) {
+        // Nobody has to wait for that.
+        goesOn(record ? fill(key, { reservation, record, confirmed }) : giveUp(key, reservation))
+      }
+      return record
+    },
+
+    async create(key: string, record: SessionRecord): Promise<string> {
+      const reserved = await reserveFor(key, record, 'empty')
+      return write(key, () => db.create(key, record), { reserved })
+    },
+
+    async save(key: string, record: SessionRecord, expected?: string): Promise<string> {
+      const ends = isEnd(record.expiresAt, record.data)
+      const reserved = await reserveFor(key, record, 'any')
+      return write(key, () => db.save(key, record, expected), { reserved, ends })
+    },
+
+    async touch(key: string, expiresAt: number, from?: number): Promise<string> {
+      const ends = isEnd(expiresAt)
+      const reserved = await reserveTouched(key, expiresAt)
+      return write(key, () => db.touch(key, expiresAt, from), { reserved, ends })
+    },
+
+    async delete(key: string): Promise<void> {
+      if (!isSessionKey(key)) return
+      await reserve(key, 'any')
+      await write(key, () => db.delete(key), { ends: true })
+    },
+  }
+}
+
+/** A copy as the cache keeps it: `<confirmed>:<expiresAt>:<data>`, gone by itself when it is not fresh any more. */
+function toEntry({ record: { data, expiresAt }, confirmed }: Copy, freshFor: number) {
+  return {
+    data: `${confirmed}:${expiresAt}:${data}`,
+    expiresAt: Math.min(expiresAt, confirmed + freshFor),
+  }
+}
+
+/** The copy that an entry is; undefined if it is something else. */
+function toCopy({ data: text }: SessionRecord): Copy | undefined {
+  const [head, confirmed, expiresAt] = /^(\d+):(\d+):/.exec(text) ?? []
+  if (head === undefined) return undefined
+  const record = { data: text.slice(head.length), expiresAt: Number(expiresAt) }
+  return { record, confirmed: Number(confirmed) }
+}
