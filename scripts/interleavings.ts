@@ -36,8 +36,8 @@ const goOn = () => {
   return seconds() < minutes * 60 && explored.found.length < 20
 }
 if (seed === undefined) {
-  await explore(core, explored, goOn, { seed: 1 + Math.floor(Math.random() * 1e9) })
-} else await interleavingsOfSeed(core, seed, explored)
+  await explore({ core }, explored, goOn, { seed: 1 + Math.floor(Math.random() * 1e9) })
+} else await interleavingsOfSeed({ core }, seed, explored)
 goOn()
 const { interleavings, found } = explored
 console.log(

@@ -3,8 +3,14 @@ import { subscribe } from 'node:diagnostics_channel'
 import { setImmediate } from 'node:timers/promises'
 import { brokenPromise } from './promises.ts'
 import { runScript } from './run.ts'
-import { randomScript, smallScripts, type Script } from './scripts.ts'
-import type { Choose, Core } from './world.ts'
+import {
+  cachedScripts,
+  randomCachedScript,
+  randomScript,
+  smallScripts,
+  type Script,
+} from './scripts.ts'
+import type { Choose, Tested } from './world.ts'
 
 /** A promise that was broken, and how to see it again. */
 export interface Found {
@@ -25,9 +31,9 @@ export interface Explored {
 // Scripts do what an application is warned of: nobody needs to read that.
 subscribe('coatcheck:warning', () => {})
 
-async function runOnce(core: Core, script: Script, choose: Choose): Promise<Found | undefined> {
+async function runOnce(tested: Tested, script: Script, choose: Choose): Promise<Found | undefined> {
   try {
-    const run = await runScript(core, script, choose)
+    const run = await runScript(tested, script, choose)
     const broken = brokenPromise(script, run)
     return broken === undefined ? undefined : { broken, script, trace: run.world.trace }
   } catch (error) {
@@ -40,7 +46,7 @@ const BY_CHANCE = 100
 
 /** Every interleaving of a script, up to `most`, and then some by chance; ends at the first fault. */
 export async function everyInterleaving(
-  core: Core,
+  tested: Tested,
   script: Script,
   explored: Explored,
   most = Infinity,
@@ -51,7 +57,7 @@ export async function everyInterleaving(
   for (let runs = 0; runs < most; runs++) {
     const counts: number[] = []
     const taken: number[] = []
-    const found = await runOnce(core, script, (count) => {
+    const found = await runOnce(tested, script, (count) => {
       const choice = path[counts.length] ?? 0
       counts.push(count)
       taken.push(choice)
@@ -69,7 +75,7 @@ export async function everyInterleaving(
   }
   const random = randomOf(1)
   for (let runs = 0; runs < BY_CHANCE; runs++) {
-    const found = await runOnce(core, script, random)
+    const found = await runOnce(tested, script, random)
     explored.interleavings++
     if (!found) continue
     explored.found.push(found)
@@ -93,28 +99,28 @@ const SCHEDULES = 20
 
 /** The script of a seed, and some of its interleavings. */
 export async function interleavingsOfSeed(
-  core: Core,
+  tested: Tested,
   seed: number,
   explored: Explored,
 ): Promise<void> {
   await setImmediate()
   const random = randomOf(seed)
-  const script = randomScript(random)
+  const script = (tested.storeOf ? randomCachedScript : randomScript)(random)
   for (let n = 0; n < SCHEDULES; n++) {
-    const found = await runOnce(core, script, random)
+    const found = await runOnce(tested, script, random)
     explored.interleavings++
     if (!found) continue
-    explored.found.push({ ...(await smallest(core, found)), seed })
+    explored.found.push({ ...(await smallest(tested, found)), seed })
     return
   }
 }
 
 /** The script without whatever it can spare and still fail, with the shortest trace that was found. */
-async function smallest(core: Core, found: Found): Promise<Found> {
+async function smallest(tested: Tested, found: Found): Promise<Found> {
   for (const script of smallerThan(found.script)) {
     for (let seed = 0; seed < 300; seed++) {
-      const again = await runOnce(core, script, randomOf(seed))
-      if (again) return smallest(core, again)
+      const again = await runOnce(tested, script, randomOf(seed))
+      if (again) return smallest(tested, again)
     }
   }
   return found
@@ -148,16 +154,17 @@ function* smallerThan(script: Script): Iterable<Script> {
 
 /** All small scripts, then seeds from `seed` on, until `goOn` says no or a fault is found. */
 export async function explore(
-  core: Core,
+  tested: Tested,
   explored: Explored,
   goOn: () => boolean,
   { seed = 1, mostOfEach = 2000, small = true } = {},
 ): Promise<void> {
-  for (const script of small ? smallScripts() : []) {
+  const scripts = tested.storeOf ? cachedScripts : smallScripts
+  for (const script of small ? scripts() : []) {
     if (!goOn()) return
-    await everyInterleaving(core, script, explored, mostOfEach)
+    await everyInterleaving(tested, script, explored, mostOfEach)
   }
-  for (let next = seed; goOn(); next++) await interleavingsOfSeed(core, next, explored)
+  for (let next = seed; goOn(); next++) await interleavingsOfSeed(tested, next, explored)
 }
 
 /** A fault in words. */

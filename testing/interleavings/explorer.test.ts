@@ -23,13 +23,13 @@ test('no interleaving of a small script breaks a promise', { timeout: 240_000 },
   const explored: Explored = { interleavings: 0, found: [] }
   const start = performance.now()
   for (const script of smallScripts()) {
-    await everyInterleaving(core, script, explored, MOST_OF_EACH)
+    await everyInterleaving({ core }, script, explored, MOST_OF_EACH)
     expect(explored.found.map(describe)).toEqual([])
   }
-  for (const seed of FOUND_FAULTS) await interleavingsOfSeed(core, seed, explored)
+  for (const seed of FOUND_FAULTS) await interleavingsOfSeed({ core }, seed, explored)
   const most = explored.interleavings + BY_CHANCE
   const goOn = () => explored.found.length === 0 && explored.interleavings < most
-  await explore(core, explored, goOn, { small: false })
+  await explore({ core }, explored, goOn, { small: false })
   expect(explored.found.map(describe)).toEqual([])
   expect(explored.interleavings).toBeGreaterThan(300_000)
   const seconds = ((performance.now() - start) / 1000).toFixed(0)

@@ -1,6 +1,6 @@
 // Faults put back into core, one by one: each is a cause that once broke a promise, and the explorer must find it.
 
-/** A small change to one file of core that breaks a promise. */
+/** A small change to one file of a package that breaks a promise. */
 export interface Mutation {
   /** What is wrong then. */
   readonly what: string
@@ -182,5 +182,63 @@ export const mutations: readonly Mutation[] = [
     file: 'strategies.ts',
     find: 'return (by + to - from) as T',
     replace: 'return mine',
+  },
+]
+
+/** Faults put into cached-db: found by the explorer over copies. */
+export const cachedMutations: readonly Mutation[] = [
+  {
+    what: 'an end is acknowledged though the cache could not be told',
+    file: 'copies.ts',
+    find: 'await wait(TRY_EVERY)',
+    replace: 'break',
+  },
+  {
+    what: 'a copy is believed as long as the session lives',
+    file: 'copies.ts',
+    find: 'Math.min(expiresAt, confirmed + freshFor)',
+    replace: 'expiresAt',
+  },
+  {
+    what: 'a copy gets into the cache without its reservation',
+    file: 'copies.ts',
+    find: 'toEntry(copy, freshFor), reservation)',
+    replace: 'toEntry(copy, freshFor), void reservation)',
+  },
+  {
+    what: 'nothing is reserved before a change',
+    file: 'copies.ts',
+    find: "const reserved = await reserveFor(key, record, 'any')",
+    replace: 'const reserved = undefined',
+  },
+  {
+    what: 'what could not be put in its place leaves the old copy',
+    file: 'copies.ts',
+    find: 'if (!(await remove(key, false))) untold = now()',
+    replace: 'untold = now()',
+  },
+  {
+    what: 'a renewal puts the data of an older copy under a newer end',
+    file: 'copies.ts',
+    find: ' || copy.record.expiresAt !== from',
+    replace: '',
+  },
+  {
+    what: 'an end in doubt is looked for in the cache',
+    file: 'copies.ts',
+    find: 'if (inDoubt.has(key)) return loadInDoubt(key)',
+    replace: '',
+  },
+  {
+    what: 'an end that is found done is acknowledged at once',
+    file: 'copies.ts',
+    find: 'if (!record || record.data === RETIRED) await settle(key)',
+    replace: '',
+  },
+  {
+    what: 'an end that another process is still waiting for is acknowledged',
+    file: 'copies.ts',
+    find: 'error instanceof SessionGoneError ? clean : forget',
+    replace: 'forget',
   },
 ]

@@ -18,6 +18,7 @@ export function brokenPromise(script: Script, run: Run): string | undefined {
     facts.straggler() ??
     facts.counter() ??
     facts.expiry() ??
+    facts.copies() ??
     facts.needlessError() ??
     facts.orphan()
   )
@@ -149,6 +150,20 @@ class Facts {
       const isLeftBehind = this.#script.faults > 0 && key !== jar
       if (record?.data.includes('"base"') && record.expiresAt > world.now + 60_000) {
         if (!isLeftBehind) return 'an acknowledged expiry was moved'
+      }
+    }
+    return undefined
+  }
+
+  /** Where the cache could always be reached, its copies are what the database has: also after a crash. */
+  copies(): string | undefined {
+    if (this.#script.kinds.some((kind) => kind !== 'crash')) return undefined
+    const { world } = this.#run
+    for (const key of world.cached.keys()) {
+      const [, end, data] = /^\d+:(\d+):(.*)/.exec(world.live(key, world.cached)?.data ?? '') ?? []
+      const record = world.live(key)
+      if (data !== undefined && (record?.data !== data || record.expiresAt !== Number(end))) {
+        return 'a copy is not what the database has'
       }
     }
     return undefined

@@ -1,7 +1,7 @@
 // Runs one script under one schedule, and notes what was acknowledged, what each client was told, and what went wrong.
 import type { Session, Sessions } from '@coatcheck/core'
 import type { RequestScript, Script, Step } from './scripts.ts'
-import { World, type Choose, type Core } from './world.ts'
+import { World, type Choose, type Tested } from './world.ts'
 
 /** One thing that a handler did, and whether the store has acknowledged it. */
 export interface Deed {
@@ -11,6 +11,8 @@ export interface Deed {
   /** The key under which the store had the session then. */
   readonly key: string | undefined
   acked: boolean
+  /** When it was, on the world's clock. */
+  ackedAt?: number
 }
 
 /** What became of one request. */
@@ -38,6 +40,10 @@ export interface Run {
   readonly ended: Set<string>
   /** The key that the browser holds at first. */
   readonly first: string
+  /** Whether a request may write over what another had acknowledged. */
+  readonly overwrites: boolean
+  /** How long the cache's copies are believed, in ms. */
+  readonly freshFor: number
   /** A promise that was broken in passing. */
   broken: string | undefined
 }
@@ -61,14 +67,18 @@ const FLASHED = { hint: 'hint', _session_flash: ['hint'], _session_flash_marks: 
 /** When it ends, in ms. */
 const TWO_WEEKS = 1_209_600_000
 
-export async function runScript(core: Core, script: Script, choose: Choose): Promise<Run> {
+export async function runScript(
+  { core, storeOf = (to, process) => to.store(process), freshFor = 0 }: Tested,
+  script: Script,
+  choose: Choose,
+): Promise<Run> {
   const world = new World(core, script, choose)
   const first = `${'k'.repeat(31)}f`
   const data = JSON.stringify(script.flashed ? { ...FIRST, ...FLASHED } : FIRST)
   world.records.set(first, { data, expiresAt: world.now + TWO_WEEKS })
   const managers = [0, 1].map((process) =>
     core.createSessions<Any>({
-      store: world.store(process),
+      store: storeOf(world, process),
       now: () => world.now,
       concurrency: script.concurrency,
       lazy: script.lazy,
@@ -83,6 +93,8 @@ export async function runScript(core: Core, script: Script, choose: Choose): Pro
     jar: first,
     ended: new Set(),
     first,
+    overwrites: script.concurrency === 'overwrite',
+    freshFor,
     broken: undefined,
   }
   world.watch = () => {
@@ -92,6 +104,8 @@ export async function runScript(core: Core, script: Script, choose: Choose): Pro
     for (const key of run.ended) {
       const record = world.live(key)
       if (record && record.data !== '') run.broken ??= `a key that was ended opens ${record.data}`
+      const copy = world.live(key, world.cached)?.data.replace(/^\d+:\d+:|^reserved:.*/, '')
+      if (copy) run.broken ??= `of a key that was ended there is a copy of ${copy}`
     }
   }
   const before: Promise<unknown>[] = []
@@ -129,8 +143,10 @@ async function serve(run: Run, sessions: Sessions<Any>, visit: Visit, n: number)
   try {
     await world.pause(script.process, `request ${n}`)
     visit.sentWith = script.fresh ? undefined : run.jar
+    const expected = expectedOf(run, visit.sentWith, script.process)
     const session = await sessions.open(visit.sentWith && `sessionid=${visit.sentWith}`)
     await sessions.load(session)
+    run.broken ??= expected(session)
     const handler = new Handler(run, visit, session, n)
     for (const step of script.steps) await handler.take(step, sessions)
     await world.pause(script.process, `request ${n} answers`)
@@ -138,6 +154,29 @@ async function serve(run: Run, sessions: Sessions<Any>, visit: Visit, n: number)
     for (const step of script.after ?? []) await handler.take(step, sessions)
   } catch (error) {
     note(run, visit, error)
+  }
+}
+
+/** What a request must find that begins now: nothing of a key that was ended, and all that was acknowledged. */
+function expectedOf(
+  { ended, visits, world, overwrites, freshFor }: Run,
+  key: string | undefined,
+  process: number,
+): (session: Session<Any>) => string | undefined {
+  const isEnded = key !== undefined && ended.has(key)
+  const isSeen = (deed: Deed, by: number) =>
+    world.faults === 0 || by === process || deed.ackedAt! + freshFor < world.now
+  const seen = visits.flatMap(({ deeds, script }) =>
+    deeds.filter(
+      (deed) =>
+        deed.step === 'set' && deed.acked && deed.key === key && isSeen(deed, script.process),
+    ),
+  )
+  return (session) => {
+    if (isEnded && session.has('base')) return 'a request with a key that was ended is served'
+    if (overwrites || !session.has('base')) return undefined
+    const unseen = seen.find(({ token }) => !session.has(token))
+    return unseen && `a request does not see what was acknowledged before it: ${unseen.token}`
   }
 }
 
@@ -203,6 +242,7 @@ class Handler {
     const { deeds } = this.#visit
     for (const [at, deed] of deeds.slice(0, count).entries()) {
       deed.acked = true
+      deed.ackedAt ??= this.#run.world.now
       if (deed.key === undefined) continue
       const isEmptied =
         deed.step === 'clear' && deeds.slice(at + 1).every(({ step }) => step === 'clear')

@@ -167,6 +167,55 @@ export function smallScripts(): Script[] {
   return scripts
 }
 
+/** How far the clock jumps in these, in ms: after two jumps a copy is not fresh any more, and the session lives. */
+const COPIES_GO_STALE = 300
+
+/** Scripts over cached copies: two processes, either store away for one of them, a crash between the two. */
+export function cachedScripts(): Script[] {
+  const steps: Step[][] = [['get'], ['set'], ['expiry'], ['flush'], ['cycle']]
+  const faulty: FaultKind[][] = [['fail'], ['lose'], ['late'], ['crash'], ['cut']]
+  const variants: Partial<Script>[] = [
+    {},
+    { saveEveryRequest: true },
+    { jump: COPIES_GO_STALE },
+    ...faulty.map((kinds) => ({ faults: 1, kinds })),
+    { faults: 1, kinds: ['late'], saveEveryRequest: true },
+    { faults: 2, kinds: ['cut'] },
+    { faults: 2, kinds: ['cut', 'lose'] },
+    { faults: 1, kinds: ['cut'], saveEveryRequest: true, jump: COPIES_GO_STALE },
+  ]
+  const later = (one: RequestScript) => ({ ...one, later: true })
+  return [
+    // An end that another process waits for.
+    script([request('flush'), other('flush')], { faults: 2, kinds: ['cut'] }),
+    // An end in doubt, that is found done.
+    ...(['cycle', 'flush'] as const).map((step) =>
+      script([request(step)], { faults: 2, kinds: ['lose'] }),
+    ),
+    ...steps.flatMap((one) =>
+      steps.flatMap((two) =>
+        variants.flatMap((more) => [
+          script([request(...one), other(...two)], more),
+          script([request('get'), other(...one), later(request(...two))], more),
+        ]),
+      ),
+    ),
+  ]
+}
+
+/** A script by chance, over cached copies. */
+export function randomCachedScript(random: (below: number) => number): Script {
+  const scripted = randomScript(random)
+  const kinds = [['fail', 'lose'], ['late'], ['crash'], ['cut'], ['cut', 'late', 'crash']]
+  return {
+    ...scripted,
+    sync: false,
+    faults: random(3),
+    kinds: kinds[random(kinds.length)] as FaultKind[],
+    jump: random(3) === 0 ? COPIES_GO_STALE : scripted.jump,
+  }
+}
+
 const STEPS: readonly Step[] = [
   'get',
   'set',

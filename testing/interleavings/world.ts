@@ -8,13 +8,13 @@ export type Core = typeof import('@coatcheck/core')
 export type Choose = (count: number) => number
 
 /** What can go wrong with one store call. */
-export type FaultKind = 'fail' | 'lose' | 'late' | 'crash'
+export type FaultKind = 'fail' | 'lose' | 'late' | 'crash' | 'cut'
 
 export interface WorldOptions {
   readonly sync: boolean
   readonly faults: number
   readonly kinds: readonly FaultKind[]
-  /** The clock may jump by so many ms, once. */
+  /** The clock may jump by so many ms: once, or twice if nothing ends by that. */
   readonly jump: number
 }
 
@@ -24,8 +24,27 @@ interface Waiting {
   readonly what: string
   readonly go: () => void
   /** A store call can fail. */
-  readonly call?: { readonly effect: () => unknown; readonly fail: (error: Error) => void }
+  readonly call?: Call
 }
+
+interface Call {
+  readonly effect: () => unknown
+  readonly fail: (error: Error) => void
+  /** To the cache: its process may be cut off from it. */
+  readonly toCache: boolean
+}
+
+/** What is tested: core, and the store that its managers get. */
+export interface Tested {
+  readonly core: Core
+  /** Default: the world's own store. */
+  readonly storeOf?: (world: World, process: number) => SessionStore
+  /** How long a process may be shown what was before another's change, where the cache did not hear of it, in ms. */
+  readonly freshFor?: number
+}
+
+/** By a jump that is shorter than this, in ms, nothing ends. */
+const SHORT_JUMP = 1000
 
 /** So many turns of the microtask queue bring everything to where it waits. */
 const TICKS = 40
@@ -36,11 +55,15 @@ const MOST_STEPS = 400
 export class World {
   readonly core: Core
   readonly records = new Map<string, SessionRecord>()
+  /** What the cache in front of them has, where there is one. */
+  readonly cached = new Map<string, SessionRecord>()
   now = Date.UTC(2026, 0, 1)
   /** Whether anything went wrong by itself: a fault, a crash, a jump of the clock. */
   faults = 0
   jumped = false
   readonly crashed = new Set<number>()
+  /** Processes that cannot reach the cache. */
+  readonly cutOff = new Set<number>()
   readonly trace: string[] = []
   /** Called after every step: what must hold at all times. */
   watch = () => {}
@@ -49,6 +72,7 @@ export class World {
   readonly #choose: Choose
   #waiting: Waiting[] = []
   #late: { what: string; effect: () => unknown }[] = []
+  #jumps = 0
 
   constructor(core: Core, options: WorldOptions, choose: Choose) {
     this.core = core
@@ -57,8 +81,8 @@ export class World {
   }
 
   /** The record under a key, if it is live. */
-  live(key: string): SessionRecord | undefined {
-    const record = this.records.get(key)
+  live(key: string, records = this.records): SessionRecord | undefined {
+    const record = records.get(key)
     return record && record.expiresAt > this.now ? record : undefined
   }
 
@@ -69,19 +93,44 @@ export class World {
     })
   }
 
+  /** Some time goes by for a process: for others it does too. */
+  wait(process: number, ms: number): Promise<void> {
+    const until = this.now + ms
+    return new Promise((resolve) => {
+      const go = () => {
+        this.now = Math.max(this.now, until)
+        resolve()
+      }
+      this.#waiting.push({ process, what: `${ms} ms go by`, go })
+    })
+  }
+
   /** The store as one process reaches it. */
   store(process: number): SessionStore {
-    const methods = this.#methods()
+    return this.#reached(process, this.records, this.#options.sync, false)
+  }
+
+  /** The cache as one process reaches it. */
+  cache(process: number): SessionStore {
+    return this.#reached(process, this.cached, false, true)
+  }
+
+  #reached(
+    process: number,
+    records: Map<string, SessionRecord>,
+    sync: boolean,
+    toCache: boolean,
+  ): SessionStore {
+    const methods = this.#methods(records)
     const call =
       (name: keyof typeof methods) =>
       (...args: any[]): any => {
         const effect = () => (methods[name] as (...all: any[]) => unknown)(...args)
-        return this.#options.sync
-          ? this.#now(process, `${name} ${args[0]}`, effect)
-          : this.#later(process, `${name} ${args[0]}`, effect)
+        const what = `${toCache ? `process ${process}, cache: ` : ''}${name} ${args[0]}`
+        return sync ? this.#now(what, effect) : this.#later(process, what, effect, toCache)
       }
     return {
-      traits: { sync: this.#options.sync },
+      traits: { sync },
       load: call('load'),
       create: call('create'),
       save: call('save'),
@@ -125,11 +174,18 @@ export class World {
       for (const one of this.#waiting) {
         if (!one.call) continue
         for (const kind of kinds) {
+          if (kind === 'cut' && !one.call.toCache) continue
           choices.push([`${one.what}: ${kind}`, () => this.#fault(this.#let(one), kind)])
         }
       }
     }
-    if (jump > 0 && !this.jumped && choices.length > 0) {
+    for (const process of this.cutOff) {
+      choices.push([
+        `process ${process} reaches the cache again`,
+        () => this.cutOff.delete(process),
+      ])
+    }
+    if (jump > 0 && this.#jumps < (jump < SHORT_JUMP ? 2 : 1) && choices.length > 0) {
       choices.push([`the clock jumps`, () => this.#jump()])
     }
     return choices
@@ -141,7 +197,8 @@ export class World {
   }
 
   #jump(): void {
-    this.jumped = true
+    this.#jumps++
+    this.jumped = this.#options.jump >= SHORT_JUMP
     this.now += this.#options.jump
   }
 
@@ -151,6 +208,7 @@ export class World {
       this.crashed.add(process)
       return
     }
+    if (kind === 'cut') this.cutOff.add(process)
     if (kind === 'lose') attempt(call!.effect)
     if (kind === 'late') this.#late.push({ what, effect: call!.effect })
     call!.fail(this.#away())
@@ -160,19 +218,20 @@ export class World {
     return new this.core.SessionStoreError('The store is away.', new Error('on purpose'))
   }
 
-  #later(process: number, what: string, effect: () => unknown): Promise<unknown> {
+  #later(process: number, what: string, effect: () => unknown, toCache: boolean): Promise<unknown> {
+    if (toCache && this.cutOff.has(process)) return Promise.reject(this.#away())
     return new Promise((resolve, reject) => {
       const go = () => {
         const { value, error } = attempt(effect)
         if (error) reject(error)
         else resolve(value)
       }
-      this.#waiting.push({ process, what, go, call: { effect, fail: reject } })
+      this.#waiting.push({ process, what, go, call: { effect, fail: reject, toCache } })
     })
   }
 
   /** A synchronous store: a call happens at once, or fails at once. */
-  #now(_process: number, what: string, effect: () => unknown): unknown {
+  #now(what: string, effect: () => unknown): unknown {
     const kinds = this.#options.kinds.filter((kind) => kind === 'fail' || kind === 'lose')
     if (this.faults < this.#options.faults && kinds.length > 0) {
       const chosen = this.#choose(kinds.length + 1)
@@ -187,15 +246,14 @@ export class World {
     return effect()
   }
 
-  #methods() {
+  #methods(records: Map<string, SessionRecord>) {
     const { SessionGoneError, SessionConflictError, KeyExistsError } = this.core
-    const { records } = this
     const load = (key: string) => {
-      const record = this.live(key)
+      const record = this.live(key, records)
       return record && { ...record }
     }
     const open = (key: string) => {
-      const record = this.live(key)
+      const record = this.live(key, records)
       if (!record || record.data === '') throw new SessionGoneError()
       return record
     }

@@ -18,17 +18,27 @@ export type Ask = <T>(
   insist?: boolean,
 ) => Promise<{ answer: T } | undefined>
 
+/** How time goes by, for tests that make it go by as they like. */
+export interface Timing {
+  /** Milliseconds since some moment. */
+  readonly elapsed: () => number
+  /** Rejects if it takes so many ms. */
+  readonly inTime: <T>(answer: Promise<T>, ms: number) => Promise<T>
+}
+
+const REAL: Timing = { elapsed: () => performance.now(), inTime }
+
 /**
  * Those who ask when the cache goes away wait once, and all others not at all: while it is away, a call beside the requests
  * finds out whether it is back.
  */
-export function createAsk(cache: SessionStore): Ask {
+export function createAsk(cache: SessionStore, { elapsed, inTime }: Timing = REAL): Ask {
   let isAway = false
   let isLookedFor = false
   let restsUntil = 0
 
   function isThere(): boolean {
-    if (isAway && !isLookedFor && performance.now() >= restsUntil) void lookFor()
+    if (isAway && !isLookedFor && elapsed() >= restsUntil) void lookFor()
     return !isAway
   }
 
@@ -42,20 +52,21 @@ export function createAsk(cache: SessionStore): Ask {
     if (!insist && !isThere()) return undefined
     try {
       const answer = question()
-      return { answer: answer instanceof Promise ? await inTime(answer) : answer }
+      return { answer: answer instanceof Promise ? await inTime(answer, ANSWER_WITHIN) : answer }
     } catch (error) {
       if (isRefusal(error)) return undefined
       isAway = true
-      restsUntil = performance.now() + REST
+      restsUntil = elapsed() + REST
       return undefined
     }
   }
   return ask
 }
 
-function inTime<T>(answer: Promise<T>): Promise<T> {
+function inTime<T>(answer: Promise<T>, ms: number): Promise<T> {
   return new Promise((resolve, reject) => {
-    const timer = setTimeout(reject, ANSWER_WITHIN, new Error('The cache does not answer'))
-    answer.then(resolve, reject).finally(() => clearTimeout(timer))
+    const timer = setTimeout(reject, ms, new Error(`No answer within ${ms} ms`))
+    const done = () => clearTimeout(timer)
+    answer.then(resolve, reject).then(done)
   })
 }

@@ -198,6 +198,22 @@ test('a change that the cache could not be told of is seen by its own process at
   expect(await a.load(KEY)).toMatchObject({ data: '2' })
 })
 
+test('a process does not believe an older copy of what it has changed, also when the cache is back', async () => {
+  const { a, reach, shared } = await twoProcesses('own change', { freshFor: 20 })
+  await a.create(KEY, record('1'))
+  reach.is = 'away'
+  await a.save(KEY, record('2'), '1')
+  reach.is = 'there'
+  expect((await shared.load(KEY))?.data).toMatch(/:1$/)
+  // It is looked for after a second, beside the first load.
+  await sleep(1050)
+  for (let n = 0; n < 4; n++) {
+    expect(await a.load(KEY)).toMatchObject({ data: '2' })
+    await sleep(0)
+  }
+  expect((await shared.load(KEY))?.data).toMatch(/:2$/)
+})
+
 test('a change whose process dies between the database and the cache is seen by others at once', async () => {
   const cache = lruStore()
   const db = sqlite('dies in a change')

@@ -1,17 +1,20 @@
 // What becomes of the copy of a record that stands in the cache, as the record is read, changed and ended in the database.
 import {
   createKey,
+  isRefusal,
   isSessionKey,
   RETIRED,
+  SessionGoneError,
   type Awaitable,
   type SessionRecord,
   type SessionStore,
 } from '@coatcheck/core/store'
-import { createAsk } from './cache.ts'
+import type { Ask } from './cache.ts'
 
 /** What the protocol of the copies needs. */
 export interface CopiesOptions {
   readonly cache: SessionStore
+  readonly ask: Ask
   readonly db: SessionStore
   /** How long a copy is believed after the database has confirmed it, in ms. */
   readonly freshFor: number
@@ -39,6 +42,9 @@ const RESERVATION = 'reserved:'
 /** While an end waits for the cache, it tries it so often, in ms. */
 const TRY_EVERY = 250
 
+/** Whoever is in doubt about an end looks for it within this time, in ms: a request, or the next one of a login. */
+const DOUBT_FOR = 60_000
+
 /**
  * For a key the cache has nothing, a copy or a reservation. A copy gets there in one way: it takes the place of the reservation
  * that was put there before the database was asked. So what was asked before another's change or end, and arrives after it,
@@ -51,10 +57,11 @@ const TRY_EVERY = 250
  * | another's reservation | asks the database | takes its place | removes it |
  * | (it is away) | asks the database | is done, and seen by others within `freshFor` | waits until no copy is fresh |
  */
-export function createCopies({ cache, db, freshFor, now, wait, goesOn }: CopiesOptions) {
-  const ask = createAsk(cache)
+export function createCopies({ cache, ask, db, freshFor, now, wait, goesOn }: CopiesOptions) {
   /** The cache was not told of a change at this moment: what was confirmed before is not believed by this process. */
   let untold = 0
+  /** Ends whose answer was lost, and since when. */
+  const inDoubt = new Map<string, number>()
 
   /** A clock that is far from another's makes copies that are not fresh. */
   const isFresh = ({ record, confirmed }: Copy, time = now()) =>
@@ -84,17 +91,32 @@ export function createCopies({ cache, db, freshFor, now, wait, goesOn }: CopiesO
 
   const remove = (key: string, insist: boolean) => ask(() => cache.delete(key), insist)
 
-  /** Until the cache has heard of an end, or no copy is fresh any more: then it is true. */
-  async function outlast(key: string): Promise<void> {
-    let isTold = false
-    const tell = async () => {
-      if (await remove(key, true)) isTold = true
+  /** Takes the copy away of what was changed, if the cache can be reached. */
+  async function forget(key: string): Promise<void> {
+    if (!(await remove(key, false))) untold = now()
+  }
+
+  /** Takes the copy away of what has ended, or waits until no copy is fresh any more: then nobody believes one. */
+  async function settle(key: string): Promise<void> {
+    let isRemoved = false
+    const tryAgain = async () => {
+      if (await remove(key, true)) isRemoved = true
     }
+    await tryAgain()
+    if (!isRemoved) untold = now()
     // Once more than `freshFor` takes, as timers may be early.
-    for (let waited = 0; waited <= freshFor && !isTold; waited += TRY_EVERY) {
+    for (let waited = 0; waited <= freshFor && !isRemoved; waited += TRY_EVERY) {
       await wait(TRY_EVERY)
-      goesOn(tell())
+      goesOn(tryAgain())
     }
+    inDoubt.delete(key)
+  }
+
+  /** Notes an end whose answer was lost: whoever finds it done acknowledges it. */
+  function doubt(key: string): void {
+    const time = now()
+    for (const [old, since] of inDoubt) if (since + DOUBT_FOR <= time) inDoubt.delete(old)
+    inDoubt.set(key, time)
   }
 
   /** Writes to the database, and then to the cache, `reserved` or nothing. */
@@ -103,19 +125,24 @@ export function createCopies({ cache, db, freshFor, now, wait, goesOn }: CopiesO
     inDb: () => Awaitable<T>,
     { reserved, ends = false }: { reserved?: Reserved | undefined; ends?: boolean },
   ): Promise<T> {
-    let answer
+    const clean = ends ? settle : forget
     try {
-      answer = await inDb()
+      const answer = await inDb()
+      if (!reserved || !(await fill(key, reserved))) await clean(key)
+      return answer
     } catch (error) {
-      // It may have been written, or what this request knew was out of date: the database is to be asked.
-      if (!(await remove(key, false))) untold = now()
+      // What this request knew is out of date: it has ended, has changed, or nobody knows.
+      await (error instanceof SessionGoneError ? clean : forget)(key)
+      if (ends && !isRefusal(error)) doubt(key)
       throw error
     }
-    if (reserved && (await fill(key, reserved))) return answer
-    if (await remove(key, ends)) return answer
-    untold = now()
-    if (ends) await outlast(key)
-    return answer
+  }
+
+  /** The database alone knows, and what it tells to have ended is acknowledged for that. */
+  async function loadInDoubt(key: string): Promise<SessionRecord | undefined> {
+    const record = await db.load(key)
+    if (!record || record.data === RETIRED) await settle(key)
+    return record
   }
 
   /** A record that is about to be stored, with its place reserved. */
@@ -125,12 +152,17 @@ export function createCopies({ cache, db, freshFor, now, wait, goesOn }: CopiesO
   }
 
   /**
-   * The copy with another end, in its place a reservation. Nobody has confirmed its data since, so it stays as old as it is.
+   * The copy with another end, in its place a reservation: if it is the one that the touch starts from. The database does not
+   * confirm its data, so it stays as old as it is.
    */
-  async function reserveTouched(key: string, expiresAt: number): Promise<Reserved | undefined> {
+  async function reserveTouched(
+    key: string,
+    expiresAt: number,
+    from: number | undefined,
+  ): Promise<Reserved | undefined> {
     const seen = await ask(() => cache.load(key))
     const copy = seen?.answer && toCopy(seen.answer)
-    if (!copy || !isFresh(copy)) return undefined
+    if (!copy || !isFresh(copy) || copy.record.expiresAt !== from) return undefined
     const reservation = reservationOf()
     const placed = await ask(() => cache.save(key, reservation, seen!.answer!.data))
     const record = { data: copy.record.data, expiresAt }
@@ -139,6 +171,7 @@ export function createCopies({ cache, db, freshFor, now, wait, goesOn }: CopiesO
 
   return {
     async load(key: string): Promise<SessionRecord | undefined> {
+      if (inDoubt.has(key)) return loadInDoubt(key)
       const seen = await ask(() => cache.load(key))
       const entry = seen?.answer
       const copy = entry && toCopy(entry)
@@ -167,7 +200,8 @@ export function createCopies({ cache, db, freshFor, now, wait, goesOn }: CopiesO
 
     async touch(key: string, expiresAt: number, from?: number): Promise<string> {
       const ends = isEnd(expiresAt)
-      const reserved = await reserveTouched(key, expiresAt)
+      const reserved = await reserveTouched(key, expiresAt, from)
+      if (!reserved) await reserve(key, 'any')
       return write(key, () => db.touch(key, expiresAt, from), { reserved, ends })
     },
 

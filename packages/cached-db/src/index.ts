@@ -1,6 +1,7 @@
 // The write-through engine: reads from a cache, writes to a durable store and the cache. The durable store decides.
 import { setTimeout } from 'node:timers/promises'
 import { SessionUsageError, type SessionStore } from '@coatcheck/core/store'
+import { createAsk } from './cache.ts'
 import { createCopies } from './copies.ts'
 
 /** Options of {@link cachedDbStore}. */
@@ -47,6 +48,7 @@ export function cachedDbStore(options: CachedDbStoreOptions): SessionStore {
   }
   const copies = createCopies({
     cache,
+    ask: createAsk(cache),
     db,
     freshFor: freshFor * 1000,
     now,
