@@ -59,13 +59,13 @@ const DOUBT_FOR = 60_000
  */
 export function createCopies({ cache, ask, db, freshFor, now, wait, goesOn }: CopiesOptions) {
   /** The cache was not told of a change at this moment: what was confirmed before is not believed by this process. */
-  let untold = 0
+  let untold = -Infinity
   /** Ends whose answer was lost, and since when. */
   const inDoubt = new Map<string, number>()
 
   /** A clock that is far from another's makes copies that are not fresh. */
   const isFresh = ({ record, confirmed }: Copy, time = now()) =>
-    confirmed >= untold && Math.abs(time - confirmed) < freshFor && record.expiresAt > time
+    confirmed > untold && Math.abs(time - confirmed) < freshFor && record.expiresAt > time
 
   /** What no copy may outlive: where a fresh one may be older than that. */
   const isEnd = (expiresAt: number, data?: string) =>
