@@ -224,9 +224,9 @@ export const cachedMutations: readonly Mutation[] = [
     replace: '',
   },
   {
-    what: 'an end in doubt is looked for in the cache',
+    what: 'what has to be certain is answered from the cache',
     file: 'copies.ts',
-    find: 'if (inDoubt.has(key)) return loadInDoubt(key)',
+    find: 'if (latest) return loadLatest(key)',
     replace: '',
   },
   {
@@ -236,9 +236,9 @@ export const cachedMutations: readonly Mutation[] = [
     replace: '',
   },
   {
-    what: 'an end that another process is still waiting for is acknowledged',
+    what: 'a logout of what another process has just ended is acknowledged at once',
     file: 'copies.ts',
-    find: 'error instanceof SessionGoneError ? clean : forget',
-    replace: 'forget',
+    find: 'if (latest) return loadLatest(key)',
+    replace: 'if (latest) return db.load(key)',
   },
 ]

@@ -243,10 +243,13 @@ class Handler {
     for (const [at, deed] of deeds.slice(0, count).entries()) {
       deed.acked = true
       deed.ackedAt ??= this.#run.world.now
-      if (deed.key === undefined) continue
+      const { opened, sentWith } = this.#visit
+      const isMissing = opened === 'nothing' && !sentWith?.includes('.')
+      const key = deed.step === 'flush' && isMissing ? sentWith : deed.key
+      if (key === undefined) continue
       const isEmptied =
         deed.step === 'clear' && deeds.slice(at + 1).every(({ step }) => step === 'clear')
-      if (deed.step === 'flush' || deed.step === 'cycle' || isEmptied) this.#run.ended.add(deed.key)
+      if (deed.step === 'flush' || deed.step === 'cycle' || isEmptied) this.#run.ended.add(key)
     }
   }
 

@@ -1,10 +1,8 @@
 // What becomes of the copy of a record that stands in the cache, as the record is read, changed and ended in the database.
 import {
   createKey,
-  isRefusal,
   isSessionKey,
   RETIRED,
-  SessionGoneError,
   type Awaitable,
   type SessionRecord,
   type SessionStore,
@@ -42,9 +40,6 @@ const RESERVATION = 'reserved:'
 /** While an end waits for the cache, it tries it so often, in ms. */
 const TRY_EVERY = 250
 
-/** Whoever is in doubt about an end looks for it within this time, in ms: a request, or the next one of a login. */
-const DOUBT_FOR = 60_000
-
 /**
  * For a key the cache has nothing, a copy or a reservation. A copy gets there in one way: it takes the place of the reservation
  * that was put there before the database was asked. So what was asked before another's change or end, and arrives after it,
@@ -60,8 +55,6 @@ const DOUBT_FOR = 60_000
 export function createCopies({ cache, ask, db, freshFor, now, wait, goesOn }: CopiesOptions) {
   /** The cache was not told of a change at this moment: what was confirmed before is not believed by this process. */
   let untold = -Infinity
-  /** Ends whose answer was lost, and since when. */
-  const inDoubt = new Map<string, number>()
 
   /** A clock that is far from another's makes copies that are not fresh. */
   const isFresh = ({ record, confirmed }: Copy, time = now()) =>
@@ -109,14 +102,6 @@ export function createCopies({ cache, ask, db, freshFor, now, wait, goesOn }: Co
       await wait(TRY_EVERY)
       goesOn(tryAgain())
     }
-    inDoubt.delete(key)
-  }
-
-  /** Notes an end whose answer was lost: whoever finds it done acknowledges it. */
-  function doubt(key: string): void {
-    const time = now()
-    for (const [old, since] of inDoubt) if (since + DOUBT_FOR <= time) inDoubt.delete(old)
-    inDoubt.set(key, time)
   }
 
   /** Writes to the database, and then to the cache, `reserved` or nothing. */
@@ -125,21 +110,19 @@ export function createCopies({ cache, ask, db, freshFor, now, wait, goesOn }: Co
     inDb: () => Awaitable<T>,
     { reserved, ends = false }: { reserved?: Reserved | undefined; ends?: boolean },
   ): Promise<T> {
-    const clean = ends ? settle : forget
     try {
       const answer = await inDb()
-      if (!reserved || !(await fill(key, reserved))) await clean(key)
+      if (!reserved || !(await fill(key, reserved))) await (ends ? settle : forget)(key)
       return answer
     } catch (error) {
-      // What this request knew is out of date: it has ended, has changed, or nobody knows.
-      await (error instanceof SessionGoneError ? clean : forget)(key)
-      if (ends && !isRefusal(error)) doubt(key)
+      // What this request knew is out of date, or nobody knows: it will look.
+      await forget(key)
       throw error
     }
   }
 
-  /** The database alone knows, and what it tells to have ended is acknowledged for that. */
-  async function loadInDoubt(key: string): Promise<SessionRecord | undefined> {
+  /** What the database says to have ended is acknowledged for that, so nobody may believe a copy of it. */
+  async function loadLatest(key: string): Promise<SessionRecord | undefined> {
     const record = await db.load(key)
     if (!record || record.data === RETIRED) await settle(key)
     return record
@@ -170,8 +153,8 @@ export function createCopies({ cache, ask, db, freshFor, now, wait, goesOn }: Co
   }
 
   return {
-    async load(key: string): Promise<SessionRecord | undefined> {
-      if (inDoubt.has(key)) return loadInDoubt(key)
+    async load(key: string, latest = false): Promise<SessionRecord | undefined> {
+      if (latest) return loadLatest(key)
       const seen = await ask(() => cache.load(key))
       const entry = seen?.answer
       const copy = entry && toCopy(entry)

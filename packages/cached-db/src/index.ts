@@ -57,8 +57,13 @@ export function cachedDbStore(options: CachedDbStoreOptions): SessionStore {
   })
 
   return {
-    traits: { ...db.traits, sync: false, ...(cache.traits?.unshared && { unshared: true }) },
-    load: (key) => goesOn(copies.load(key)),
+    traits: {
+      ...db.traits,
+      sync: false,
+      copies: true,
+      ...(cache.traits?.unshared && { unshared: true }),
+    },
+    load: (key, latest) => goesOn(copies.load(key, latest)),
     create: (key, record) => goesOn(copies.create(key, record)),
     save: (key, record, expected) => goesOn(copies.save(key, record, expected)),
     touch: (key, expiresAt, from) => goesOn(copies.touch(key, expiresAt, from)),

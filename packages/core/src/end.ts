@@ -61,7 +61,7 @@ export function* endKey(options: EndOptions, one: Condemned, replaced: boolean):
       const known = error instanceof SessionGoneError || error instanceof SessionConflictError
       if (!known || ++conflicts > MAX_CONFLICTS) throw error
     }
-    const found = yield* wait(store.load(one.key))
+    const found = yield* wait(store.load(one.key, true))
     if (found && !isRetired(found)) {
       expected = found.data
       continue
@@ -88,7 +88,7 @@ export function* removeEmptied(
     yield* wait(options.store.save(key, ENDED, stored))
   } catch (error) {
     if (!(error instanceof SessionGoneError)) throw error
-    const found = yield* wait(options.store.load(key))
+    const found = yield* wait(options.store.load(key, true))
     if (found && !isRetired(found)) throw new SessionConflictError()
     if (found || !isRecent(options, 'since' in standing ? standing.since : 0)) throw error
   }

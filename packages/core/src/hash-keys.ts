@@ -19,7 +19,7 @@ export function hashKeys(store: SessionStore): SessionStore {
   }
   return {
     ...(store.traits && { traits: store.traits }),
-    load: (key) => store.load(hash(key)),
+    load: (key, latest) => store.load(hash(key), latest),
     create: (key, record) => after(store.create(hash(key), record), () => key),
     save: (key, record, expected) => after(store.save(hash(key), record, expected), () => key),
     touch: (key, expiresAt, from) => after(store.touch(hash(key), expiresAt, from), () => key),

@@ -91,8 +91,8 @@ function* resolve(
 ): Steps<void> {
   const { store, now } = options
   for (let conflicts = 0; ;) {
-    const old = yield* wait(store.load(from))
-    const made = yield* wait(store.load(to))
+    const old = yield* wait(store.load(from, true))
+    const made = yield* wait(store.load(to, true))
     const isMoved = old ? isRetired(old) : now() - time >= RETIRED_FOR
     if (isMoved) return adoptTold(options, state, to, made)
     if (!made || isRetired(made)) return adoptTold(options, state, from, old)

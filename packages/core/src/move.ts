@@ -117,7 +117,7 @@ function* endInstead(
   } catch (error) {
     if (!(error instanceof SessionConflictError) || options.concurrency === 'reject') throw error
   }
-  const record = yield* wait(options.store.load(from))
+  const record = yield* wait(options.store.load(from, true))
   if (!record || isRetired(record)) throw new SessionGoneError()
   return found(options, record)
 }
@@ -182,7 +182,7 @@ function* retire(
       lost++
       moving.doubt = true
     }
-    const record = yield* wait(store.load(from))
+    const record = yield* wait(store.load(from, true))
     if (!record) {
       if (moving.doubt && store.traits?.removesRetired) return 'done'
       // The retirement may have been made, and have ended since.

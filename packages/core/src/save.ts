@@ -95,7 +95,7 @@ function inDoubt(
 }
 
 function* reload(options: ContentOptions & EndOptions, key: string): Steps<Kept> {
-  const record = yield* wait(options.store.load(key))
+  const record = yield* wait(options.store.load(key, true))
   if (!record || isRetired(record)) throw new SessionGoneError()
   return found(options, record)
 }

@@ -165,6 +165,7 @@ function createManager(options: SessionsOptions<any>): OwnManager {
     ...writing,
     ...telling,
     shown,
+    readsCopies: store.traits?.copies ?? false,
     lazy: options.lazy ?? false,
     write: writer,
     assertSendable: (state, told) => assertSendable(telling, state, told),

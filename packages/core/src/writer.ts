@@ -80,7 +80,7 @@ function* writeAfterDoubt(writer: Writer, state: SessionState): Steps<void> {
   const doubt = state.doubt!
   const { key, snapshot, browserLength } = doubt
   const { draft, standing } = state
-  const record = yield* wait(options.store.load(key))
+  const record = yield* wait(options.store.load(key, true))
   if (!isFlushed(state, draft)) {
     const isThere = hasArrived(options, doubt, record)
     state.doubt = undefined
