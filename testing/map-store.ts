@@ -6,13 +6,14 @@ import {
   SessionConflictError,
   SessionGoneError,
   SessionUsageError,
+  systemClock,
   type SessionRecord,
   type SessionStore,
 } from '@coatcheck/core/store'
 
 /** `records` is where it keeps them, for a test that looks inside. */
 export function mapStore({
-  now = Date.now,
+  now = systemClock,
   records = new Map<string, SessionRecord>(),
 }: { now?: () => number; records?: Map<string, SessionRecord> } = {}): SessionStore {
   const load = (key: string) => {

@@ -8,6 +8,7 @@ import {
   SessionGoneError,
   SessionStoreError,
   SessionUsageError,
+  systemClock,
   type SessionRecord,
   type SessionStore,
 } from '@coatcheck/core/store'
@@ -17,7 +18,7 @@ const OPEN = "key = ? AND ends > ? AND data <> ''"
 const SAME_DATA = 'data = coalesce(?, data)'
 
 /** Keeps sessions in the table `session` of a file, which is made where it is missing. */
-export function builtinStore(filename: string, { now = Date.now } = {}): SessionStore {
+export function builtinStore(filename: string, { now = systemClock } = {}): SessionStore {
   const database = new DatabaseSync(filename, { timeout: 5000 })
   database.exec(`
     PRAGMA journal_mode = WAL;

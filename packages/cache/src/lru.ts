@@ -10,6 +10,7 @@ import {
   SessionGoneError,
   SessionTooLargeError,
   SessionUsageError,
+  systemClock,
   type SessionRecord,
   type SessionStore,
 } from '@coatcheck/core/store'
@@ -22,7 +23,7 @@ export interface LruStoreOptions {
   readonly maxBytes?: number
   /** lru-cache's `LRUCache`, where the engine cannot load it by itself: in a bundle, or on workerd. */
   readonly LRUCache?: LruCacheConstructor
-  /** The clock, in ms since the Unix epoch. Default `Date.now`. */
+  /** The clock, in ms since the Unix epoch. Default `Date.now()`, asked at each call. */
   readonly now?: () => number
 }
 
@@ -51,7 +52,7 @@ const BATCH_SIZE = 1000
  * @throws SessionUsageError if lru-cache is not installed, or for a bad option.
  */
 export function lruStore(options: LruStoreOptions = {}): SessionStore {
-  const { max = 100_000, maxBytes = 104_857_600, now = Date.now } = options
+  const { max = 100_000, maxBytes = 104_857_600, now = systemClock } = options
   for (const [name, value] of Object.entries({ max, maxBytes })) {
     if (Number.isSafeInteger(value) && value > 0) continue
     throw new SessionUsageError(

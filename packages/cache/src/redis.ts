@@ -1,5 +1,6 @@
 // The Redis engine: one string a session, by ioredis. Single-key commands only, one round trip a call.
 import { createRequire } from 'node:module'
+import { setTimeout } from 'node:timers'
 import {
   isSessionKey,
   KeyExistsError,
@@ -7,6 +8,7 @@ import {
   SessionGoneError,
   SessionStoreError,
   SessionUsageError,
+  systemClock,
   type SessionStore,
 } from '@coatcheck/core/store'
 
@@ -21,7 +23,7 @@ export interface RedisClient {
 export interface RedisStoreOptions {
   /** Stands before every key, after the client's own `keyPrefix`. Default `session:`. */
   readonly prefix?: string
-  /** The clock, in ms since the Unix epoch. Default `Date.now`. */
+  /** The clock, in ms since the Unix epoch. Default `Date.now()`, asked at each call. */
   readonly now?: () => number
 }
 
@@ -95,7 +97,7 @@ export function redisStore(
   redis: string | RedisClient,
   options: RedisStoreOptions = {},
 ): SessionStore {
-  const { prefix = 'session:', now = Date.now } = options
+  const { prefix = 'session:', now = systemClock } = options
   const own = typeof redis === 'string' ? connect(redis) : undefined
   const client = (own ?? redis) as Scripts
   for (const [name, lua] of [

@@ -3,6 +3,7 @@ import { Buffer } from 'node:buffer'
 import { SessionTooLargeError, SessionUsageError } from '@coatcheck/core'
 import { assertCookieRules, MAX_COOKIE_BYTES } from '@coatcheck/core/adapter'
 import { assertSecrets, createSigner, type Signer } from '@coatcheck/core/signing'
+import { systemClock } from '@coatcheck/core/store'
 import { parseCookie, parseSetCookie, stringifySetCookie } from 'cookie'
 import {
   readCookieHeader,
@@ -47,7 +48,7 @@ export interface CookiesOptions {
   readonly secrets?: readonly string[]
   /** Attributes of every cookie that says nothing else. */
   readonly defaults?: CookieAttributes
-  /** The clock, in ms since the Unix epoch. Default `Date.now`. */
+  /** The clock, in ms since the Unix epoch. Default `Date.now()`, asked at each call. */
   readonly now?: () => number
 }
 
@@ -93,7 +94,7 @@ export interface Cookies {
 export function createCookies(
   options: CookiesOptions = {},
 ): (request: RequestLike, response: ResponseLike) => Cookies {
-  const { secrets, defaults = {}, now = Date.now } = options
+  const { secrets, defaults = {}, now = systemClock } = options
   // Django keeps these apart from all else that it signs.
   const keys = secrets?.map((secret) => `django.http.cookies${secret}`)
   if (secrets) assertSecrets(secrets)

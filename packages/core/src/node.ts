@@ -1,5 +1,7 @@
 // What adapters for node:http share: a response is held back until its session is stored and its cookie is set.
 import type { OutgoingHttpHeader, OutgoingHttpHeaders, ServerResponse } from 'node:http'
+// Not the globals, which an application's tests may have replaced by timers that stand still.
+import { setImmediate } from 'node:timers'
 import { after } from './awaitable.ts'
 import { headersAfterFailure } from './adapter.ts'
 import { addSessionHeaders, type HeaderTarget } from './headers.ts'

@@ -6,6 +6,9 @@ import { warnDeveloper } from './events.ts'
 import { endsWithBrowser, expiresAt, EXPIRY_KEY } from './expiry.ts'
 import { condemn, type SessionState } from './standing.ts'
 
+/** As it was when this was loaded, and not a timer that stands still while an application's test runs. */
+const { setTimeout: setTimer } = globalThis
+
 /**
  * The fields of your sessions. Augment it once, and every session is typed:
  * ```ts
@@ -334,7 +337,7 @@ export class Session<D extends object = SessionData> implements Iterable<[KeyOf<
   #warnIfUnsaved(): void {
     if (this.#checking) return
     this.#checking = true
-    setTimeout(() => {
+    setTimer(() => {
       this.#checking = false
       if (this.modified && !this.#state.line) {
         warnDeveloper(

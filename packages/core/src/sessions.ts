@@ -1,6 +1,7 @@
 // The manager: opens a session before the handler, and after it writes what changed, once.
 import { after, isPromise, type Awaitable } from './awaitable.ts'
 import type { Merging } from './changes.ts'
+import { systemClock } from './clock.ts'
 import { jsonCodec, type Codec } from './codec.ts'
 import type { Concurrency } from './content.ts'
 import { sessionCookie, type CookieOptions } from './cookie.ts'
@@ -70,7 +71,7 @@ export interface SessionsOptions<D extends object = SessionData> {
    * `_session_expiry`. Default: none.
    */
   readonly shownBookkeeping?: readonly string[]
-  /** The clock, in ms since the Unix epoch. Default `Date.now`. */
+  /** The clock, in ms since the Unix epoch. Default `Date.now()`, asked at each call. */
   readonly now?: () => number
 }
 
@@ -143,7 +144,7 @@ type OwnManager = Manager &
   }
 
 function createManager(options: SessionsOptions<any>): OwnManager {
-  const { store, codec = jsonCodec, now = Date.now, cookie: cookieOptions } = options
+  const { store, codec = jsonCodec, now = systemClock, cookie: cookieOptions } = options
   const settings: ExpirySettings = {
     maxAge: options.maxAge ?? 1_209_600,
     expireAtBrowserClose: options.expireAtBrowserClose ?? false,

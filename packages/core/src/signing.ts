@@ -7,6 +7,7 @@ import {
   timingSafeEqual,
   type KeyObject,
 } from 'node:crypto'
+import { systemClock } from './clock.ts'
 import { SessionUsageError } from './errors.ts'
 
 /** What {@link createPlainSigner} takes. */
@@ -19,7 +20,7 @@ export interface PlainSignerOptions {
 
 /** What {@link createSigner} takes. */
 export interface SignerOptions extends PlainSignerOptions {
-  /** The clock, in ms since the Unix epoch. Default `Date.now`. */
+  /** The clock, in ms since the Unix epoch. Default `Date.now()`, asked at each call. */
   readonly now?: () => number
 }
 
@@ -86,7 +87,7 @@ export function createPlainSigner({ secrets, salt }: PlainSignerOptions): PlainS
 }
 
 /** Makes a signer, as Django's `TimestampSigner(salt=…)`. @throws SessionUsageError for a missing or short secret. */
-export function createSigner({ secrets, salt, now = Date.now }: SignerOptions): Signer {
+export function createSigner({ secrets, salt, now = systemClock }: SignerOptions): Signer {
   const signer = createPlainSigner({ secrets, salt })
 
   /** The second that was last signed in, and how it is written. */

@@ -3,6 +3,7 @@
 import type { Awaitable } from './awaitable.ts'
 
 export { after, attempt, type Awaitable } from './awaitable.ts'
+export { systemClock } from './clock.ts'
 export {
   isRefusal,
   KeyExistsError,
@@ -66,7 +67,7 @@ export interface StoreTraits {
  *
  * The smallest complete store, in memory:
  * ```ts
- * function mapStore({ now = Date.now } = {}): SessionStore {
+ * function mapStore({ now = systemClock } = {}): SessionStore {
  *   const records = new Map<string, SessionRecord>()
  *   const live = (key: string) => {
  *     const record = records.get(key)

@@ -6,6 +6,7 @@ import {
   SessionConflictError,
   SessionGoneError,
   SessionUsageError,
+  systemClock,
   type SessionError,
   type SessionRecord,
   type SessionStore,
@@ -30,7 +31,7 @@ export interface MysqlConnection {
 export interface MysqlStoreOptions {
   /** The table's name. Default `coatcheck_session`. */
   readonly table?: string
-  /** The clock, in ms since the Unix epoch. Default `Date.now`. */
+  /** The clock, in ms since the Unix epoch. Default `Date.now()`, asked at each call. */
   readonly now?: () => number
 }
 
@@ -64,7 +65,7 @@ export function mysqlStore(
   database: string | MysqlConnection,
   options: MysqlStoreOptions = {},
 ): MysqlStore {
-  const { table = DEFAULT_TABLE, now = Date.now } = options
+  const { table = DEFAULT_TABLE, now = systemClock } = options
   assertTableName('mysqlStore', table)
   const own = typeof database === 'string' ? open(database) : undefined
   const connection = own ?? (database as MysqlConnection)

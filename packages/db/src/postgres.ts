@@ -1,4 +1,5 @@
 // The PostgreSQL engine: one row a session, in Django's table shape, by pg.
+import { performance } from 'node:perf_hooks'
 import { setTimeout } from 'node:timers/promises'
 import {
   createLock,
@@ -8,6 +9,7 @@ import {
   SessionConflictError,
   SessionGoneError,
   SessionUsageError,
+  systemClock,
   type SessionError,
   type SessionRecord,
   type SessionStore,
@@ -27,7 +29,7 @@ export interface PostgresConnection {
 export interface PostgresStoreOptions {
   /** The table's name. Default `coatcheck_session`. */
   readonly table?: string
-  /** The clock, in ms since the Unix epoch. Default `Date.now`. */
+  /** The clock, in ms since the Unix epoch. Default `Date.now()`, asked at each call. */
   readonly now?: () => number
 }
 
@@ -58,7 +60,7 @@ export function postgresStore(
   database: string | PostgresConnection,
   options: PostgresStoreOptions = {},
 ): PostgresStore {
-  const { table = DEFAULT_TABLE, now = Date.now } = options
+  const { table = DEFAULT_TABLE, now = systemClock } = options
   assertTableName('postgresStore', table)
   const own = typeof database === 'string' ? open(database) : undefined
   const connection = own ?? (database as PostgresConnection)

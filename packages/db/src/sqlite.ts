@@ -1,4 +1,5 @@
 // The SQLite engine: one row a session, in Django's table shape, by better-sqlite3.
+import { performance } from 'node:perf_hooks'
 import { setTimeout } from 'node:timers/promises'
 import {
   isSessionKey,
@@ -8,6 +9,7 @@ import {
   SessionGoneError,
   SessionStoreError,
   SessionUsageError,
+  systemClock,
   type SessionError,
   type SessionRecord,
   type SessionStore,
@@ -40,7 +42,7 @@ export interface SqliteStoreOptions {
   readonly table?: string
   /** How long a statement waits for another process's lock, in ms; for a filename only. Default 5000. */
   readonly busyTimeout?: number
-  /** The clock, in ms since the Unix epoch. Default `Date.now`. */
+  /** The clock, in ms since the Unix epoch. Default `Date.now()`, asked at each call. */
   readonly now?: () => number
 }
 
@@ -69,7 +71,7 @@ export function sqliteStore(
   database: string | SqliteConnection,
   options: SqliteStoreOptions = {},
 ): SqliteStore {
-  const { table = DEFAULT_TABLE, busyTimeout = 5000, now = Date.now } = options
+  const { table = DEFAULT_TABLE, busyTimeout = 5000, now = systemClock } = options
   assertTableName('sqliteStore', table)
   const own = typeof database === 'string' ? open(database, busyTimeout) : undefined
   const connection = own ?? (database as SqliteConnection)
@@ -238,7 +240,7 @@ function open(filename: string, busyTimeout: number): OwnConnection {
   const Database = loadDriver('sqliteStore', 'better-sqlite3') as Driver
   try {
     const connection = new Database(filename, { timeout: busyTimeout })
-    enterWal(connection, Date.now() + busyTimeout)
+    enterWal(connection, performance.now() + busyTimeout)
     connection.pragma('synchronous = NORMAL')
     connection.pragma(`wal_autocheckpoint = ${CHECKPOINT_PAGES}`)
     return connection
@@ -259,7 +261,7 @@ function enterWal(connection: OwnConnection, deadline: number): void {
       connection.pragma('journal_mode = WAL')
       return
     } catch (error) {
-      if (!isBusy(error) || Date.now() >= deadline) throw error
+      if (!isBusy(error) || performance.now() >= deadline) throw error
       Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 5)
     }
   }

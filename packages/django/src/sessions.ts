@@ -7,6 +7,7 @@ import {
   type Sessions,
   type SessionsOptions,
 } from '@coatcheck/core'
+import { systemClock } from '@coatcheck/core/store'
 import type { DjangoKeys } from './signing.ts'
 import type { DjangoEngine } from './site.ts'
 
@@ -68,7 +69,7 @@ export interface DjangoSessionsOptions<D extends object = SessionData>
 export function djangoSessions<D extends object = SessionData>(
   options: DjangoSessionsOptions<D>,
 ): Sessions<D> {
-  const { secretKey, fallbackKeys, engine, settings = {}, now = Date.now, ...rest } = options
+  const { secretKey, fallbackKeys, engine, settings = {}, now = systemClock, ...rest } = options
   const { keySalt = 'django.contrib.sessions.SessionStore', ...manager } = rest
   assertSettings(settings)
   const {

@@ -21,7 +21,7 @@ export interface DumpsOptions extends DjangoKeys {
   readonly salt?: string
   /** Compress where that makes it shorter. Default false. */
   readonly compress?: boolean
-  /** The clock, in ms since the Unix epoch. Default `Date.now`. */
+  /** The clock, in ms since the Unix epoch. Default `Date.now()`, asked at each call. */
   readonly now?: () => number
 }
 
@@ -31,7 +31,7 @@ export interface LoadsOptions extends DjangoKeys {
   readonly salt?: string
   /** How old the signature may be, in seconds. Default: as old as can be. */
   readonly maxAge?: number
-  /** The clock, in ms since the Unix epoch. Default `Date.now`. */
+  /** The clock, in ms since the Unix epoch. Default `Date.now()`, asked at each call. */
   readonly now?: () => number
 }
 

@@ -1,4 +1,5 @@
 // Any store of express-session as a store of ours: its sessions, as they are, under our manager and our suite.
+import { clearTimeout, setTimeout } from 'node:timers'
 import {
   createLock,
   isSessionKey,
@@ -8,6 +9,7 @@ import {
   SessionGoneError,
   SessionStoreError,
   SessionUsageError,
+  systemClock,
   type SessionRecord,
   type SessionStore,
   type StoreTraits,
@@ -27,7 +29,7 @@ export interface FromExpressStoreOptions {
   readonly traits?: Omit<StoreTraits, 'sync' | 'copies'>
   /** How long a session lives whose cookie ends with the browser, in seconds. Default 86,400: a day. */
   readonly ttl?: number
-  /** The clock, in ms since the Unix epoch. Default `Date.now`. */
+  /** The clock, in ms since the Unix epoch. Default `Date.now()`, asked at each call. */
   readonly now?: () => number
 }
 
@@ -50,7 +52,7 @@ const LAST_ACCESS = '__lastAccess'
  */
 export function fromExpressStore(
   store: ExpressStore,
-  { traits, ttl = BROWSER_LENGTH_TTL, now = Date.now }: FromExpressStoreOptions = {},
+  { traits, ttl = BROWSER_LENGTH_TTL, now = systemClock }: FromExpressStoreOptions = {},
 ): SessionStore {
   const lock = createLock()
 

@@ -1,6 +1,7 @@
 // Any of our stores under express-session or @fastify/session: one line changed, and no update is lost any more.
 import { EventEmitter } from 'node:events'
 import { createRequire } from 'node:module'
+import { setImmediate } from 'node:timers'
 import {
   jsonCodec,
   last,
@@ -27,6 +28,7 @@ import {
   SessionGoneError,
   SessionStoreError,
   SessionUsageError,
+  systemClock,
   type Awaitable,
   type SessionRecord,
   type SessionStore,
@@ -42,7 +44,7 @@ export interface ToExpressStoreOptions<D extends object = SessionData> {
   readonly merge?: MergeRules<Fields<D>>
   /** How long a session lives whose cookie ends with the browser, in seconds. Default 86,400: a day. */
   readonly ttl?: number
-  /** The clock, in ms since the Unix epoch. Default `Date.now`. */
+  /** The clock, in ms since the Unix epoch. Default `Date.now()`, asked at each call. */
   readonly now?: () => number
 }
 
@@ -88,7 +90,7 @@ function baseClass(): new () => EventEmitter & ExpressBase {
  */
 export function toExpressStore<D extends object = SessionData>(
   store: SessionStore,
-  { ttl = BROWSER_LENGTH_TTL, now = Date.now, merge: rules }: ToExpressStoreOptions<D> = {},
+  { ttl = BROWSER_LENGTH_TTL, now = systemClock, merge: rules }: ToExpressStoreOptions<D> = {},
 ) {
   const strategies = strategiesOf(rules)
   const bases = new WeakMap<object, Base>()

@@ -2,6 +2,7 @@
 import { fork, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import {
+  existsSync,
   mkdirSync,
   mkdtempSync,
   readdirSync,
@@ -13,7 +14,7 @@ import {
 } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { afterEach, expect, test } from 'vitest'
+import { afterEach, expect, test, vi } from 'vitest'
 import { proveEngines } from '../../../testing/prove.ts'
 import { fileStore } from './index.ts'
 
@@ -141,6 +142,25 @@ test('an old lock of another host is taken away', () => {
   utimesSync(lock, old, old)
   store.delete(KEY)
   expect(store.load(KEY)).toBeUndefined()
+})
+
+test("a test's fake Date does not make the files of others old", async () => {
+  const path = folder()
+  const store = fileStore(path)
+  store.create(KEY, { data: '1', expiresAt: later() })
+  const unfinished = join(path, '.unfinished', 'of another process')
+  writeFileSync(unfinished, 'half a session')
+  const lock = join(path, 'kk', `${KEY}.lock`)
+  writeFileSync(lock, '1@elsewhere token')
+  const almostOld = Date.now() / 1000 - 9
+  utimesSync(lock, almostOld, almostOld)
+  const start = performance.now()
+  vi.useFakeTimers({ now: Date.now() + 86_400_000 })
+  store.delete(KEY)
+  await store.clearExpired!()
+  vi.useRealTimers()
+  expect(performance.now() - start).toBeGreaterThan(500)
+  expect(existsSync(unfinished)).toBe(true)
 })
 
 test('the sweep removes what killed writers left unfinished', async () => {

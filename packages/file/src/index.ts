@@ -24,14 +24,15 @@ import {
   SessionGoneError,
   SessionStoreError,
   SessionUsageError,
+  systemClock,
   type SessionRecord,
   type SessionStore,
 } from '@coatcheck/core/store'
-import { createFileLock } from './lock.ts'
+import { createFileLock, machineTime } from './lock.ts'
 
 /** Options of {@link fileStore}. */
 export interface FileStoreOptions {
-  /** The clock, in ms since the Unix epoch. Default `Date.now`. */
+  /** The clock, in ms since the Unix epoch. Default `Date.now()`, asked at each call. */
   readonly now?: () => number
 }
 
@@ -52,7 +53,7 @@ const ABANDONED_AFTER = 3_600_000
  * @throws SessionStoreError if the folder cannot be made or written.
  */
 export function fileStore(directory: string, options: FileStoreOptions = {}): SessionStore {
-  const { now = Date.now } = options
+  const { now = systemClock } = options
   const unfinished = join(directory, '.unfinished')
   const withLock = createFileLock(unfinished)
   /** What most sessions fit into; a larger one gets a buffer of its own. */
@@ -282,7 +283,7 @@ function makeFolder(path: string): void {
 }
 
 function removeAbandoned(folder: string): void {
-  const limit = Date.now() - ABANDONED_AFTER
+  const limit = machineTime() - ABANDONED_AFTER
   for (const name of readdirSync(folder)) {
     const path = join(folder, name)
     const { mtimeMs = Infinity } = statSync(path, { throwIfNoEntry: false }) ?? {}

@@ -3,7 +3,12 @@ import { Buffer } from 'node:buffer'
 import { createCipheriv, createDecipheriv, hkdfSync, randomFillSync } from 'node:crypto'
 import { deflateSync, inflateSync } from 'node:zlib'
 import { assertSecrets, createSigner } from '@coatcheck/core/signing'
-import { SessionGoneError, type SessionRecord, type SessionStore } from '@coatcheck/core/store'
+import {
+  SessionGoneError,
+  systemClock,
+  type SessionRecord,
+  type SessionStore,
+} from '@coatcheck/core/store'
 
 /** Options of {@link signedCookieStore}. */
 export interface SignedCookieStoreOptions {
@@ -13,7 +18,7 @@ export interface SignedCookieStoreOptions {
   readonly encrypt?: boolean
   /** Keeps these tokens apart from others of the same secret. Default `coatcheck.signed-cookie`. */
   readonly salt?: string
-  /** The clock, in ms since the Unix epoch. Default `Date.now`. */
+  /** The clock, in ms since the Unix epoch. Default `Date.now()`, asked at each call. */
   readonly now?: () => number
 }
 
@@ -44,7 +49,7 @@ interface Sealer {
  * @throws SessionUsageError for a missing or short secret.
  */
 export function signedCookieStore(options: SignedCookieStoreOptions): SessionStore {
-  const { secrets, salt = 'coatcheck.signed-cookie', encrypt = false, now = Date.now } = options
+  const { secrets, salt = 'coatcheck.signed-cookie', encrypt = false, now = systemClock } = options
   assertSecrets(secrets)
   const sealer = encrypt ? encryption(secrets, salt) : signature(secrets, salt, now)
 
