@@ -8,6 +8,7 @@ import type { CookieInfo, Sessions } from './sessions.ts'
 export { after, type Awaitable } from './awaitable.ts'
 export { assertCookieRules, MAX_COOKIE_BYTES } from './cookie.ts'
 export { reportClash } from './events.ts'
+export { toExpiresAt } from './expiry.ts'
 export { addSessionHeaders, type HeaderTarget, type SessionHeaders } from './headers.ts'
 export { mergeFields, sessionStrategies, type Clash, type Strategies } from './strategies.ts'
 

@@ -27,6 +27,14 @@ function parse(stored: unknown): CustomExpiry {
 }
 
 /**
+ * A moment as a record may have it for its end: a whole number of milliseconds, from 0 to {@link MAX_EXPIRES_AT}.
+ * @param moment In ms since the epoch; what lies outside is moved to the nearer end. Not NaN.
+ */
+export function toExpiresAt(moment: number): number {
+  return Math.max(0, Math.round(Math.min(moment, MAX_EXPIRES_AT)))
+}
+
+/**
  * When a session that is saved now ends, in ms since the epoch.
  * @param stored What `_session_expiry` holds.
  * @param created When the session was created, in ms since the epoch, where that is known.
@@ -45,7 +53,7 @@ export function expiresAt(
     settings.absoluteMaxAge === undefined
       ? MAX_EXPIRES_AT
       : (created ?? now) + settings.absoluteMaxAge * 1000
-  return Math.max(0, Math.round(Math.min(end, limit, MAX_EXPIRES_AT)))
+  return toExpiresAt(Math.min(end, limit))
 }
 
 /** Whether the cookie ends with the browser. */

@@ -14,7 +14,13 @@ import {
   type SessionStore,
   type StoreTraits,
 } from '@coatcheck/core/store'
-import { BROWSER_LENGTH_TTL, endOf, storedEnd, type StoredSession } from './session-data.ts'
+import {
+  assertTtl,
+  BROWSER_LENGTH_TTL,
+  endOf,
+  storedEnd,
+  type StoredSession,
+} from './session-data.ts'
 
 /** As much of an express-session store as is used. */
 export interface ExpressStore {
@@ -54,6 +60,7 @@ export function fromExpressStore(
   store: ExpressStore,
   { traits, ttl = BROWSER_LENGTH_TTL, now = systemClock }: FromExpressStoreOptions = {},
 ): SessionStore {
+  assertTtl(ttl, 'fromExpressStore')
   const lock = createLock()
 
   async function find(

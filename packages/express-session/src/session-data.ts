@@ -1,4 +1,7 @@
 // What express-session keeps: one object with the session's fields, and beside them the cookie, which holds the expiry.
+import { isDate } from 'node:util/types'
+import { toExpiresAt } from '@coatcheck/core/adapter'
+import { SessionUsageError } from '@coatcheck/core/store'
 
 /** The cookie inside a session, as JSON has it. */
 export interface StoredCookie {
@@ -18,16 +21,29 @@ export interface StoredSession {
 /** How long a session lives whose cookie ends with the browser, in seconds: a day, as connect-redis and others have it. */
 export const BROWSER_LENGTH_TTL = 86_400
 
-/** When a session ends, in ms since the epoch, if its cookie says so. */
+/** @throws SessionUsageError for a `ttl` that no session could live for. */
+export function assertTtl(ttl: number, by: string): void {
+  if (Number.isFinite(ttl) && ttl > 0) return
+  throw new SessionUsageError(
+    `${by}: \`ttl\` must be a positive number of seconds, and is ${String(ttl)}.`,
+    'ERR_SESSION_OPTIONS',
+  )
+}
+
+/** When a session ends, in ms since the epoch, if its cookie says so; an invalid date says nothing. */
 export function storedEnd({ cookie }: StoredSession): number | undefined {
-  const end = cookie?.expires ? new Date(cookie.expires).getTime() : Number.NaN
-  return Number.isNaN(end) ? undefined : end
+  const expires: unknown = cookie?.expires
+  // An empty one, and 0, are how a cookie says that it ends with the browser.
+  if (!expires || !(typeof expires === 'string' || typeof expires === 'number' || isDate(expires)))
+    return undefined
+  const end = new Date(expires).getTime()
+  return Number.isNaN(end) ? undefined : toExpiresAt(end)
 }
 
 /** When a session ends, in ms since the epoch: from now on, where its cookie does not say. */
 export function endOf(session: StoredSession, ttl: number, now: number): number {
-  const { originalMaxAge } = session.cookie ?? {}
+  const maxAge: unknown = session.cookie?.originalMaxAge
   return (
-    storedEnd(session) ?? now + (typeof originalMaxAge === 'number' ? originalMaxAge : ttl * 1000)
+    storedEnd(session) ?? toExpiresAt(now + (Number.isFinite(maxAge) ? Number(maxAge) : ttl * 1000))
   )
 }

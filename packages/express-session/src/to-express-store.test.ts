@@ -200,7 +200,10 @@ function promised(
   return { store, call }
 }
 const SID = 's'.repeat(32)
-const cookieFor = (ms: number) => ({ originalMaxAge: ms, expires: new Date(Date.now() + ms) })
+const cookieFor = (ms: number, originalMaxAge = ms) => ({
+  originalMaxAge,
+  expires: new Date(Date.now() + ms),
+})
 
 plainTest('a retired key is no session, and nothing that is saved onto it is there', async () => {
   const { store, call } = promised()
@@ -218,12 +221,12 @@ plainTest('a touch moves the end that its session was loaded with, and no other'
   const { store, call } = promised()
   await call('set', SID, { cookie: cookieFor(60_000), n: 1 })
   const [mine, yours] = [await call('get', SID), await call('get', SID)]
-  mine.cookie = cookieFor(10_000)
-  yours.cookie = cookieFor(90_000)
+  mine.cookie = cookieFor(10_000, 60_000)
+  yours.cookie = cookieFor(90_000, 60_000)
   await call('touch', SID, mine)
   await call('touch', SID, yours)
   expect(await store.load(SID)).toMatchObject({ expiresAt: mine.cookie.expires.getTime() })
-  mine.cookie = cookieFor(20_000)
+  mine.cookie = cookieFor(20_000, 60_000)
   await call('touch', SID, mine)
   expect(await store.load(SID)).toMatchObject({ expiresAt: mine.cookie.expires.getTime() })
 })

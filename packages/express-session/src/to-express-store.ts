@@ -1,4 +1,5 @@
 // Any of our stores under express-session or @fastify/session: one line changed, and no update is lost any more.
+import { createHash } from 'node:crypto'
 import { EventEmitter } from 'node:events'
 import { createRequire } from 'node:module'
 import { setImmediate } from 'node:timers'
@@ -22,6 +23,7 @@ import {
   attempt,
   createLock,
   isRefusal,
+  isSessionKey,
   KeyExistsError,
   RETIRED,
   SessionConflictError,
@@ -33,7 +35,13 @@ import {
   type SessionRecord,
   type SessionStore,
 } from '@coatcheck/core/store'
-import { BROWSER_LENGTH_TTL, endOf, type StoredSession } from './session-data.ts'
+import {
+  assertTtl,
+  BROWSER_LENGTH_TTL,
+  endOf,
+  storedEnd,
+  type StoredSession,
+} from './session-data.ts'
 
 /** Options of {@link toExpressStore}. */
 export interface ToExpressStoreOptions<D extends object = SessionData> {
@@ -92,6 +100,7 @@ export function toExpressStore<D extends object = SessionData>(
   store: SessionStore,
   { ttl = BROWSER_LENGTH_TTL, now = systemClock, merge: rules }: ToExpressStoreOptions<D> = {},
 ) {
+  assertTtl(ttl, 'toExpressStore')
   const strategies = strategiesOf(rules)
   const bases = new WeakMap<object, Base>()
   /** The writes of one session object follow one another. */
@@ -109,19 +118,19 @@ export function toExpressStore<D extends object = SessionData>(
   })
 
   /** A session's record; a retired key is no session's. */
-  const loadOpen = (sid: string) =>
-    after(store.load(sid), (found) => (found?.data === RETIRED ? undefined : found))
+  const loadOpen = (key: string) =>
+    after(store.load(key), (found) => (found?.data === RETIRED ? undefined : found))
 
   /** Saves a session that was loaded: what was changed in it, onto what the store has by then. */
-  async function saveLoaded(sid: string, session: StoredSession, mine: string, base: Base) {
-    const { was, stored } = base.doubt ? await lookFor(sid, base) : base
+  async function saveLoaded(key: string, session: StoredSession, mine: string, base: Base) {
+    const { was, stored } = base.doubt ? await lookFor(key, base) : base
     /** Whether it is done: saved, or the session has ended. */
     const trySave = async (newest: string) => {
       const clashes: Clash[] = []
       const merged = was === newest ? mine : mergeTexts(was, mine, newest, clashes)
       const saved = record(session, merged)
       try {
-        await store.save(sid, saved, newest)
+        await store.save(key, saved, newest)
       } catch (error) {
         if (error instanceof SessionGoneError) return true
         if (error instanceof SessionConflictError) return false
@@ -134,18 +143,18 @@ export function toExpressStore<D extends object = SessionData>(
     }
     if (await trySave(stored.data)) return
     // One after the other within this process, so that the tries are bounded by the number of processes.
-    await lock(sid, async () => {
+    await lock(key, async () => {
       for (;;) {
-        const newest = await loadOpen(sid)
+        const newest = await loadOpen(key)
         if (!newest || (await trySave(newest.data))) return
       }
     })
   }
 
   /** What a session stands on whose last save got no answer. @throws SessionStoreError if that cannot be told. */
-  async function lookFor(sid: string, { was, stored, doubt }: Base): Promise<Base> {
+  async function lookFor(key: string, { was, stored, doubt }: Base): Promise<Base> {
     const { mine, saved } = doubt!
-    const found = await loadOpen(sid)
+    const found = await loadOpen(key)
     if (found?.data === saved.data) return { was: mine, stored: found }
     if (!found || found.data === stored.data) return { was, stored }
     throw new SessionStoreError(
@@ -161,11 +170,11 @@ export function toExpressStore<D extends object = SessionData>(
   }
 
   /** Saves a session that may be new. */
-  function saveAny(sid: string, session: StoredSession, mine: string) {
+  function saveAny(key: string, session: StoredSession, mine: string) {
     const saved = record(session, mine)
     const keep = () => void bases.set(session, { was: saved.data, stored: saved })
-    const save = () => after(store.save(sid, saved), keep)
-    const create = () => after(store.create(sid, saved), keep)
+    const save = () => after(store.save(key, saved), keep)
+    const create = () => after(store.create(key, saved), keep)
     return attempt(save, (error) => {
       if (!(error instanceof SessionGoneError)) throw error
       // What is there by now is another request's, or a retired key: then the session has ended.
@@ -176,12 +185,26 @@ export function toExpressStore<D extends object = SessionData>(
     })
   }
 
+  /** Moves a session's end. When another request has moved it meanwhile, that stands. */
+  function moveEnd(key: string, session: object, expiresAt: number, base: Base | undefined) {
+    const touch = () =>
+      after(store.touch(key, expiresAt, base?.stored.expiresAt), () => {
+        if (base) bases.set(session, { ...base, stored: { ...base.stored, expiresAt } })
+      })
+    return attempt(touch, (error) => {
+      if (!(error instanceof SessionConflictError)) unlessGone(error)
+    })
+  }
+
   class CoatcheckStore extends baseClass() {
     get(sid: string, callback: Callback<any>): void {
       answer(callback, () =>
-        after(loadOpen(sid), (found) => {
+        after(loadOpen(keyOf(sid)), (found) => {
           if (!found) return null
           const session = JSON.parse(found.data) as StoredSession
+          // A touch has moved the record's end, and not the text in it.
+          if (storedEnd(session) !== undefined)
+            session.cookie.expires = new Date(found.expiresAt).toISOString()
           bases.set(session, { was: found.data, stored: found })
           return session
         }),
@@ -190,34 +213,33 @@ export function toExpressStore<D extends object = SessionData>(
 
     set(sid: string, session: any, callback: Callback = () => {}): void {
       answer(callback, () => {
+        const key = keyOf(sid)
         const mine = JSON.stringify(session)
         return inLine(session, () => {
           const base = bases.get(session)
-          return base ? saveLoaded(sid, session, mine, base) : saveAny(sid, session, mine)
+          return base ? saveLoaded(key, session, mine, base) : saveAny(key, session, mine)
         })
       })
     }
 
     touch(sid: string, session: any, callback: Callback = () => {}): void {
-      const expiresAt = endOf(session, ttl, now())
-      const moveEnd = () => {
-        const base = bases.get(session)
-        return attempt(
-          () =>
-            after(store.touch(sid, expiresAt, base?.stored.expiresAt), () => {
-              if (base) bases.set(session, { ...base, stored: { ...base.stored, expiresAt } })
-            }),
-          (error) => {
-            // When another request has moved it meanwhile, that stands.
-            if (!(error instanceof SessionConflictError)) unlessGone(error)
-          },
-        )
-      }
-      answer(callback, () => inLine(session, moveEnd))
+      answer(callback, () => {
+        const key = keyOf(sid)
+        const expiresAt = endOf(session, ttl, now())
+        return inLine(session, () => {
+          const base = bases.get(session)
+          const was = base && (JSON.parse(base.was) as StoredSession)
+          if (base && was && !sameButForEnd(session, was)) {
+            const mine = JSON.stringify({ ...was, cookie: session.cookie })
+            return saveLoaded(key, session, mine, base)
+          }
+          return moveEnd(key, session, expiresAt, base)
+        })
+      })
     }
 
     destroy(sid: string, callback: Callback = () => {}): void {
-      answer(callback, () => store.delete(sid))
+      answer(callback, () => store.delete(keyOf(sid)))
     }
 
     /** express-session makes its session object of what `get` gave: the two are the same session. */
@@ -239,6 +261,23 @@ function strategiesOf(rules: object | undefined): Strategies {
     "toExpressStore: `merge.cookie`: the cookie is express-session's own.",
     'ERR_SESSION_OPTIONS',
   )
+}
+
+/** The key of a session. An id of the application's own (`genid`) that could be no key is kept under its SHA-256. */
+function keyOf(sid: unknown): string {
+  if (typeof sid === 'string' && sid !== '')
+    return isSessionKey(sid) ? sid : createHash('sha256').update(sid).digest('hex')
+  throw new SessionUsageError(
+    `toExpressStore: a session's id must be text, and is ${sid === '' ? 'empty' : `of type ${typeof sid}`}. Have \`genid\` (@fastify/session: \`idGenerator\`) return a string.`,
+  )
+}
+
+/** Whether two sessions' cookies say the same but for when they end, which a touch can tell the store. */
+function sameButForEnd(...sessions: [StoredSession, StoredSession]): boolean {
+  const [one, other] = sessions.map(({ cookie }) =>
+    JSON.stringify(cookie, (name, value) => (name === 'expires' ? Boolean(value) : value)),
+  )
+  return one === other
 }
 
 /** A session that has ended is no error: the interface has no way to say so. */
