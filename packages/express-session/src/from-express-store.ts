@@ -21,6 +21,7 @@ import {
   storedEnd,
   type StoredSession,
 } from './session-data.ts'
+import { StoreCookie } from './store-cookie.ts'
 
 /** As much of an express-session store as is used. */
 export interface ExpressStore {
@@ -72,6 +73,9 @@ export function fromExpressStore(
       true,
     )
     if (!session) return undefined
+    if (typeof session !== 'object' || Array.isArray(session)) {
+      throw new SessionStoreError('The express-session store gave what is no object for a session.')
+    }
     const expiresAt = endOf(session, ttl, now())
     if (expiresAt <= now()) return undefined
     return { session, record: { data: toText(session), expiresAt } }
@@ -90,12 +94,11 @@ export function fromExpressStore(
     { data, expiresAt }: SessionRecord,
     before?: StoredSession,
   ) {
-    const originalMaxAge = expiresAt - now()
+    const maxAge = expiresAt - now()
     // To most of these stores a session that has ended is no session.
-    if (originalMaxAge <= 0) await call(what, (done) => store.destroy(key, done))
+    if (maxAge <= 0) await call(what, (done) => store.destroy(key, done))
     else {
-      const expires = new Date(expiresAt).toISOString()
-      const cookie = { httpOnly: true, path: '/', ...before?.cookie, originalMaxAge, expires }
+      const cookie = new StoreCookie(before?.cookie, expiresAt, maxAge)
       await call(what, (done) => store.set(key, { ...toFields(data), cookie }, done))
     }
     return key

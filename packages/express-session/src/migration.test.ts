@@ -48,7 +48,7 @@ const stores: Record<keyof typeof servers, (url: string) => Promise<expressSessi
 const SECRETS = ['keyboard cat', 'an older secret']
 
 /** The application as it was. */
-function before(store: expressSession.Store) {
+function before(store: expressSession.Store, genid?: expressSession.SessionOptions['genid']) {
   const app = express()
   app.use(
     expressSession({
@@ -57,6 +57,7 @@ function before(store: expressSession.Store) {
       resave: false,
       saveUninitialized: false,
       cookie: { maxAge: 3_600_000 },
+      ...(genid && { genid }),
     }),
   )
   app.get('/login', (request: any, response) => {
@@ -169,6 +170,30 @@ plainTest('an old secret of express-session is still read', async () => {
   app.use(session({ store: fromExpressStore(store), cookie }))
   app.get('/', (request: any, response) => response.json(request.session.get('user')))
   expect(await visit(await listen(app))).toBe('ann')
+})
+
+plainTest(
+  'an id that genid made of other text is not taken over: the visitor is anonymous, logs in again, and the old session is left alone',
+  async () => {
+    const store = new expressSession.MemoryStore()
+    const sid = 'tenant:7c9e6679-7425-40de-944b-e07fc1f90ae7'
+    const [old, fresh] = [await listen(before(store, () => sid)), await listen(after(store))]
+    const { visit, jar } = browser()
+    await visit(`${old}/login`)
+    expect(await visit(fresh)).toEqual([null, null])
+    expect(await jar.getCookieString('http://shop.example.org/')).toBe('')
+    await visit(`${fresh}/add`)
+    expect(await visit(fresh)).toEqual([null, [2]])
+    expect(Object.keys((store as any).sessions)).toContain(sid)
+  },
+)
+
+plainTest('an id that genid made of letters, digits, _ and - is taken over', async () => {
+  const store = new expressSession.MemoryStore()
+  const sid = 'tenant-7c9e6679_7425-40de-944b-e07fc1f90ae7'
+  const { visit } = browser()
+  await visit(`${await listen(before(store, () => sid))}/login`)
+  expect(await visit(await listen(after(store)))).toEqual(['ann', [1]])
 })
 
 plainTest('without a secret, connectCookie says what is missing', () => {
