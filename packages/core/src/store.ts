@@ -109,7 +109,7 @@ export interface StoreTraits {
  * Rules for every method: a retired key (a live record whose data is empty) can be loaded and deleted, and nothing else:
  * no call brings it back to life. A malformed key (see `isSessionKey`) behaves as one that is not there. A backend that
  * fails is a SessionStoreError with the backend's own error as its `cause`, and never an empty answer. Time is the
- * application's clock, taken once a call; a `now: () => number` option makes expiry testable without waiting.
+ * application's clock, taken once a call; a `now: () => number` option, by default {@link systemClock}, makes expiry testable without waiting.
  */
 export interface SessionStore {
   readonly traits?: StoreTraits

@@ -44,6 +44,10 @@ async function browse(options: Partial<expressSession.SessionOptions>) {
       request.session.cookie.expires = null
       response.json(true)
     })
+    .get('/save', (request: any, response, next) => {
+      request.session.n++
+      request.session.save((error: unknown) => (error ? next(error) : response.json(true)))
+    })
     .get('/destroy', (request: any, response, next) => {
       request.session.destroy((error: unknown) => (error ? next(error) : response.json(true)))
     })
@@ -74,6 +78,8 @@ const HOUR = 3_600_000
 const visits: [path: string, wait: number][] = [
   ['/count', 0],
   ...Array.from({ length: 10 }, (): [string, number] => ['/', 40_000]),
+  // Saved before express-session renews the cookie.
+  ['/save', 40_000],
   ['/count', 40_000],
   ['/', 40_000],
   // Nothing but the cookie is changed by these.
@@ -180,6 +186,18 @@ for (const engine of engineNames) {
     }
   })
 }
+
+plainTest('a session that was touched so far is not ended by a save in the handler', async () => {
+  vi.useFakeTimers({ toFake: ['Date'], now: Date.now() })
+  const visit = await browse({ store: toExpressStore(mapStore()) })
+  await visit('/count')
+  for (let times = 0; times < 3; times++) {
+    vi.setSystemTime(Date.now() + 40_000)
+    await visit('/')
+  }
+  expect(await visit('/save')).toBe(true)
+  expect(await visit('/count')).toBe(3)
+})
 
 plainTest("@fastify/session's cookie may end after Infinity ms: with the browser", async () => {
   const store = mapStore()

@@ -58,7 +58,7 @@ export interface ToExpressStoreOptions<D extends object = SessionData> {
 
 /** What a session object of express-session's stands on. */
 interface Base {
-  /** The object as it was when it was loaded or last saved: what tells the request's own changes. */
+  /** The object as it was when it was loaded or last saved: what tells the request's own changes. Its cookie's end is the record's. */
   readonly was: string
   /** What the store had then: the same, with what others had changed. */
   readonly stored: SessionRecord
