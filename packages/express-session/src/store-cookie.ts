@@ -1,6 +1,10 @@
 // The cookie in a session that is handed to a store of express-session: with the members of express-session's own, which may
 // not be installed any more after the move.
+import { toExpiresAt } from '@coatcheck/core/adapter'
 import type { StoredCookie } from './session-data.ts'
+
+/** Stores that compare whole seconds end a session up to so many ms early; its end that counts stands in `expires`. */
+const SPARE = 1000
 
 /**
  * Stores take a session's end from whichever member suits them: `expires` as a Date or as text (connect-redis, connect-pg-simple,
@@ -39,12 +43,12 @@ export class StoreCookie {
 
   set expires(date: Date) {
     this._expires = date
-    this.originalMaxAge = this.maxAge
+    this.originalMaxAge = date.getTime() - Date.now()
   }
 
-  /** What is left, in ms: by the clock that stores add it to, whatever the application's is. */
+  /** What is left, in ms, and a little: by the clock that stores add it to, whatever the application's is. */
   get maxAge(): number {
-    return this._expires.getTime() - Date.now()
+    return toExpiresAt(this._expires.getTime() + SPARE) - Date.now()
   }
 
   set maxAge(ms: number) {
