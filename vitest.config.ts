@@ -3,7 +3,10 @@ import { SkipReporter } from './testing/skip-reporter.ts'
 
 export default defineConfig({
   test: {
-    include: ['{packages/*,tests-conformance}/src/**/*.test.ts', '{examples,spec,testing}/**/*.test.ts'],
+    include: [
+      '{packages/*,tests-conformance}/src/**/*.test.ts',
+      '{examples,spec,testing}/**/*.test.ts',
+    ],
     typecheck: {
       enabled: true,
       include: ['packages/*/src/**/*.test-d.ts'],

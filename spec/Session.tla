@@ -8,7 +8,8 @@
 EXTENDS Naturals
 
 CONSTANTS
-  First, Second, Third, \* what each request does: "read", "save", "shorten", "renew", "login", "flush", or "none"
+  Requests,             \* 1..2 or 1..3
+  First, Second, Third, \* what each does: "read", "save", "shorten", "renew", "login" or "flush"
   Cached,               \* whether there is a cache in front of the database
   FreshFor,             \* for how many ticks a copy is believed
   MaxLost,              \* how many answers of the database are lost at the most
@@ -37,7 +38,6 @@ vars == <<db, late, lost, cache, pc, at, seen, unsure, got, age, died, heir>>
 \* Records and entries.
 
 kind == <<First, Second, Third>>
-Requests == {r \in 1..3 : kind[r] # "none"}
 Keys == Requests \union {0} \* a login of request r makes key r
 
 \* Data is how often each request's change is in it. To merge is to make one's own on the newest.
