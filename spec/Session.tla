@@ -9,7 +9,7 @@ EXTENDS Naturals
 
 CONSTANTS
   Requests,             \* 1..2 or 1..3
-  First, Second, Third, \* what each does: "read", "save", "shorten", "renew", "login" or "flush"
+  First, Second, Third, \* what each does: "read", "save", "shorten", "renew", "login", "flush" or "resume"
   Cached,               \* whether there is a cache in front of the database
   FreshFor,             \* for how many ticks a copy is believed
   MaxLost,              \* how many answers of the database are lost at the most
@@ -40,6 +40,10 @@ vars == <<db, late, lost, cache, pc, at, seen, unsure, got, age, died, heir>>
 kind == <<First, Second, Third>>
 Keys == Requests \union {0} \* a login of request r makes key r
 
+\* A login that cannot find out whether it has retired the old key tells the client both keys. The next request resumes it.
+CanResume == \E r \in Requests : kind[r] = "resume"
+NewKey(r) == IF kind[r] = "resume" THEN CHOOSE login \in Requests : kind[login] = "login" ELSE r
+
 \* Data is how often each request's change is in it. To merge is to make one's own on the newest.
 Empty == [r \in Requests |-> 0]
 With(data, r) == [data EXCEPT ![r] = IF @ < 2 THEN @ + 1 ELSE @]
@@ -59,9 +63,8 @@ Copy(rec, old) ==
 ----------------------------------------------------------------------------------------
 \* The database. Each of its calls is atomic.
 
-Writes == {"save", "renew", "create", "rewrite", "own", "retire", "end", "abandon"}
-Looks == {"reload", "look", "lookOld", "lookEnded"} \* loads of a request that has tried to write
-Loads == Looks \union {"open"}
+Writes == {"save", "renew", "create", "rewrite", "own", "retire", "end", "abandon", "carry", "finish"}
+Loads == {"open", "reload", "look", "lookOld", "lookEnded"}
 
 \* The write that request r makes in this step.
 WriteOf(r) ==
@@ -74,7 +77,9 @@ WriteOf(r) ==
        [] pc[r] = "own"     -> write(r, Live(With(Empty, r), 2))    \* move.ts: moveNewest
        [] pc[r] = "retire"  -> write(0, Retired(r))                 \* move.ts: retire
        [] pc[r] = "end"     -> write(0, Absent)                     \* end.ts: endKey
-       [] pc[r] = "abandon" -> write(r, Absent)                     \* move.ts: abandon
+       [] pc[r] = "abandon" -> write(NewKey(r), Absent)             \* move.ts: abandon
+       [] pc[r] = "carry"   -> write(NewKey(r), Live(seen[r].data, 2)) \* load.ts: resolve
+       [] pc[r] = "finish"  -> write(0, Retired(NewKey(r)))         \* load.ts: resolve
 
 \* Whether the database takes it. What is not conditional needs a live record all the same, but for a delete.
 Takes(w) ==
@@ -84,16 +89,16 @@ Takes(w) ==
   IN CASE w.step = "save"   -> isSame \/ (isLive /\ ~SavesOnCondition)
        [] w.step = "renew"  -> isLive /\ (rec.end = w.from.end \/ ~RenewsOnCondition)
        [] w.step = "end"    -> isSame \/ ~EndsOnCondition
-       [] w.step = "retire" -> isSame
+       [] w.step \in {"retire", "finish"} -> isSame
        [] OTHER             -> TRUE
 
 Effect(w) ==
   /\ db' = [db EXCEPT ![w.key] = IF w.step = "renew" THEN [@ EXCEPT !.end = w.rec.end] ELSE w.rec]
   /\ died' = [died EXCEPT ![w.key] = CASE w.step = "end"     -> "ended"
-                                       [] w.step = "retire"  -> "moved"
+                                       [] w.step \in {"retire", "finish"} -> "moved"
                                        [] w.step = "abandon" -> "abandoned"
                                        [] OTHER              -> @]
-  /\ heir' = IF w.step = "retire" THEN w.by ELSE heir
+  /\ heir' = IF w.step \in {"retire", "finish"} THEN NewKey(w.by) ELSE heir
 
 \* A write that its request has given up arrives after all.
 Arrive(w) ==
@@ -128,7 +133,11 @@ Loaded(r, rec) ==
   /\ seen' = [seen EXCEPT ![r] = IF isLive /\ kind[r] # "read" THEN rec ELSE @]
   /\ unsure' = [unsure EXCEPT ![r] = @ /\ (pc[r] # "lookOld" \/ isSame \/ ~isLive)]
   /\ CASE pc[r] = "open" /\ kind[r] = "read" -> Go(r, "open")
-       [] pc[r] = "open" /\ kind[r] # "read" ->                     \* load.ts: adopt
+       [] pc[r] = "open" /\ kind[r] = "resume" ->                   \* load.ts: resolve
+            IF isLive THEN Go(r, "carry")
+            ELSE IF isAbsent THEN Go(r, "abandon")
+            ELSE IF TellsWhatItFinds THEN GoTelling(r, "done", rec) ELSE Go(r, "done")
+       [] pc[r] = "open" /\ kind[r] \notin {"read", "resume"} ->     \* load.ts: adopt
             IF isLive THEN Go(r, CASE kind[r] = "renew" -> "renew"  \* plan.ts: plan
                                    [] kind[r] = "login" -> "create"
                                    [] kind[r] = "flush" -> "end"
@@ -151,10 +160,11 @@ Loaded(r, rec) ==
 
 \* The database has taken its write.
 Taken(r, w) ==
-  CASE pc[r] \in {"save", "renew", "retire", "end"} -> GoTelling(r, "done", w.rec)
-    [] pc[r] \in {"create", "rewrite"}              -> Go(r, "retire")
-    [] pc[r] = "own"                                -> Go(r, "done")
-    [] pc[r] = "abandon"                            -> Go(r, "failed")
+  CASE pc[r] \in {"save", "renew", "retire", "end", "finish"} -> GoTelling(r, "done", w.rec)
+    [] pc[r] \in {"create", "rewrite"} -> Go(r, "retire")
+    [] pc[r] = "carry"                 -> Go(r, "finish")
+    [] pc[r] = "own"                   -> Go(r, "done")
+    [] pc[r] = "abandon"               -> Go(r, "failed")
 
 \* The database has refused its write: another request was there.
 Refused(r) ==
@@ -162,11 +172,12 @@ Refused(r) ==
     [] pc[r] = "renew"  -> Go(r, "done")                            \* writer.ts: renew
     [] pc[r] = "retire" -> Go(r, "lookOld")
     [] pc[r] = "end"    -> Go(r, "lookEnded")
+    [] pc[r] = "finish" -> Go(r, "open")
 
 \* The answer to its write is lost.
 Unheard(r) ==
   CASE pc[r] = "save"   -> Go(r, IF LooksBeforeRepeating THEN "look" ELSE "reload") \* writer.ts: writeAfterDoubt
-    [] pc[r] = "retire" -> Go(r, "lookOld")
+    [] pc[r] = "retire" -> Go(r, "lookOld") \/ (CanResume /\ Go(r, "doubt")) \* move.ts: standInDoubt
     [] pc[r] = "end"    -> Go(r, "end")                             \* writer.ts: endCondemned
     [] OTHER            -> Go(r, "failed")
 
@@ -174,24 +185,26 @@ Unheard(r) ==
 \* The store: a database, and perhaps a cache in front of it. Any call of the cache may fail for any process: for as long as a
 \* process takes none of the steps in which its calls succeed, it is cut off.
 
+MayLoad(r) == pc[r] \in Loads /\ at[r] = "ready" /\ (kind[r] = "resume" => pc[NewKey(r)] = "doubt")
+
 \* cached-db: load. The database alone is asked: the cache is away, or has somebody's reservation.
 Load(r) ==
-  /\ pc[r] \in Loads /\ at[r] = "ready"
+  /\ MayLoad(r)
   /\ Loaded(r, db[0])
   /\ UNCHANGED <<db, late, lost, cache, died, heir>>
 
 \* cached-db: load. A copy is believed, but not by a request that looks what has become of its write.
 Believe(r) ==
-  /\ pc[r] \in (IF LooksInTheDatabase THEN {"open"} ELSE Loads)
-  /\ at[r] = "ready" /\ cache.is = "copy"
+  /\ MayLoad(r) /\ cache.is = "copy"
+  /\ LooksInTheDatabase => (pc[r] = "open" /\ kind[r] # "resume")
   /\ Loaded(r, cache.rec)
   /\ UNCHANGED <<db, late, lost, cache, died, heir>>
 
 \* cached-db: load, save, touch. A load reserves where there is nothing, a write whatever there is.
 Reserve(r) ==
   /\ Cached /\ at[r] = "ready"
-  /\ \/ pc[r] \in Loads /\ cache.is = "nothing" /\ at' = [at EXCEPT ![r] = "fetch"]
-     \/ pc[r] \in {"save", "renew", "retire"} /\ at' = [at EXCEPT ![r] = "write"]
+  /\ \/ MayLoad(r) /\ cache.is = "nothing" /\ at' = [at EXCEPT ![r] = "fetch"]
+     \/ pc[r] \in {"save", "renew", "retire", "finish"} /\ at' = [at EXCEPT ![r] = "write"]
   /\ cache' = Reservation(r)
   /\ UNCHANGED <<db, late, lost, pc, seen, unsure, got, age, died, heir>>
 
@@ -295,7 +308,7 @@ TypeOK ==
   /\ \A k \in Keys : db[k].is \in {"live", "absent", "retired"}
   /\ cache.is \in {"nothing", "reservation", "copy"} /\ cache.age \in 0..FreshFor
   /\ \A r \in Requests :
-       /\ pc[r] \in Loads \union Writes \union {"done", "failed"}
+       /\ pc[r] \in Loads \union Writes \union {"done", "failed", "doubt"}
        /\ at[r] \in {"ready", "fetch", "fill", "write", "tell", "wait"}
        /\ age[r] \in 0..FreshFor
   /\ heir \in Keys
@@ -322,7 +335,7 @@ Opens(k) == db[k].is = "live" \/ (k = 0 /\ cache.is = "copy" /\ cache.rec.is = "
 \* After an acknowledged logout nothing opens the session, under whatever key; after an acknowledged login nothing opens the old key.
 NoLogoutThatOpens ==
   \A r \in Requests : Acknowledged(r) =>
-    ~(kind[r] = "login" /\ Opens(0)) /\ ~(kind[r] = "flush" /\ (Opens(0) \/ Opens(Home(0))))
+    ~(kind[r] \in {"login", "resume"} /\ Opens(0)) /\ ~(kind[r] = "flush" /\ (Opens(0) \/ Opens(Home(0))))
 
 \* Once FreshFor has gone by, and at once if the cache was told, an acknowledged change is in every copy.
 NoStaleCopy ==
@@ -339,6 +352,7 @@ NeverMovedElsewhere == ~\E r \in Requests : Acknowledged(r) /\ kind[r] = "login"
 NeverAbandoned == ~\E k \in Keys : died[k] = "abandoned"
 NeverFoundAfterDoubt == ~\E r \in Requests : Acknowledged(r) /\ kind[r] # "flush" /\ unsure[r]
 NeverTooLate == ~\E w \in late : ~Takes(w)
+NeverResumed == ~\E r \in Requests : Acknowledged(r) /\ kind[r] = "resume" /\ heir # 0
 NeverCopied == cache.is # "copy"
 NeverBelievedAfterwards == ~(cache.is = "copy" /\ died[0] # "no")
 NeverWaited == ~\E r \in Requests : at[r] = "wait" /\ age[r] = FreshFor

@@ -79,15 +79,19 @@ beforeAll(() => {
 })
 
 const MODELS: readonly [string, Model, readonly string[]][] = [
-  ['database', DATABASE, ['save save login', 'save login login', 'save login flush']],
+  [
+    'database',
+    DATABASE,
+    ['save save login', 'save login login', 'save login flush', 'save login resume'],
+  ],
   [
     'database, two answers lost',
     { ...DATABASE, MaxLost: 2 },
     ['save save', 'save login', 'login login', 'login flush', 'flush flush', 'renew shorten'],
   ],
-  ['copies', COPIES, ['save login', 'save flush', 'flush flush']],
+  ['copies', COPIES, ['save login', 'save flush', 'login resume']],
   ['copies, believed for two ticks', { ...COPIES, FreshFor: 2 }, ['flush read', 'login read']],
-  ['copies, no answer lost', UNHURT, ['flush login read', 'save renew']],
+  ['copies, no answer lost', UNHURT, ['flush login read', 'flush flush', 'save renew']],
 ]
 
 test.each(MODELS)(
@@ -136,6 +140,7 @@ test.each([
   ['NeverAbandoned', 'login flush', DATABASE],
   ['NeverFoundAfterDoubt', 'save login', DATABASE],
   ['NeverTooLate', 'save save', DATABASE],
+  ['NeverResumed', 'login resume', DATABASE],
   ['NeverCopied', 'save read', COPIES],
   ['NeverBelievedAfterwards', 'flush read', COPIES],
   ['NeverWaited', 'flush read', COPIES],
