@@ -143,7 +143,7 @@ Loaded(r, rec) ==
                                    [] kind[r] = "flush" -> "end"
                                    [] OTHER             -> "save")
             ELSE IF ~isAbsent \/ kind[r] # "flush" THEN Go(r, "failed")
-            ELSE IF EndsTheMissing THEN GoTelling(r, "done", rec) ELSE Go(r, "done")
+            ELSE IF EndsTheMissing THEN GoTelling(r, "done", rec) ELSE Go(r, "done") \* standing.ts: condemnMissing
        [] pc[r] = "reload" -> Go(r, IF isLive THEN "save" ELSE "failed") \* save.ts: reload
        [] pc[r] = "look" ->                                         \* writer.ts: hasArrived
             IF isLive /\ rec.data = With(seen[r].data, r) THEN GoUntold(r, "done")
@@ -158,9 +158,17 @@ Loaded(r, rec) ==
             ELSE IF ~isAbsent THEN Go(r, "failed")
             ELSE IF TellsWhatItFinds THEN GoTelling(r, "done", rec) ELSE Go(r, "done")
 
+\* A renewal is not told what the data is: it has that of the copy that it started from, and that stays as old as it is.
+Renewed(r, end) ==
+  IF got[r].is = "live"
+  THEN Becomes(r, "done", "tell", IF CopiesTheConfirmed THEN age[r] ELSE 0, [got[r] EXCEPT !.end = end])
+  ELSE Becomes(r, "done", "tell", 0, [Absent EXCEPT !.is = "unknown"])
+
 \* The database has taken its write.
 Taken(r, w) ==
-  CASE pc[r] \in {"save", "renew", "retire", "end", "finish"} -> GoTelling(r, "done", w.rec)
+  CASE pc[r] \in {"save", "retire", "end", "finish"} -> GoTelling(r, "done", w.rec)
+    [] pc[r] = "renew" /\ Cached      -> Renewed(r, w.rec.end)
+    [] pc[r] = "renew" /\ ~Cached     -> Go(r, "done")
     [] pc[r] \in {"create", "rewrite"} -> Go(r, "retire")
     [] pc[r] = "carry"                 -> Go(r, "finish")
     [] pc[r] = "own"                   -> Go(r, "done")
@@ -193,7 +201,7 @@ Load(r) ==
   /\ Loaded(r, db[0])
   /\ UNCHANGED <<db, late, lost, cache, died, heir>>
 
-\* cached-db: load. A copy is believed, but not by a request that looks what has become of its write.
+\* cached-db: load. A copy is believed, but not by a request that looks what has become of its write (cached-db: loadLatest).
 Believe(r) ==
   /\ MayLoad(r) /\ cache.is = "copy"
   /\ LooksInTheDatabase => (pc[r] = "open" /\ kind[r] # "resume")
@@ -206,7 +214,10 @@ Reserve(r) ==
   /\ \/ MayLoad(r) /\ cache.is = "nothing" /\ at' = [at EXCEPT ![r] = "fetch"]
      \/ pc[r] \in {"save", "renew", "retire", "finish"} /\ at' = [at EXCEPT ![r] = "write"]
   /\ cache' = Reservation(r)
-  /\ UNCHANGED <<db, late, lost, pc, seen, unsure, got, age, died, heir>>
+  /\ LET isFrom == pc[r] = "renew" /\ cache.is = "copy" /\ cache.rec.end = seen[r].end \* cached-db: reserveTouched
+     IN /\ got' = [got EXCEPT ![r] = IF isFrom THEN cache.rec ELSE @]
+        /\ age' = [age EXCEPT ![r] = IF isFrom THEN cache.age ELSE @]
+  /\ UNCHANGED <<db, late, lost, pc, seen, unsure, died, heir>>
 
 \* The load asks the database,
 Fetch(r) ==
@@ -238,19 +249,17 @@ PutUnheard(r) ==
   /\ Unheard(r)
   /\ UNCHANGED <<db, cache, seen, died, heir>>
 
-\* The cache hears of what the database has said: a copy where the reservation is, or else nothing. A renewal has not been told
-\* what the data is, and a dead key needs no copy.
+\* The cache hears of what the database has said: a copy where the reservation is, or else nothing. A dead key needs no copy.
 Tell(r) ==
   /\ at[r] = "tell"
-  /\ LET isKnown == got[r].is = "live" /\ (kind[r] # "renew" \/ ~CopiesTheConfirmed)
-     IN cache' = IF cache = Reservation(r) /\ isKnown THEN Copy(got[r], age[r]) ELSE Nothing
+  /\ cache' = IF cache = Reservation(r) /\ got[r].is = "live" THEN Copy(got[r], age[r]) ELSE Nothing
   /\ Go(r, pc[r])
   /\ UNCHANGED <<db, late, lost, seen, unsure, died, heir>>
 
 \* The cache is away. A change is acknowledged all the same,
 TellInVain(r) ==
   /\ at[r] = "tell"
-  /\ at' = [at EXCEPT ![r] = IF got[r].is # "live" /\ WaitsUntilStale THEN "wait" ELSE "ready"]
+  /\ at' = [at EXCEPT ![r] = IF got[r].is \in {"absent", "retired"} /\ WaitsUntilStale THEN "wait" ELSE "ready"]
   /\ UNCHANGED <<db, late, lost, cache, pc, seen, unsure, got, age, died, heir>>
 
 \* an end when every copy that may have been made before is stale.

@@ -1,4 +1,5 @@
 // The cache as the engine asks it: each wait has a bound, and one that is away is left alone.
+import { performance } from 'node:perf_hooks'
 import { clearTimeout, setTimeout } from 'node:timers'
 import { isRefusal, type Awaitable, type SessionStore } from '@coatcheck/core/store'
 

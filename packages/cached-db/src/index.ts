@@ -1,6 +1,6 @@
 // The write-through engine: reads from a cache, writes to a durable store and the cache. The durable store decides.
 import { setTimeout } from 'node:timers/promises'
-import { SessionUsageError, type SessionStore } from '@coatcheck/core/store'
+import { SessionUsageError, systemClock, type SessionStore } from '@coatcheck/core/store'
 import { createAsk } from './cache.ts'
 import { createCopies } from './copies.ts'
 
@@ -15,7 +15,7 @@ export interface CachedDbStoreOptions {
    * the cache waits before it acknowledges an end, and so long others may see what was before its changes. Default 5.
    */
   readonly freshFor?: number
-  /** The clock, in ms since the Unix epoch; the same as the two stores'. Default `Date.now`. */
+  /** The clock, in ms since the Unix epoch; the same as the two stores'. Default `Date.now()`, asked at each call. */
   readonly now?: () => number
 }
 
@@ -29,7 +29,7 @@ export interface CachedDbStoreOptions {
  * @throws SessionUsageError (code ERR_SESSION_OPTIONS) for an option that cannot work.
  */
 export function cachedDbStore(options: CachedDbStoreOptions): SessionStore {
-  const { cache, db, freshFor = 5, now = () => Date.now() } = options
+  const { cache, db, freshFor = 5, now = systemClock } = options
   for (const [name, store] of Object.entries({ cache, db })) {
     if (typeof store?.load !== 'function') refuse(`\`${name}\` is missing: pass a store`)
     if (store.traits?.stateless) refuse(`\`${name}\` keeps nothing on the server`)

@@ -118,8 +118,8 @@ export function toExpressStore<D extends object = SessionData>(
   })
 
   /** A session's record; a retired key is no session's. */
-  const loadOpen = (key: string) =>
-    after(store.load(key), (found) => (found?.data === RETIRED ? undefined : found))
+  const loadOpen = (key: string, latest = false) =>
+    after(store.load(key, latest), (found) => (found?.data === RETIRED ? undefined : found))
 
   /** Saves a session that was loaded: what was changed in it, onto what the store has by then. */
   async function saveLoaded(key: string, session: StoredSession, mine: string, base: Base) {
@@ -145,7 +145,7 @@ export function toExpressStore<D extends object = SessionData>(
     // One after the other within this process, so that the tries are bounded by the number of processes.
     await lock(key, async () => {
       for (;;) {
-        const newest = await loadOpen(key)
+        const newest = await loadOpen(key, true)
         if (!newest || (await trySave(newest.data))) return
       }
     })
@@ -154,7 +154,7 @@ export function toExpressStore<D extends object = SessionData>(
   /** What a session stands on whose last save got no answer. @throws SessionStoreError if that cannot be told. */
   async function lookFor(key: string, { was, stored, doubt }: Base): Promise<Base> {
     const { mine, saved } = doubt!
-    const found = await loadOpen(key)
+    const found = await loadOpen(key, true)
     if (found?.data === saved.data) return { was: mine, stored: found }
     if (!found || found.data === stored.data) return { was, stored }
     throw new SessionStoreError(
