@@ -54,6 +54,8 @@ export interface Script {
 const request = (...steps: Step[]): RequestScript => ({ process: 0, steps, status: 200 })
 const other = (...steps: Step[]): RequestScript => ({ process: 1, steps, status: 200 })
 
+const later = (one: RequestScript): RequestScript => ({ ...one, later: true })
+
 const script = (requests: RequestScript[], more: Partial<Script> = {}): Script => ({
   requests,
   concurrency: 'merge',
@@ -184,7 +186,6 @@ export function cachedScripts(): Script[] {
     { faults: 2, kinds: ['cut', 'lose'] },
     { faults: 1, kinds: ['cut'], saveEveryRequest: true, jump: COPIES_GO_STALE },
   ]
-  const later = (one: RequestScript) => ({ ...one, later: true })
   return [
     // An end that another process waits for.
     script([request('flush'), other('flush')], { faults: 2, kinds: ['cut'] }),

@@ -27,7 +27,7 @@ export interface Timing {
   readonly inTime: <T>(answer: Promise<T>, ms: number) => Promise<T>
 }
 
-const REAL: Timing = { elapsed: () => performance.now(), inTime }
+const REAL: Timing = { elapsed: () => performance.now(), inTime: within }
 
 /**
  * Those who ask when the cache goes away wait once, and all others not at all: while it is away, a call beside the requests
@@ -64,7 +64,7 @@ export function createAsk(cache: SessionStore, { elapsed, inTime }: Timing = REA
   return ask
 }
 
-function inTime<T>(answer: Promise<T>, ms: number): Promise<T> {
+function within<T>(answer: Promise<T>, ms: number): Promise<T> {
   return new Promise((resolve, reject) => {
     const timer = setTimeout(reject, ms, new Error(`No answer within ${ms} ms`))
     const done = () => clearTimeout(timer)

@@ -91,14 +91,14 @@ export function createCopies({ cache, ask, db, freshFor, now, wait, goesOn }: Co
 
   /** Takes the copy away of what has ended, or waits until no copy is fresh any more: then nobody believes one. */
   async function settle(key: string): Promise<void> {
-    let isRemoved = false
+    const copy = { isRemoved: false }
     const tryAgain = async () => {
-      if (await remove(key, true)) isRemoved = true
+      if (await remove(key, true)) copy.isRemoved = true
     }
     await tryAgain()
-    if (!isRemoved) untold = now()
+    if (!copy.isRemoved) untold = now()
     // Once more than `freshFor` takes, as timers may be early.
-    for (let waited = 0; waited <= freshFor && !isRemoved; waited += TRY_EVERY) {
+    for (let waited = 0; waited <= freshFor && !copy.isRemoved; waited += TRY_EVERY) {
       await wait(TRY_EVERY)
       goesOn(tryAgain())
     }
