@@ -26,7 +26,7 @@ export interface Peer {
   readonly package: string
   /** The server it needs, by its name in services.ts. */
   readonly needs?: 'redis' | 'postgres'
-  readonly traits?: Omit<StoreTraits, 'sync' | 'copies'>
+  readonly traits?: Omit<StoreTraits, 'sync'>
   /** Opens it on what `name` (letters, digits, underscores) stands for. */
   open(name: string, places: Places): OpenedPeer | Promise<OpenedPeer>
 }

@@ -143,7 +143,7 @@ Loaded(r, rec) ==
                                    [] kind[r] = "flush" -> "end"
                                    [] OTHER             -> "save")
             ELSE IF ~isAbsent \/ kind[r] # "flush" THEN Go(r, "failed")
-            ELSE IF EndsTheMissing THEN GoTelling(r, "done", rec) ELSE Go(r, "done") \* standing.ts: condemnMissing
+            ELSE IF EndsTheMissing THEN GoTelling(r, "done", rec) ELSE Go(r, "done") \* standing.ts: condemn
        [] pc[r] = "reload" -> Go(r, IF isLive THEN "save" ELSE "failed") \* save.ts: reload
        [] pc[r] = "look" ->                                         \* writer.ts: hasArrived
             IF isLive /\ rec.data = With(seen[r].data, r) THEN GoUntold(r, "done")

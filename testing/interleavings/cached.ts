@@ -24,7 +24,7 @@ export function overCopies(core: Core, { createAsk, createCopies }: CachedDb): T
       const cache = world.cache(process)
       // Nothing hangs here: what fails does so at once.
       const ask = createAsk(cache, { elapsed: () => world.now * HURRY, inTime: (answer) => answer })
-      const copies = createCopies({
+      return createCopies({
         cache,
         ask,
         db: world.store(process),
@@ -33,7 +33,6 @@ export function overCopies(core: Core, { createAsk, createCopies }: CachedDb): T
         wait: (ms) => world.wait(process, ms),
         goesOn: () => {},
       })
-      return { ...copies, traits: { copies: true } }
     },
   }
 }

@@ -232,7 +232,7 @@ export const cachedMutations: readonly Mutation[] = [
   {
     what: 'an end that is found done is acknowledged at once',
     file: 'copies.ts',
-    find: 'if (!record || record.data === RETIRED) await settle(key)',
+    find: 'if (!record || isEnd(record.expiresAt, record.data)) await settle(key)',
     replace: '',
   },
   {

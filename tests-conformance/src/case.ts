@@ -23,7 +23,7 @@ export const sections = [
 export type Section = (typeof sections)[number]
 
 /** What a store may declare that it cannot promise, and that its clock is the system's. */
-export type Exemption = Exclude<keyof StoreTraits, 'sync' | 'copies'> | 'realTime'
+export type Exemption = Exclude<keyof StoreTraits, 'sync'> | 'realTime'
 
 type Run = (context: Context) => Awaitable<void>
 

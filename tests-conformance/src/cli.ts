@@ -75,7 +75,7 @@ async function loadSubject(file: string): Promise<Subject> {
   if (typeof exported === 'function') {
     const open = exported as Subject['open']
     const store = await open({ now: Date.now, name: 'traits' })
-    const { sync: _, copies: _copies, ...traits } = store.traits ?? {}
+    const { sync: _, ...traits } = store.traits ?? {}
     await store.close?.()
     return { name: file, module: file, traits, open }
   }

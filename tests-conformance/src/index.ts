@@ -63,7 +63,7 @@ export async function runCase(subject: Subject, one: Case): Promise<void> {
 async function run(subject: Subject, one: Pick<Case, 'run'>): Promise<void> {
   const { context, dispose } = await createContext(subject)
   try {
-    const { sync: _, copies: _copies, ...declared } = context.store.traits ?? {}
+    const { sync: _, ...declared } = context.store.traits ?? {}
     assert.deepEqual(
       declared,
       { ...subject.traits },

@@ -25,7 +25,7 @@ export interface Subject {
   /** Its name in titles and reports. */
   readonly name: string
   /** What the store cannot promise, as its own `traits` say: those cases turn into their counterparts. */
-  readonly traits?: Omit<StoreTraits, 'sync' | 'copies'>
+  readonly traits?: Omit<StoreTraits, 'sync'>
   /** The store has no `now` option and reads the system's clock: the cases then wait for what they test. */
   readonly realTime?: boolean
   /**

@@ -108,7 +108,13 @@ const ends: [string, (store: SessionStore) => unknown][] = [
   ['deleted', (store) => store.delete(KEY)],
   ['ended by a save', (store) => store.save(KEY, { data: '1', expiresAt: 0 }, '1')],
   ['retired', (store) => store.save(KEY, record(''), '1')],
-  ['given a short life', (store) => store.touch(KEY, Date.now() + 1)],
+  [
+    'given a short life',
+    async (store) => {
+      await store.touch(KEY, Date.now() + 1)
+      await sleep(2)
+    },
+  ],
 ]
 const opens = (found: SessionRecord | undefined) => found !== undefined && found.data !== ''
 
@@ -181,6 +187,41 @@ describe.each(ends)('what a process has %s that cannot reach the cache', (what, 
     await sleep(20)
     expect(opens(await cachedDbStore({ cache, db }).load(KEY))).toBe(false)
   })
+})
+
+test('a life that is short by the time the database has answered is an end', async () => {
+  const { b, shared } = await twoProcesses('slow end')
+  const db = sqlite('slow end')
+  const slow: SessionStore = {
+    ...db,
+    async touch(...args) {
+      await sleep(400)
+      return db.touch(...args)
+    },
+  }
+  const away = reachable(shared)
+  const a = cachedDbStore({ cache: away.cache, db: slow, freshFor: 0.5 })
+  await b.create(KEY, record('1'))
+  away.state.is = 'away'
+  const expiresAt = Date.now() + 600
+  const ending = a.touch(KEY, expiresAt)
+  await sleep(350)
+  await shared.delete(KEY)
+  // The copy of before the end is as fresh as it can be.
+  expect(await b.load(KEY)).toBeDefined()
+  await ending
+  await sleep(expiresAt - Date.now())
+  expect(await b.load(KEY)).toBeUndefined()
+})
+
+test('what is looked for, and found to have ended, is told when no other process believes its copy', async () => {
+  const { a, b, reach } = await twoProcesses('found')
+  await a.create(KEY, record('1'))
+  reach.is = 'away'
+  await sqlite('found').delete(KEY)
+  expect(await b.load(KEY)).toMatchObject({ data: '1' })
+  expect(await a.load(KEY, true)).toBeUndefined()
+  expect(await b.load(KEY)).toBeUndefined()
 })
 
 test('a change that the cache could not be told of is seen by its own process at once, by others within freshFor', async () => {

@@ -108,11 +108,15 @@ export function createCopies({ cache, ask, db, freshFor, now, wait, goesOn }: Co
   async function write<T>(
     key: string,
     inDb: () => Awaitable<T>,
-    { reserved, ends = false }: { reserved?: Reserved | undefined; ends?: boolean },
+    {
+      reserved,
+      // Asked afterwards: a call that takes long brings the end nearer.
+      ends = () => false,
+    }: { reserved?: Reserved | undefined; ends?: () => boolean },
   ): Promise<T> {
     try {
       const answer = await inDb()
-      if (!reserved || !(await fill(key, reserved))) await (ends ? settle : forget)(key)
+      if (!reserved || !(await fill(key, reserved))) await (ends() ? settle : forget)(key)
       return answer
     } catch (error) {
       // What this request knew is out of date, or nobody knows: it will look.
@@ -124,7 +128,7 @@ export function createCopies({ cache, ask, db, freshFor, now, wait, goesOn }: Co
   /** What the database says to have ended is acknowledged for that, so nobody may believe a copy of it. */
   async function loadLatest(key: string): Promise<SessionRecord | undefined> {
     const record = await db.load(key)
-    if (!record || record.data === RETIRED) await settle(key)
+    if (!record || isEnd(record.expiresAt, record.data)) await settle(key)
     return record
   }
 
@@ -176,13 +180,13 @@ export function createCopies({ cache, ask, db, freshFor, now, wait, goesOn }: Co
     },
 
     async save(key: string, record: SessionRecord, expected?: string): Promise<string> {
-      const ends = isEnd(record.expiresAt, record.data)
+      const ends = () => isEnd(record.expiresAt, record.data)
       const reserved = await reserveFor(key, record, 'any')
       return write(key, () => db.save(key, record, expected), { reserved, ends })
     },
 
     async touch(key: string, expiresAt: number, from?: number): Promise<string> {
-      const ends = isEnd(expiresAt)
+      const ends = () => isEnd(expiresAt)
       const reserved = await reserveTouched(key, expiresAt, from)
       if (!reserved) await reserve(key, 'any')
       return write(key, () => db.touch(key, expiresAt, from), { reserved, ends })
@@ -191,7 +195,7 @@ export function createCopies({ cache, ask, db, freshFor, now, wait, goesOn }: Co
     async delete(key: string): Promise<void> {
       if (!isSessionKey(key)) return
       await reserve(key, 'any')
-      await write(key, () => db.delete(key), { ends: true })
+      await write(key, () => db.delete(key), { ends: () => true })
     },
   }
 }

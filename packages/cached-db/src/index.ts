@@ -60,7 +60,6 @@ export function cachedDbStore(options: CachedDbStoreOptions): SessionStore {
     traits: {
       ...db.traits,
       sync: false,
-      copies: true,
       ...(cache.traits?.unshared && { unshared: true }),
     },
     load: (key, latest) => goesOn(copies.load(key, latest)),

@@ -91,10 +91,11 @@ function* resolve(
 ): Steps<void> {
   const { store, now } = options
   for (let conflicts = 0; ;) {
-    const old = yield* wait(store.load(from, true))
+    // In this order: whoever has gone on with the new key has changed it after it was read, or the old one is retired by now.
     const made = yield* wait(store.load(to, true))
+    const old = yield* wait(store.load(from, true))
     const isMoved = old ? isRetired(old) : now() - time >= RETIRED_FOR
-    if (isMoved) return adoptTold(options, state, to, made)
+    if (isMoved) return adoptTold(options, state, to, yield* wait(store.load(to, true)))
     if (!made || isRetired(made)) return adoptTold(options, state, from, old)
     if (!old) {
       adopt(options, state, from, old)

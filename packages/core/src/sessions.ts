@@ -166,7 +166,6 @@ function createManager(options: SessionsOptions<any>): OwnManager {
     ...writing,
     ...telling,
     shown,
-    readsCopies: store.traits?.copies ?? false,
     lazy: options.lazy ?? false,
     write: writer,
     assertSendable: (state, told) => assertSendable(telling, state, told),

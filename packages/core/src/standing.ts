@@ -128,8 +128,6 @@ export interface Manager {
   readonly codec: Codec
   readonly merging: Merging
   readonly now: () => number
-  /** Whether the store answers loads from copies. */
-  readonly readsCopies: boolean
   /** Bookkeeping that the application may see: Django shows `_session_expiry`. */
   readonly shown: readonly string[]
   /** Asks the store at once, or says why it cannot be asked now. */
@@ -184,7 +182,7 @@ export function isRetired({ data }: SessionRecord): boolean {
 
 /** The session ends here: its key must die, and what comes is a new session. */
 export function condemn(state: SessionState): void {
-  const { manager, standing, draft, moving, doubt } = state
+  const { standing, draft, moving, doubt } = state
   switch (standing.is) {
     case 'stored':
       condemnKey(state, standing.key, draft.base!.stored, standing.since, moving?.ends)
@@ -200,7 +198,8 @@ export function condemn(state: SessionState): void {
       break
     default:
       if (doubt) condemnKey(state, doubt.key, doubt.stored)
-      else if (manager.readsCopies) condemnMissing(state)
+      // Another process may be about to acknowledge its end: until nobody believes a copy any more, this one must not either.
+      else if (isUnknown(state)) condemnKey(state, state.clientKey!, RETIRED)
   }
   if (moving?.to !== undefined) condemnKey(state, moving.to, moving.stored)
   state.standing = NEW
@@ -222,14 +221,10 @@ export function condemnKey(
   state.condemned = [...others, { key, stored, since, retirements, isAsked, refusal: undefined }]
 }
 
-/** The client's key has ended, and others may still believe a copy: the logout is true when they do not. */
-function condemnMissing(state: SessionState): void {
-  const { clientKey, condemned, manager } = state
-  if (clientKey === undefined || condemned.some(({ key }) => key === clientKey)) return
-  condemnKey(state, clientKey, RETIRED, manager.now())
-  state.condemned = state.condemned.map((one) =>
-    one.key === clientKey ? { ...one, isAsked: false } : one,
-  )
+/** Whether the client came with a key that the store did not know. */
+function isUnknown({ clientKey, standing, condemned }: SessionState): boolean {
+  if (standing.is !== 'new' || clientKey === undefined || !isSessionKey(clientKey)) return false
+  return condemned.every(({ key }) => key !== clientKey)
 }
 
 function refuseToEnd(state: SessionState, key: string, refusal: SessionError): void {

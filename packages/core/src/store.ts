@@ -52,8 +52,6 @@ export interface StoreTraits {
   readonly ephemeral?: boolean
   /** Keeps copies in its process's memory, so that what another process changes or deletes is seen late or not at all. */
   readonly unshared?: boolean
-  /** Answers loads from copies, which may be older than the last change: what has to be certain is asked by `load(key, true)`. */
-  readonly copies?: boolean
   /** Compares and swaps within its own process alone: between processes the last save wins. */
   readonly nonAtomic?: boolean
   /** Keeps no retired keys: retiring one removes its record, so that a late request with it is taken for a stranger's. */
@@ -117,7 +115,7 @@ export interface SessionStore {
   /**
    * The live record under `key`, a retired key's too; undefined if there is none, it has expired, or the key is malformed.
    *
-   * `latest` is for a store that answers from copies (the trait `copies`): it then asks the place that decides and, where the
+   * `latest` is for a store that answers from copies: it then asks the place that decides and, where the
    * record has ended or its key is retired, answers only when no copy of it is believed any more. Every other store's answers
    * are of that kind anyway.
    */

@@ -33,7 +33,7 @@ export interface ExpressStore {
 /** Options of {@link fromExpressStore}. */
 export interface FromExpressStoreOptions {
   /** What the store cannot promise besides `nonAtomic`: `ephemeral`, for one. */
-  readonly traits?: Omit<StoreTraits, 'sync' | 'copies'>
+  readonly traits?: Omit<StoreTraits, 'sync'>
   /** How long a session lives whose cookie ends with the browser, in seconds. Default 86,400: a day. */
   readonly ttl?: number
   /** The clock, in ms since the Unix epoch. Default `Date.now()`, asked at each call. */
