@@ -10,6 +10,8 @@ export interface Proxy {
   cut(): void
   /** It is back. */
   restore(): Promise<void>
+  /** Nothing goes through, and nobody hangs up; or what has waited goes on. */
+  freeze(frozen: boolean): void
 }
 
 /** Opens a proxy to the server of a URL; resolves to the URL that goes through it, too. */
@@ -25,6 +27,7 @@ export async function openProxy(host: string, port: number): Promise<Proxy> {
   const sockets = new Set<Socket>()
   let server: Server | undefined
   let own = 0
+  let isFrozen = false
   const self: Proxy = {
     host: '127.0.0.1',
     get port() {
@@ -44,6 +47,7 @@ export async function openProxy(host: string, port: number): Promise<Proxy> {
         ] as const) {
           sockets.add(from)
           from.setNoDelay(true).pipe(to)
+          if (isFrozen) from.pause()
           from.on('error', () => to.destroy())
           from.once('close', () => {
             sockets.delete(from)
@@ -54,6 +58,13 @@ export async function openProxy(host: string, port: number): Promise<Proxy> {
       server.unref()
       await once(server, 'listening')
       own = (server.address() as AddressInfo).port
+    },
+    freeze(frozen) {
+      isFrozen = frozen
+      for (const socket of sockets) {
+        if (frozen) socket.pause()
+        else socket.resume()
+      }
     },
   }
   await self.restore()

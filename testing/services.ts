@@ -1,7 +1,15 @@
 // Private database servers for tests: started from the machine's own binaries on a free port, in a temporary folder.
 import { spawn, spawnSync, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
-import { chmodSync, chownSync, globSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import {
+  chmodSync,
+  chownSync,
+  globSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs'
 import { createServer, type AddressInfo } from 'node:net'
 import { tmpdir, userInfo } from 'node:os'
 import { dirname, join } from 'node:path'
@@ -90,7 +98,11 @@ async function service(folder: string, plan: Plan): Promise<Service> {
       await once(stopping, 'exit')
     },
     freeze(frozen) {
-      child?.kill(frozen ? 'SIGSTOP' : 'SIGCONT')
+      if (!child?.pid) return
+      const signal = frozen ? 'SIGSTOP' : 'SIGCONT'
+      child.kill(signal)
+      // PostgreSQL answers by children of its own; one that has just ended needs no signal.
+      for (const pid of childrenOf(child.pid)) spawnSync('kill', [`-${signal}`, `${pid}`])
     },
     async [Symbol.asyncDispose]() {
       await self.stop('SIGKILL')
@@ -104,6 +116,18 @@ async function service(folder: string, plan: Plan): Promise<Service> {
     throw error
   }
   return self
+}
+
+/** A process's children, where the system tells. */
+function childrenOf(pid: number): number[] {
+  try {
+    return readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8')
+      .split(' ')
+      .map(Number)
+      .filter(Boolean)
+  } catch {
+    return []
+  }
 }
 
 function folderFor(name: string, user?: { uid: number; gid: number }): string {
@@ -147,6 +171,16 @@ async function launchRedis(server: string, cli: string, more: string[] = []): Pr
     ],
     ready: () => succeeds(cli, ['-p', `${port}`, 'ping']),
   })
+}
+
+/** A Redis that comes back, after a crash, as it was when it was last told to save. */
+export const forgetfulRedis: Kind = {
+  name: redis.name,
+  how: redis.how,
+  launch:
+    redisServer && redisCli
+      ? () => launchRedis(redisServer, redisCli, ['--appendonly', 'no'])
+      : undefined,
 }
 
 /**
