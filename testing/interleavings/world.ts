@@ -1,4 +1,5 @@
 // A store whose calls wait, and the scheduler that lets one thing happen at a time: a call, a fault, a step of a handler.
+import { setImmediate } from 'node:timers/promises'
 import type { SessionRecord, SessionStore } from '@coatcheck/core/store'
 
 /** The core under test: the workspace's own, or a copy of it with a mutation. */
@@ -16,6 +17,8 @@ export interface WorldOptions {
   readonly kinds: readonly FaultKind[]
   /** The clock may jump by so many ms: once, or twice if nothing ends by that. */
   readonly jump: number
+  /** What runs here goes on in turns of the event loop too, as code with callbacks does. */
+  readonly turns?: boolean
 }
 
 /** Something that waits until it is let go on. */
@@ -48,6 +51,9 @@ const SHORT_JUMP = 1000
 
 /** So many turns of the microtask queue bring everything to where it waits. */
 const TICKS = 40
+
+/** And so many of the event loop, where callbacks are called in turns of their own. */
+const TURNS = 4
 
 /** No script needs more: a loop without end does. */
 const MOST_STEPS = 400
@@ -110,6 +116,11 @@ export class World {
     return this.#reached(process, this.records, this.#options.sync, false)
   }
 
+  /** Anything else that a process asks of something outside. */
+  call(process: number, what: string, effect: () => unknown): Promise<any> {
+    return this.#later(process, what, effect, false)
+  }
+
   /** The cache as one process reaches it. */
   cache(process: number): SessionStore {
     return this.#reached(process, this.cached, false, true)
@@ -142,7 +153,10 @@ export class World {
   /** Lets one thing after the other happen until nothing waits any more. */
   async run(): Promise<void> {
     for (let step = 0; ; step++) {
-      for (let tick = 0; tick < TICKS; tick++) await undefined
+      for (let turn = 0; turn < (this.#options.turns ? TURNS : 1); turn++) {
+        if (turn > 0) await setImmediate()
+        for (let tick = 0; tick < TICKS; tick++) await undefined
+      }
       this.watch()
       this.#waiting = this.#waiting.filter(({ process }) => !this.crashed.has(process))
       const choices = this.#choices()

@@ -2,6 +2,7 @@
 import { describe, expect, test } from 'vitest'
 import {
   asFarAsItGets,
+  asynchronously,
   atEachCall,
   everywhere,
   openBrowser,
@@ -251,3 +252,20 @@ describe('flush() while a save() that nobody awaited is under way', () => {
     }
   }
 })
+
+asynchronously(
+  'a logout with a key that the store does not know asks the store to end it: a cache in front of it may know more',
+  async (site) => {
+    const browser = await site.visitor({ cart: [1] })
+    const { cookie } = browser
+    await browser.visit((session) => session.flush())
+    site.one.calls.made.length = 0
+    const { status, setCookie } = await openBrowser(site.one, cookie).visit((session) => {
+      session.flush()
+      session.flush()
+    })
+    expect(status).toBe(200)
+    expect(setCookie).toContain('Max-Age=0')
+    expect(site.one.calls.made).toEqual(['load', 'save', 'load'])
+  },
+)

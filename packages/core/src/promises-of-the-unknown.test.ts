@@ -1,7 +1,13 @@
 // What is not known is not acknowledged: a session whose store is away, whose data cannot be decoded, whose load failed.
 import { describe, expect, test } from 'vitest'
 import { storeIsAway } from '../../../testing/controlled-store.ts'
-import { everywhere, openSite, type Any } from '../../../testing/visitors.ts'
+import {
+  atEachCall,
+  everywhere,
+  openBrowser,
+  openSite,
+  type Any,
+} from '../../../testing/visitors.ts'
 import { createJsonCodec, type Codec, type Session } from './index.ts'
 
 describe("ifUnavailable: 'anonymous', while the store is away", () => {
@@ -165,3 +171,21 @@ describe('lazy: two loads of one request at once', () => {
     expect(await browser.data()).toEqual({ user: 'ann', a: 1 })
   })
 })
+
+test('of two requests with a login in doubt, none takes away what the other has stored since, wherever it stands', () =>
+  atEachCall(async (call, effect) => {
+    const site = openSite({ processes: 2 })
+    const browser = await site.visitor({ cart: [1] })
+    site.one.calls.fail('save', { lasting: true })
+    await browser.visit((session) => session.cycleKey())
+    site.one.calls.forget()
+    expect(browser.cookie).toMatch(/\..*\./)
+    const held = site.other.calls.hold(call, { effect })
+    const opening = openBrowser(site.other, browser.cookie).open()
+    const reached = await held.reached(opening)
+    await browser.visit((session) => session.set('cart', [1, 2]))
+    held.release()
+    await (await opening).answer()
+    expect(await browser.data()).toEqual({ cart: [1, 2] })
+    return reached
+  }))

@@ -21,7 +21,6 @@ import {
 import {
   after,
   attempt,
-  createLock,
   isRefusal,
   isSessionKey,
   KeyExistsError,
@@ -62,9 +61,11 @@ interface Base {
   readonly was: string
   /** What the store had then: the same, with what others had changed. */
   readonly stored: SessionRecord
-  /** A save whose answer was lost: it is looked for before anything is saved again. */
-  readonly doubt?: { readonly mine: string; readonly saved: SessionRecord }
+  /** Saves whose answers were lost. They are looked for before anything is saved again, and may still arrive after that. */
+  readonly doubts: readonly { readonly mine: string; readonly saved: string }[]
 }
+
+const NONE: Base['doubts'] = []
 
 type Callback<T = void> = (error?: unknown, result?: T) => void
 
@@ -103,15 +104,19 @@ export function toExpressStore<D extends object = SessionData>(
   assertTtl(ttl, 'toExpressStore')
   const strategies = strategiesOf(rules)
   const bases = new WeakMap<object, Base>()
-  /** The writes of one session object follow one another. */
-  const lines = new WeakMap<object, Promise<void>>()
-  const inLine = (session: object, write: () => Awaitable<void>): Awaitable<void> => {
-    const before = lines.get(session)
+  /** The writes of one key follow one another in this process, so that the tries are bounded by the number of processes. */
+  const lines = new Map<string, Promise<void>>()
+  const inLine = (key: string, write: () => Awaitable<void>): Awaitable<void> => {
+    const before = lines.get(key)
     const written = before ? before.then(write, write) : write()
-    if (written instanceof Promise) lines.set(session, written)
+    if (!(written instanceof Promise)) return
+    const leave = () => {
+      if (lines.get(key) === written) lines.delete(key)
+    }
+    lines.set(key, written)
+    written.then(leave, leave)
     return written
   }
-  const lock = createLock()
   const record = (session: StoredSession, data: string) => ({
     data,
     expiresAt: endOf(session, ttl, now()),
@@ -123,43 +128,30 @@ export function toExpressStore<D extends object = SessionData>(
 
   /** Saves a session that was loaded: what was changed in it, onto what the store has by then. */
   async function saveLoaded(key: string, session: StoredSession, mine: string, base: Base) {
-    const { was, stored } = base.doubt ? await lookFor(key, base) : base
     /** Whether it is done: saved, or the session has ended. */
-    const trySave = async (newest: string) => {
+    const saveOnto = async (newest: SessionRecord | undefined) => {
+      if (!newest) return true
+      const was = wasOf(base, newest)
       const clashes: Clash[] = []
-      const merged = was === newest ? mine : mergeTexts(was, mine, newest, clashes)
+      const merged = was === newest.data ? mine : mergeTexts(was, mine, newest.data, clashes)
       const saved = record(session, merged)
       try {
-        await store.save(key, saved, newest)
+        await store.save(key, saved, newest.data)
       } catch (error) {
         if (error instanceof SessionGoneError) return true
         if (error instanceof SessionConflictError) return false
-        if (!isRefusal(error)) bases.set(session, { was, stored, doubt: { mine, saved } })
+        if (!isRefusal(error)) {
+          const doubts = [...base.doubts, { mine, saved: saved.data }]
+          bases.set(session, { was, stored: newest, doubts })
+        }
         throw error
       }
-      bases.set(session, { was: mine, stored: saved })
+      bases.set(session, { was: mine, stored: saved, doubts: NONE })
       for (const clash of clashes) reportClash(clash)
       return true
     }
-    if (await trySave(stored.data)) return
-    // One after the other within this process, so that the tries are bounded by the number of processes.
-    await lock(key, async () => {
-      for (;;) {
-        const newest = await loadOpen(key, true)
-        if (!newest || (await trySave(newest.data))) return
-      }
-    })
-  }
-
-  /** What a session stands on whose last save got no answer. @throws SessionStoreError if that cannot be told. */
-  async function lookFor(key: string, { was, stored, doubt }: Base): Promise<Base> {
-    const { mine, saved } = doubt!
-    const found = await loadOpen(key, true)
-    if (found?.data === saved.data) return { was: mine, stored: found }
-    if (!found || found.data === stored.data) return { was, stored }
-    throw new SessionStoreError(
-      "A save's answer was lost, and another request has saved since: whether this one's changes are in that cannot be told, so they are not made again.",
-    )
+    let newest = base.doubts === NONE ? base.stored : await loadOpen(key, true)
+    while (!(await saveOnto(newest))) newest = await loadOpen(key, true)
   }
 
   function mergeTexts(base: string, mine: string, newest: string, clashes: Clash[]): string {
@@ -169,19 +161,27 @@ export function toExpressStore<D extends object = SessionData>(
     return jsonCodec.encode(merged as Dictionary, strategies.keys())
   }
 
-  /** Saves a session that may be new. */
-  function saveAny(key: string, session: StoredSession, mine: string) {
+  /**
+   * Saves a session that was not loaded here. Under express-session it is a new one; what @fastify/session hands over may be any.
+   * What is there by then is another request's, or a retired key: then the session has ended.
+   */
+  function saveAny(key: string, session: StoredSession, mine: string, isNew: boolean) {
     const saved = record(session, mine)
-    const keep = () => void bases.set(session, { was: saved.data, stored: saved })
+    const keep = () => void bases.set(session, { was: saved.data, stored: saved, doubts: NONE })
     const save = () => after(store.save(key, saved), keep)
-    const create = () => after(store.create(key, saved), keep)
+    // A create that arrives late finds the session there; a save would write over what others have made of it.
+    const create = () =>
+      attempt(
+        () => after(store.create(key, saved), keep),
+        (error) => {
+          if (!(error instanceof KeyExistsError)) throw error
+          return attempt(save, unlessGone)
+        },
+      )
+    if (isNew) return create()
     return attempt(save, (error) => {
       if (!(error instanceof SessionGoneError)) throw error
-      // What is there by now is another request's, or a retired key: then the session has ended.
-      return attempt(create, (exists) => {
-        if (!(exists instanceof KeyExistsError)) throw exists
-        return attempt(save, unlessGone)
-      })
+      return create()
     })
   }
 
@@ -205,7 +205,7 @@ export function toExpressStore<D extends object = SessionData>(
           // A touch has moved the record's end, and not the text in it.
           if (storedEnd(session) !== undefined)
             session.cookie.expires = new Date(found.expiresAt).toISOString()
-          bases.set(session, { was: found.data, stored: found })
+          bases.set(session, { was: found.data, stored: found, doubts: NONE })
           return session
         }),
       )
@@ -215,9 +215,11 @@ export function toExpressStore<D extends object = SessionData>(
       answer(callback, () => {
         const key = keyOf(sid)
         const mine = JSON.stringify(session)
-        return inLine(session, () => {
+        return inLine(key, () => {
           const base = bases.get(session)
-          return base ? saveLoaded(key, session, mine, base) : saveAny(key, session, mine)
+          // express-session puts `generate` on its store.
+          const isNew = 'generate' in this
+          return base ? saveLoaded(key, session, mine, base) : saveAny(key, session, mine, isNew)
         })
       })
     }
@@ -226,7 +228,7 @@ export function toExpressStore<D extends object = SessionData>(
       answer(callback, () => {
         const key = keyOf(sid)
         const expiresAt = endOf(session, ttl, now())
-        return inLine(session, () => {
+        return inLine(key, () => {
           const base = bases.get(session)
           const was = base && (JSON.parse(base.was) as StoredSession)
           if (base && was && !sameButForEnd(session, was)) {
@@ -239,7 +241,11 @@ export function toExpressStore<D extends object = SessionData>(
     }
 
     destroy(sid: string, callback: Callback = () => {}): void {
-      answer(callback, () => store.delete(keyOf(sid)))
+      answer(callback, () => {
+        const key = keyOf(sid)
+        // After the writes that are under way, or one of them would bring it back.
+        return inLine(key, () => store.delete(key))
+      })
     }
 
     /** express-session makes its session object of what `get` gave: the two are the same session. */
@@ -278,6 +284,19 @@ function sameButForEnd(...sessions: [StoredSession, StoredSession]): boolean {
     JSON.stringify(cookie, (name, value) => (name === 'expires' ? Boolean(value) : value)),
   )
   return one === other
+}
+
+/**
+ * The request's session as it was when it, or others after it, made what the store has now: what it has changed since is to be saved.
+ * @throws SessionStoreError if that cannot be told.
+ */
+function wasOf({ was, stored, doubts }: Base, newest: SessionRecord): string {
+  if (doubts === NONE || newest.data === stored.data) return was
+  const arrived = doubts.find(({ saved }) => saved === newest.data)
+  if (arrived) return arrived.mine
+  throw new SessionStoreError(
+    "A save's answer was lost, and another request has saved since: whether this one's changes are in that cannot be told, so they are not made again.",
+  )
 }
 
 /** A session that has ended is no error: the interface has no way to say so. */

@@ -1,0 +1,74 @@
+// The promises where express-session meets a store of ours, and our manager one of express-session's.
+import { expect, test } from 'vitest'
+import { bridgeScripts, overExpressStore, runBridge, type BridgeScript } from './bridge.ts'
+import { describe, everyInterleaving, randomOf, type Explored } from './explore.ts'
+import { smallScripts } from './scripts.ts'
+import type { Choose } from './world.ts'
+
+/** So many schedules of each script: the first in order, then by chance. */
+const IN_ORDER = 30
+const BY_CHANCE = 15
+
+async function brokenBy(script: BridgeScript, choose: Choose): Promise<string | undefined> {
+  const { broken, trace } = await runBridge(script, choose)
+  return broken && [broken, JSON.stringify(script), ...trace].join('\n  ')
+}
+
+test(
+  'no interleaving of express-session’s requests breaks a promise',
+  { timeout: 240_000 },
+  async () => {
+    const start = performance.now()
+    let interleavings = 0
+    const random = randomOf(1)
+    for (const script of bridgeScripts()) {
+      let path: number[] = []
+      for (let runs = 0; runs < IN_ORDER; runs++) {
+        const counts: number[] = []
+        const taken: number[] = []
+        const broken = await brokenBy(script, (count) => {
+          counts.push(count)
+          taken.push(path[counts.length - 1] ?? 0)
+          return taken.at(-1)!
+        })
+        interleavings++
+        expect(broken).toBeUndefined()
+        let at = counts.length - 1
+        while (at >= 0 && taken[at]! + 1 >= counts[at]!) at--
+        if (at < 0) break
+        path = [...taken.slice(0, at), taken[at]! + 1]
+      }
+      for (let runs = 0; runs < BY_CHANCE; runs++) {
+        expect(await brokenBy(script, random)).toBeUndefined()
+        interleavings++
+      }
+    }
+    const seconds = ((performance.now() - start) / 1000).toFixed(0)
+    console.log(`interleavings of express-session ${interleavings}, seconds ${seconds}, faults 0`)
+  },
+)
+
+test(
+  'our manager keeps its promises over a store of express-session, in one process',
+  { timeout: 240_000 },
+  async () => {
+    const start = performance.now()
+    const explored: Explored = { interleavings: 0, found: [] }
+    const scripts = smallScripts()
+      .filter(
+        ({ sync, kinds }) => !sync && kinds.every((kind) => kind === 'fail' || kind === 'lose'),
+      )
+      .map((script) => ({
+        ...script,
+        requests: script.requests.map((request) => ({ ...request, process: 0 })),
+      }))
+    for (const script of scripts) {
+      await everyInterleaving(overExpressStore, script, explored, 1)
+      expect(explored.found.map(describe)).toEqual([])
+    }
+    const seconds = ((performance.now() - start) / 1000).toFixed(0)
+    console.log(
+      `interleavings over an express-session store ${explored.interleavings}, seconds ${seconds}, faults 0`,
+    )
+  },
+)
