@@ -55,7 +55,7 @@ chaos(forgetting, 'a Redis that forgets its last writes shows nothing again afte
 })
 chaos(keeping, 'found: ends that are acknowledged while others believe their copies', {
   found: expect.arrayContaining([expect.stringMatching(/^what was ended by/)]),
-  cachedDb: brokenCopy(' if (ends) await outlast(key)', ''),
+  cachedDb: brokenCopy('await wait(TRY_EVERY)', 'break'),
   seconds: 100,
   only: 'a process cut off from Redis',
   untilFound: true,
