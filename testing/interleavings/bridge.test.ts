@@ -1,7 +1,7 @@
 // The promises where express-session meets a store of ours, and our manager one of express-session's.
 import { expect, test } from 'vitest'
 import { bridgeScripts, overExpressStore, runBridge, type BridgeScript } from './bridge.ts'
-import { describe, everyInterleaving, randomOf, type Explored } from './explore.ts'
+import { describe, everyInterleaving, inEveryOrder, type Explored } from './explore.ts'
 import { smallScripts } from './scripts.ts'
 import type { Choose } from './world.ts'
 
@@ -20,28 +20,13 @@ test(
   async () => {
     const start = performance.now()
     let interleavings = 0
-    const random = randomOf(1)
     for (const script of bridgeScripts()) {
-      let path: number[] = []
-      for (let runs = 0; runs < IN_ORDER; runs++) {
-        const counts: number[] = []
-        const taken: number[] = []
-        const broken = await brokenBy(script, (count) => {
-          counts.push(count)
-          taken.push(path[counts.length - 1] ?? 0)
-          return taken.at(-1)!
-        })
-        interleavings++
-        expect(broken).toBeUndefined()
-        let at = counts.length - 1
-        while (at >= 0 && taken[at]! + 1 >= counts[at]!) at--
-        if (at < 0) break
-        path = [...taken.slice(0, at), taken[at]! + 1]
-      }
-      for (let runs = 0; runs < BY_CHANCE; runs++) {
-        expect(await brokenBy(script, random)).toBeUndefined()
-        interleavings++
-      }
+      const { runs, found } = await inEveryOrder((choose) => brokenBy(script, choose), {
+        most: IN_ORDER,
+        byChance: BY_CHANCE,
+      })
+      interleavings += runs
+      expect(found).toBeUndefined()
     }
     const seconds = ((performance.now() - start) / 1000).toFixed(0)
     console.log(`interleavings of express-session ${interleavings}, seconds ${seconds}, faults 0`)
@@ -63,7 +48,7 @@ test(
         requests: script.requests.map((request) => ({ ...request, process: 0 })),
       }))
     for (const script of scripts) {
-      await everyInterleaving(overExpressStore, script, explored, 1)
+      await everyInterleaving(overExpressStore, script, explored, IN_ORDER / 2, BY_CHANCE)
       expect(explored.found.map(describe)).toEqual([])
     }
     const seconds = ((performance.now() - start) / 1000).toFixed(0)

@@ -229,8 +229,6 @@ function expressStoreOf(world: World): ExpressStore {
     if (!kept && record) return { ...JSON.parse(record.data), cookie: cookieOf(record.expiresAt) }
     return kept && record ? JSON.parse(kept) : undefined
   }
-  const answer = (asked: Promise<unknown>, callback: (error?: any, value?: any) => void) =>
-    asked.then((value) => callback(null, value), callback)
   return {
     get: (sid, callback) =>
       answer(
@@ -253,5 +251,8 @@ function expressStoreOf(world: World): ExpressStore {
     },
   }
 }
+
+const answer = (asked: Promise<unknown>, callback: (error?: any, value?: any) => void) =>
+  asked.then((value) => callback(null, value), callback)
 
 const cookieOf = (expiresAt: number) => ({ expires: new Date(expiresAt).toISOString() })

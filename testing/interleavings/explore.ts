@@ -44,43 +44,52 @@ async function runOnce(tested: Tested, script: Script, choose: Choose): Promise<
 /** Of a script that has more interleavings than are gone through in order, so many follow by chance. */
 const BY_CHANCE = 100
 
+/** Runs something under every schedule, up to `most`, and then under some by chance; ends with what the first run found. */
+export async function inEveryOrder<T>(
+  run: (choose: Choose) => Promise<T | undefined>,
+  { most, byChance }: { most: number; byChance: number },
+): Promise<{ runs: number; found: T | undefined }> {
+  // Node tidies up what it notes of promises between two turns of its event loop only; so here as for seeds.
+  await setImmediate()
+  let path: number[] = []
+  let runs = 0
+  while (runs < most) {
+    const counts: number[] = []
+    const taken: number[] = []
+    const found = await run((count) => {
+      const choice = path[counts.length] ?? 0
+      counts.push(count)
+      taken.push(choice)
+      return choice
+    })
+    runs++
+    if (found !== undefined) return { runs, found }
+    let at = counts.length - 1
+    while (at >= 0 && taken[at]! + 1 >= counts[at]!) at--
+    if (at < 0) return { runs, found }
+    path = [...taken.slice(0, at), taken[at]! + 1]
+  }
+  const random = randomOf(1)
+  for (let n = 0; n < byChance; n++) {
+    const found = await run(random)
+    runs++
+    if (found !== undefined) return { runs, found }
+  }
+  return { runs, found: undefined }
+}
+
 /** Every interleaving of a script, up to `most`, and then some by chance; ends at the first fault. */
 export async function everyInterleaving(
   tested: Tested,
   script: Script,
   explored: Explored,
   most = Infinity,
+  byChance = BY_CHANCE,
 ): Promise<void> {
-  // Node tidies up what it notes of promises between two turns of its event loop only; so here as for seeds.
-  await setImmediate()
-  let path: number[] = []
-  for (let runs = 0; runs < most; runs++) {
-    const counts: number[] = []
-    const taken: number[] = []
-    const found = await runOnce(tested, script, (count) => {
-      const choice = path[counts.length] ?? 0
-      counts.push(count)
-      taken.push(choice)
-      return choice
-    })
-    explored.interleavings++
-    if (found) {
-      explored.found.push(found)
-      return
-    }
-    let at = counts.length - 1
-    while (at >= 0 && taken[at]! + 1 >= counts[at]!) at--
-    if (at < 0) return
-    path = [...taken.slice(0, at), taken[at]! + 1]
-  }
-  const random = randomOf(1)
-  for (let runs = 0; runs < BY_CHANCE; runs++) {
-    const found = await runOnce(tested, script, random)
-    explored.interleavings++
-    if (!found) continue
-    explored.found.push(found)
-    return
-  }
+  const run = (choose: Choose) => runOnce(tested, script, choose)
+  const { runs, found } = await inEveryOrder(run, { most, byChance })
+  explored.interleavings += runs
+  if (found) explored.found.push(found)
 }
 
 /** A small generator of numbers: the same for the same seed. */
