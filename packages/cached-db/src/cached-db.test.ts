@@ -365,6 +365,26 @@ test('a copy of an earlier version, or of something else, is not taken for a ses
   }
 })
 
+test('a clock and a freshFor that are no whole milliseconds are as good', async () => {
+  const cache = lruStore()
+  const strict: SessionStore = {
+    ...cache,
+    traits: {},
+    create: (key, entry) => (expect(entry.expiresAt % 1).toBe(0), cache.create(key, entry)),
+    save: (key, entry, expected) => (
+      expect(entry.expiresAt % 1).toBe(0),
+      cache.save(key, entry, expected)
+    ),
+  }
+  const calls: string[] = []
+  const db = counting(sqlite('fractions'), calls)
+  const store = cachedDbStore({ cache: strict, db, freshFor: 4.35, now: () => Date.now() + 0.25 })
+  await store.create(KEY, record('1'))
+  await store.load(KEY)
+  await store.load(KEY)
+  expect(calls).toEqual(['create'])
+})
+
 test('a copy that another clock has confirmed far ahead is not believed', async () => {
   const cache = lruStore()
   const db = sqlite('clocks')

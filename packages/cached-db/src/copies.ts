@@ -64,7 +64,10 @@ export function createCopies({ cache, ask, db, freshFor, now, wait, goesOn }: Co
   const isEnd = (expiresAt: number, data?: string) =>
     data === RETIRED || expiresAt <= now() + freshFor
 
-  const reservationOf = () => ({ data: RESERVATION + createKey(), expiresAt: now() + freshFor })
+  const reservationOf = () => ({
+    data: RESERVATION + createKey(),
+    expiresAt: Math.floor(now()) + freshFor,
+  })
 
   /** Puts a reservation there, in the place of whatever there is, or of nothing only. */
   async function reserve(key: string, place: 'any' | 'empty'): Promise<string | undefined> {
@@ -202,9 +205,10 @@ export function createCopies({ cache, ask, db, freshFor, now, wait, goesOn }: Co
 
 /** A copy as the cache keeps it: `<confirmed>:<expiresAt>:<data>`, gone by itself when it is not fresh any more. */
 function toEntry({ record: { data, expiresAt }, confirmed }: Copy, freshFor: number) {
+  const since = Math.floor(confirmed)
   return {
-    data: `${confirmed}:${expiresAt}:${data}`,
-    expiresAt: Math.min(expiresAt, confirmed + freshFor),
+    data: `${since}:${expiresAt}:${data}`,
+    expiresAt: Math.min(expiresAt, since + freshFor),
   }
 }
 

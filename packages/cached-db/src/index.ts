@@ -50,7 +50,8 @@ export function cachedDbStore(options: CachedDbStoreOptions): SessionStore {
     cache,
     ask: createAsk(cache),
     db,
-    freshFor: freshFor * 1000,
+    // Stores take whole milliseconds.
+    freshFor: Math.ceil(freshFor * 1000),
     now,
     wait: setTimeout,
     goesOn,
