@@ -115,12 +115,12 @@ function faultsOf(redis: Service, postgres: Service, admin: Redis, forgets: bool
   const crash = async () => {
     // It comes back as it was a moment ago.
     if (forgets) await admin.save().catch(() => {})
-    if (forgets) await setTimeout(Math.random() * 1000)
+    if (forgets) await setTimeout(Math.random() * 400)
     await redis.stop('SIGKILL')
   }
   return [
     // One that forgets is back before its copies are too old.
-    fault('Redis killed', 'Redis', forgets ? 500 : 3000, [crash, redis.start]),
+    fault('Redis killed', 'Redis', forgets ? 1 : 3000, [crash, redis.start]),
     fault('Redis stopped', 'Redis', 3000, [redis.stop, redis.start]),
     fault('Redis frozen', 'Redis', 5000, frozen(redis)),
     fault('Redis full', 'Redis', 5000, [memory(1), memory(0)]),
