@@ -1,13 +1,23 @@
 // The cache as the engine asks it: each wait has a bound, and one that is away is left alone.
 import { performance } from 'node:perf_hooks'
 import { clearTimeout, setTimeout } from 'node:timers'
-import { isRefusal, type Awaitable, type SessionStore } from '@coatcheck/core/store'
+import {
+  isRefusal,
+  SessionError,
+  SessionStoreError,
+  warn,
+  type Awaitable,
+  type SessionStore,
+} from '@coatcheck/core/store'
 
 /** A cache that takes longer than this, in ms, is away: the database would have answered by then. */
 const ANSWER_WITHIN = 1000
 
 /** One that is away is looked for again after so long, in ms. */
 const REST = 1000
+
+/** Of a cache that is away, or refuses, it is warned at most once in so long, in ms. */
+const WARN_EVERY = 60_000
 
 /** No session has this key. */
 const NOBODYS = 'is-the-cache-there'
@@ -37,6 +47,7 @@ export function createAsk(cache: SessionStore, { elapsed, inTime }: Timing = REA
   let isAway = false
   let isLookedFor = false
   let restsUntil = 0
+  let warnsFrom = 0
 
   function isThere(): boolean {
     if (isAway && !isLookedFor && elapsed() >= restsUntil) void lookFor()
@@ -58,15 +69,31 @@ export function createAsk(cache: SessionStore, { elapsed, inTime }: Timing = REA
       if (isRefusal(error)) return undefined
       isAway = true
       restsUntil = elapsed() + REST
+      warnOf(error)
       return undefined
     }
+  }
+
+  function warnOf(error: unknown): void {
+    if (elapsed() < warnsFrom) return
+    warnsFrom = elapsed() + WARN_EVERY
+    // Another's message may hold anything.
+    const why = error instanceof SessionError ? error.message : 'It threw an error of its own.'
+    warn(
+      'CACHE_AWAY',
+      `cachedDbStore: the cache cannot be reached, or refuses. ${why} Until it is back the database answers alone, and each login and logout takes \`freshFor\` longer.`,
+    )
   }
   return ask
 }
 
 function within<T>(answer: Promise<T>, ms: number): Promise<T> {
   return new Promise((resolve, reject) => {
-    const timer = setTimeout(reject, ms, new Error(`No answer within ${ms} ms`))
+    const timer = setTimeout(
+      reject,
+      ms,
+      new SessionStoreError(`It did not answer within ${ms} ms.`),
+    )
     const done = () => clearTimeout(timer)
     answer.then(resolve, reject).then(done)
   })

@@ -1,4 +1,5 @@
 // The write-through engine: the conformance suite, and what a cache that fails may cost.
+import { subscribe, unsubscribe } from 'node:diagnostics_channel'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -340,6 +341,24 @@ test('a cache that does not answer costs those who ask then one wait, and nobody
   expect(await store.load(KEY)).toMatchObject({ data: `${n}` })
 })
 
+test('a cache that is away is told of once, to whoever listens', async () => {
+  const { cache, state } = reachable(lruStore())
+  const store = cachedDbStore({ cache, db: sqlite('warned') })
+  const heard: unknown[] = []
+  const listen = (warning: unknown) => heard.push(warning)
+  subscribe('coatcheck:warning', listen)
+  state.is = 'away'
+  for (let n = 0; n < 3; n++) await store.load(KEY)
+  unsubscribe('coatcheck:warning', listen)
+  expect(heard).toEqual([
+    {
+      code: 'CACHE_AWAY',
+      message:
+        'cachedDbStore: the cache cannot be reached, or refuses. connection lost Until it is back the database answers alone, and each login and logout takes `freshFor` longer.',
+    },
+  ])
+})
+
 test('a key that nobody has leaves nothing in the cache', async () => {
   const cache = lruStore()
   const store = cachedDbStore({ cache, db: sqlite('nobody') })
@@ -394,13 +413,18 @@ test('a copy that another clock has confirmed far ahead is not believed', async 
   expect(await cachedDbStore({ cache, db }).load(KEY)).toBeUndefined()
 })
 
+const own = lruStore()
 test.each([
-  [{ cache: undefined }, '`cache` is missing'],
-  [{ db: {} }, '`db` is missing'],
+  [{ cache: undefined }, '`cache` must be a store, such as redisStore(url)'],
+  [{ cache: 'redis://localhost' }, '`cache` must be a store'],
+  [{ db: {} }, '`db` must be a store'],
   [{ db: { ...lruStore(), traits: { stateless: true } } }, '`db` keeps nothing on the server'],
-  [{ freshFor: 0 }, '`freshFor` must be a positive number of seconds, and is 0'],
-  [{ freshFor: '5' }, '`freshFor` must be'],
-  [{ freshFor: Infinity }, '`freshFor` must be'],
+  [{ cache: own, db: own }, '`cache` and `db` are one and the same store'],
+  [{ freshFor: 0 }, '`freshFor` must be a number of seconds up to 60, and is 0.'],
+  [{ freshFor: 5000 }, 'and is 5000.'],
+  [{ freshFor: '5' }, 'and is "5".'],
+  [{ freshFor: Infinity }, 'and is Infinity.'],
+  [{ now: 5 }, '`now` must be a function'],
 ])('an option that cannot work is refused at the start: %o', (wrong, message) => {
   const options = { cache: lruStore(), db: sqlite('options'), ...wrong } as any
   expect(() => cachedDbStore(options)).toThrow(message)

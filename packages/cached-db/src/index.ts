@@ -19,6 +19,9 @@ export interface CachedDbStoreOptions {
   readonly now?: () => number
 }
 
+/** No end may have to wait longer than this, in seconds, because the cache is away. */
+const MOST_FRESH = 60
+
 /**
  * Django's cached_db: any cache store in front of any durable one. Every change is made in `db`, whose compare-and-swap
  * decides, and then in the cache. A cache that is down or empty costs speed and never data; what has ended is acknowledged when
@@ -29,14 +32,18 @@ export interface CachedDbStoreOptions {
  * @throws SessionUsageError (code ERR_SESSION_OPTIONS) for an option that cannot work.
  */
 export function cachedDbStore(options: CachedDbStoreOptions): SessionStore {
-  const { cache, db, freshFor = 5, now = systemClock } = options
+  const { cache, db, freshFor = 5, now = systemClock } = options ?? {}
   for (const [name, store] of Object.entries({ cache, db })) {
-    if (typeof store?.load !== 'function') refuse(`\`${name}\` is missing: pass a store`)
+    if (typeof store?.load !== 'function')
+      refuse(`\`${name}\` must be a store, such as redisStore(url) or postgresStore(url)`)
     if (store.traits?.stateless) refuse(`\`${name}\` keeps nothing on the server`)
   }
-  if (!(Number.isFinite(freshFor) && freshFor > 0)) {
-    refuse(`\`freshFor\` must be a positive number of seconds, and is ${String(freshFor)}`)
+  if (cache === db) refuse('`cache` and `db` are one and the same store')
+  if (!(Number.isFinite(freshFor) && freshFor > 0 && freshFor <= MOST_FRESH)) {
+    const given = typeof freshFor === 'number' ? freshFor : JSON.stringify(freshFor)
+    refuse(`\`freshFor\` must be a number of seconds up to ${MOST_FRESH}, and is ${given}`)
   }
+  if (typeof now !== 'function') refuse('`now` must be a function')
 
   /** What the database has acknowledged, the cache is to hear of before it is closed. */
   const underWay = new Set<Promise<unknown>>()

@@ -5,7 +5,7 @@ import type { Clash } from './strategies.ts'
 
 /** What arrives on the channel `coatcheck:warning`. Never holds a key, a secret or session data. */
 export interface SessionWarning {
-  /** A stable name: `MALFORMED_COOKIE`, `CORRUPT_DATA`, `STORE_UNAVAILABLE`, `CHANGED_AFTER_HEADERS` or `CLASH`. */
+  /** A stable name: `MALFORMED_COOKIE`, `CORRUPT_DATA`, `STORE_UNAVAILABLE`, `CHANGED_AFTER_HEADERS`, `CLASH` or `CACHE_AWAY`. */
   code: string
   /** What happened and what to do. */
   message: string
@@ -36,7 +36,12 @@ export function warn(code: string, message: string): void {
   if (warnings.hasSubscribers) warnings.publish({ code, message } satisfies SessionWarning)
 }
 
-/** A mistake in the application: where nobody listens it becomes a process warning, so that somebody sees it. */
+/**
+ * Something that whoever develops or runs the application should know: on the channel `coatcheck:warning` or, where nobody listens
+ * there, as a process warning, so that somebody sees it.
+ * @param code A stable name, as `CACHE_AWAY`.
+ * @param message What happened and what to do; no key, no secret, no session data.
+ */
 export function warnDeveloper(code: string, message: string): void {
   if (warnings.hasSubscribers) warn(code, message)
   else process.emitWarning(message, { type: 'CoatcheckWarning', code })

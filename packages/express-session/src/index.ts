@@ -5,4 +5,8 @@ export {
   type ExpressStore,
   type FromExpressStoreOptions,
 } from './from-express-store.ts'
-export { toExpressStore, type ToExpressStoreOptions } from './to-express-store.ts'
+export {
+  toExpressStore,
+  type CoatcheckExpressStore,
+  type ToExpressStoreOptions,
+} from './to-express-store.ts'

@@ -76,6 +76,14 @@ interface ExpressBase {
   load(sid: string, callback: (error: any, session?: any) => any): void
 }
 
+/** What {@link toExpressStore} returns: express-session's `Store`, whichever types of it and of Node are installed. */
+export interface CoatcheckExpressStore extends EventEmitter, ExpressBase {
+  get(sid: string, callback: Callback<any>): void
+  set(sid: string, session: any, callback?: Callback): void
+  touch(sid: string, session: any, callback?: Callback): void
+  destroy(sid: string, callback?: Callback): void
+}
+
 /** express-session's own base class; where only @fastify/session is installed, an EventEmitter is all that is asked for. */
 function baseClass(): new () => EventEmitter & ExpressBase {
   try {
@@ -100,7 +108,7 @@ function baseClass(): new () => EventEmitter & ExpressBase {
 export function toExpressStore<D extends object = SessionData>(
   store: SessionStore,
   { ttl = BROWSER_LENGTH_TTL, now = systemClock, merge: rules }: ToExpressStoreOptions<D> = {},
-) {
+): CoatcheckExpressStore {
   assertTtl(ttl, 'toExpressStore')
   const strategies = strategiesOf(rules)
   const bases = new WeakMap<object, Base>()
