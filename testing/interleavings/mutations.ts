@@ -196,7 +196,7 @@ export const cachedMutations: readonly Mutation[] = [
   {
     what: 'a copy is believed as long as the session lives',
     file: 'copies.ts',
-    find: 'Math.min(expiresAt, confirmed + freshFor)',
+    find: 'Math.min(expiresAt, since + freshFor)',
     replace: 'expiresAt',
   },
   {
@@ -214,14 +214,8 @@ export const cachedMutations: readonly Mutation[] = [
   {
     what: 'what could not be put in its place leaves the old copy',
     file: 'copies.ts',
-    find: 'if (!(await remove(key, false))) untold = now()',
+    find: "if (!(await remove(key, 'if quick'))) untold = now()",
     replace: 'untold = now()',
-  },
-  {
-    what: 'a renewal puts the data of an older copy under a newer end',
-    file: 'copies.ts',
-    find: ' || copy.record.expiresAt !== from',
-    replace: '',
   },
   {
     what: 'what has to be certain is answered from the cache',
@@ -232,13 +226,13 @@ export const cachedMutations: readonly Mutation[] = [
   {
     what: 'an end that is found done is acknowledged at once',
     file: 'copies.ts',
-    find: 'if (!record || isEnd(record.expiresAt, record.data)) await settle(key)',
-    replace: '',
+    find: 'if (isDead) await (dead.get(key)?.outlasted ?? settle(key, true))',
+    replace: 'if (isDead) return record',
   },
   {
     what: 'a logout of what another process has just ended is acknowledged at once',
     file: 'copies.ts',
     find: 'if (latest) return loadLatest(key)',
-    replace: 'if (latest) return db.load(key)',
+    replace: 'if (latest) return db.load(key, true)',
   },
 ]

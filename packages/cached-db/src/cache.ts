@@ -22,11 +22,14 @@ const WARN_EVERY = 60_000
 /** No session has this key. */
 const NOBODYS = 'is-the-cache-there'
 
+/** A failure that took less than this, in ms, is a refusal, such as a full Redis': to ask it something else costs nobody time. */
+const QUICK = 100
+
 /** Asks the cache something; undefined if it refuses, or is away. */
 export type Ask = <T>(
   question: () => Awaitable<T>,
-  /** Also while it is thought to be away. */
-  insist?: boolean,
+  /** Also while it is thought to be away: if it was quick to say so, or at any price. */
+  insist?: 'if quick' | 'always',
 ) => Promise<{ answer: T } | undefined>
 
 /** How time goes by, for tests that make it go by as they like. */
@@ -34,7 +37,7 @@ export interface Timing {
   /** Milliseconds since some moment. */
   readonly elapsed: () => number
   /** Rejects if it takes so many ms. */
-  readonly inTime: <T>(answer: Promise<T>, ms: number) => Promise<T>
+  readonly inTime: <T>(answer: PromiseLike<T>, ms: number) => PromiseLike<T>
 }
 
 const REAL: Timing = { elapsed: () => performance.now(), inTime: within }
@@ -48,6 +51,7 @@ export function createAsk(cache: SessionStore, { elapsed, inTime }: Timing = REA
   let isLookedFor = false
   let restsUntil = 0
   let warnsFrom = 0
+  let wasQuick = false
 
   function isThere(): boolean {
     if (isAway && !isLookedFor && elapsed() >= restsUntil) void lookFor()
@@ -56,18 +60,20 @@ export function createAsk(cache: SessionStore, { elapsed, inTime }: Timing = REA
 
   async function lookFor(): Promise<void> {
     isLookedFor = true
-    isAway = !(await ask(() => cache.load(NOBODYS), true))
+    isAway = !(await ask(() => cache.load(NOBODYS), 'always'))
     isLookedFor = false
   }
 
-  const ask: Ask = async (question, insist = false) => {
-    if (!insist && !isThere()) return undefined
+  const ask: Ask = async (question, insist) => {
+    if (!isThere() && insist !== 'always' && !(insist && wasQuick)) return undefined
+    const since = elapsed()
     try {
       const answer = question()
-      return { answer: answer instanceof Promise ? await inTime(answer, ANSWER_WITHIN) : answer }
+      return { answer: isThenable(answer) ? await inTime(answer, ANSWER_WITHIN) : answer }
     } catch (error) {
       if (isRefusal(error)) return undefined
       isAway = true
+      wasQuick = elapsed() - since < QUICK
       restsUntil = elapsed() + REST
       warnOf(error)
       return undefined
@@ -87,7 +93,11 @@ export function createAsk(cache: SessionStore, { elapsed, inTime }: Timing = REA
   return ask
 }
 
-function within<T>(answer: Promise<T>, ms: number): Promise<T> {
+function isThenable<T>(answer: Awaitable<T>): answer is Promise<T> {
+  return typeof (answer as Promise<T> | undefined)?.then === 'function'
+}
+
+function within<T>(answer: PromiseLike<T>, ms: number): Promise<T> {
   return new Promise((resolve, reject) => {
     const timer = setTimeout(
       reject,

@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { lruStore } from '@coatcheck/cache/lru'
+import { createSessions, type Session } from '@coatcheck/core'
 import { SessionStoreError, type SessionRecord, type SessionStore } from '@coatcheck/core/store'
 import { sqliteStore } from '@coatcheck/db/sqlite'
 import { afterAll, describe, expect, test } from 'vitest'
@@ -308,6 +309,101 @@ test('of two changes that cross, data and end are those of the database', async 
       await b.delete(KEY)
     }
   }
+})
+
+test('a renewal puts no older copy under its newer end', async () => {
+  const { a, b, reach, shared } = await twoProcesses('renewed', { freshFor: 20 })
+  const first = record('1')
+  await a.create(KEY, first)
+  const copy = (await shared.load(KEY))!
+  await a.save(KEY, record('2'), '1')
+  // A copy that was made before, as a process that was cut off has left it.
+  await shared.delete(KEY)
+  await shared.create(KEY, copy)
+  const { expiresAt } = (await sqlite('renewed').load(KEY)) as SessionRecord
+  await b.touch(KEY, expiresAt + 5000, expiresAt)
+  expect(await b.load(KEY)).toEqual({ data: '2', expiresAt: expiresAt + 5000 })
+  expect(reach.is).toBe('there')
+})
+
+test('six ends of one session at once, while the cache is away, take no longer than one', async () => {
+  const { a, reach } = await twoProcesses('six', { freshFor: 1 })
+  const sessions = createSessions({ store: a })
+  const open = async () => {
+    const session = await sessions.open(`sessionid=${KEY}`)
+    session.get('n')
+    return session
+  }
+  await a.create(KEY, record('{"n":1}'))
+  const all = await Promise.all(Array.from({ length: 6 }, open))
+  reach.is = 'away'
+  const logouts = all.map(async (session) => {
+    session.flush()
+    await sessions.commit(session)
+  })
+  expect(await took(() => Promise.all(logouts))).toBeLessThan(2500)
+})
+
+describe('of a login or logout that is sent twice, while the first one waits for the cache', () => {
+  const twice: [string, (session: Session) => void, (session: Session) => void][] = [
+    ['login, login', login, login],
+    ['logout, login', (session) => session.flush(), login],
+    ['login, logout and login', login, (session) => (session.flush(), session.set('user', 'b'))],
+    ['logout, logout', (session) => session.flush(), (session) => session.flush()],
+  ]
+  function login(session: Session) {
+    session.cycleKey()
+    session.set('user', 'b')
+  }
+  test.each(twice)('the second is not acknowledged earlier: %s', async (name, one, two) => {
+    const { a, b, reach } = await twoProcesses(`twice ${name}`, { freshFor: 1 })
+    const sessions = createSessions<any>({ store: a })
+    await a.create(KEY, record('{"n":1}'))
+    const visit = async (handler: (session: Session) => void) => {
+      const session = await sessions.open(`sessionid=${KEY}`)
+      handler(session)
+      await sessions.commit(session)
+      return opens(await b.load(KEY))
+    }
+    reach.is = 'away'
+    const first = visit(one)
+    await sleep(100)
+    expect(opens(await b.load(KEY))).toBe(true)
+    expect(await visit(two)).toBe(false)
+    expect(await first).toBe(false)
+  })
+})
+
+test('a cache that only removes costs no change its being seen', async () => {
+  const { a, b, reach } = await twoProcesses('full', { freshFor: 60 })
+  await a.create(KEY, record('1'))
+  reach.refuses = ['save', 'create']
+  await a.save(KEY, record('2'), '1')
+  expect(await b.load(KEY)).toMatchObject({ data: '2' })
+})
+
+test('one cached-db in front of another: what has ended is told by the innermost', async () => {
+  const { a, b, reach } = await twoProcesses('tiers')
+  const outer = cachedDbStore({ cache: lruStore(), db: a, freshFor: 0.5 })
+  await outer.create(KEY, record('1'))
+  reach.is = 'away'
+  const ending = outer.delete(KEY)
+  await sleep(50)
+  expect(await outer.load(KEY, true)).toBeUndefined()
+  expect(await b.load(KEY)).toBeUndefined()
+  await ending
+})
+
+test('a cache whose promises are not Promises is as good', async () => {
+  const cache = lruStore()
+  const thenable = (value: unknown) => ({
+    // oxlint-disable-next-line unicorn/no-thenable
+    then: (resolve: (value: unknown) => void) => void queueMicrotask(() => resolve(value)),
+  })
+  const odd = { ...cache, traits: {}, load: (key: string) => thenable(cache.load(key)) } as any
+  const store = cachedDbStore({ cache: odd, db: sqlite('thenables') })
+  await store.create(KEY, record('1'))
+  expect(await store.load(KEY)).toMatchObject({ data: '1' })
 })
 
 test('a cache that does not answer costs those who ask then one wait, and nobody else', async () => {

@@ -40,6 +40,9 @@ const RESERVATION = 'reserved:'
 /** While an end waits for the cache, it tries it so often, in ms. */
 const TRY_EVERY = 250
 
+/** That an end had to wait is remembered for so long, in ms: those who ask for the same end come soon after it. */
+const REMEMBER_FOR = 60_000
+
 /**
  * For a key the cache has nothing, a copy or a reservation. A copy gets there in one way: it takes the place of the reservation
  * that was put there before the database was asked. So what was asked before another's change or end, and arrives after it,
@@ -55,6 +58,8 @@ const TRY_EVERY = 250
 export function createCopies({ cache, ask, db, freshFor, now, wait, goesOn }: CopiesOptions) {
   /** The cache was not told of a change at this moment: what was confirmed before is not believed by this process. */
   let untold = -Infinity
+  /** Keys that are dead, and when no copy of them is fresh any more: they stay dead, so whoever finds that waits for no more. */
+  const dead = new Map<string, { readonly since: number; readonly outlasted: Promise<void> }>()
 
   /** A clock that is far from another's makes copies that are not fresh. */
   const isFresh = ({ record, confirmed }: Copy, time = now()) =>
@@ -85,26 +90,42 @@ export function createCopies({ cache, ask, db, freshFor, now, wait, goesOn }: Co
   const giveUp = (key: string, reservation: string) =>
     ask(() => cache.save(key, { data: reservation, expiresAt: 0 }, reservation))
 
-  const remove = (key: string, insist: boolean) => ask(() => cache.delete(key), insist)
+  const remove = (key: string, insist: 'if quick' | 'always') =>
+    ask(() => cache.delete(key), insist)
 
   /** Takes the copy away of what was changed, if the cache can be reached. */
   async function forget(key: string): Promise<void> {
-    if (!(await remove(key, false))) untold = now()
+    if (!(await remove(key, 'if quick'))) untold = now()
   }
 
-  /** Takes the copy away of what has ended, or waits until no copy is fresh any more: then nobody believes one. */
-  async function settle(key: string): Promise<void> {
+  /** Takes the copy away of what ends, or waits until no copy is fresh any more: then nobody believes one. */
+  async function settle(key: string, isDead: boolean): Promise<void> {
+    if (await remove(key, 'always')) return
+    untold = now()
+    const outlasted = outlast(key)
+    if (isDead) noteDead(key, outlasted)
+    await outlasted
+  }
+
+  async function outlast(key: string): Promise<void> {
     const copy = { isRemoved: false }
     const tryAgain = async () => {
-      if (await remove(key, true)) copy.isRemoved = true
+      if (await remove(key, 'always')) copy.isRemoved = true
     }
-    await tryAgain()
-    if (!copy.isRemoved) untold = now()
     // Once more than `freshFor` takes, as timers may be early.
     for (let waited = 0; waited <= freshFor && !copy.isRemoved; waited += TRY_EVERY) {
       await wait(TRY_EVERY)
       goesOn(tryAgain())
     }
+  }
+
+  function noteDead(key: string, outlasted: Promise<void>): void {
+    const since = now()
+    for (const [old, one] of dead) {
+      if (since - one.since < REMEMBER_FOR) break
+      dead.delete(old)
+    }
+    dead.set(key, { since, outlasted })
   }
 
   /** Writes to the database, and then to the cache, `reserved` or nothing. */
@@ -115,11 +136,14 @@ export function createCopies({ cache, ask, db, freshFor, now, wait, goesOn }: Co
       reserved,
       // Asked afterwards: a call that takes long brings the end nearer.
       ends = () => false,
-    }: { reserved?: Reserved | undefined; ends?: () => boolean },
+      isDead = false,
+    }: { reserved?: Reserved | undefined; ends?: () => boolean; isDead?: boolean },
   ): Promise<T> {
     try {
       const answer = await inDb()
-      if (!reserved || !(await fill(key, reserved))) await (ends() ? settle : forget)(key)
+      if (reserved && (await fill(key, reserved))) return answer
+      if (ends()) await settle(key, isDead)
+      else await forget(key)
       return answer
     } catch (error) {
       // What this request knew is out of date, or nobody knows: it will look.
@@ -130,8 +154,10 @@ export function createCopies({ cache, ask, db, freshFor, now, wait, goesOn }: Co
 
   /** What the database says to have ended is acknowledged for that, so nobody may believe a copy of it. */
   async function loadLatest(key: string): Promise<SessionRecord | undefined> {
-    const record = await db.load(key)
-    if (!record || isEnd(record.expiresAt, record.data)) await settle(key)
+    const record = await db.load(key, true)
+    const isDead = !record || record.data === RETIRED
+    if (isDead) await (dead.get(key)?.outlasted ?? settle(key, true))
+    else if (isEnd(record.expiresAt)) await settle(key, false)
     return record
   }
 
@@ -179,13 +205,15 @@ export function createCopies({ cache, ask, db, freshFor, now, wait, goesOn }: Co
 
     async create(key: string, record: SessionRecord): Promise<string> {
       const reserved = await reserveFor(key, record, 'empty')
+      dead.delete(key)
       return write(key, () => db.create(key, record), { reserved })
     },
 
     async save(key: string, record: SessionRecord, expected?: string): Promise<string> {
       const ends = () => isEnd(record.expiresAt, record.data)
+      const isDead = record.data === RETIRED || record.expiresAt <= now()
       const reserved = await reserveFor(key, record, 'any')
-      return write(key, () => db.save(key, record, expected), { reserved, ends })
+      return write(key, () => db.save(key, record, expected), { reserved, ends, isDead })
     },
 
     async touch(key: string, expiresAt: number, from?: number): Promise<string> {
@@ -198,7 +226,7 @@ export function createCopies({ cache, ask, db, freshFor, now, wait, goesOn }: Co
     async delete(key: string): Promise<void> {
       if (!isSessionKey(key)) return
       await reserve(key, 'any')
-      await write(key, () => db.delete(key), { ends: () => true })
+      await write(key, () => db.delete(key), { ends: () => true, isDead: true })
     },
   }
 }

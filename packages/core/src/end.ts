@@ -50,8 +50,15 @@ export function isOwnRetirement(
  */
 export function* endKey(options: EndOptions, one: Condemned, replaced: boolean): Steps<void> {
   const { store } = options
+  if (store.traits?.stateless) return
+  if (one.isGone) {
+    yield* wait(store.load(one.key, true))
+    return
+  }
   // What this request cannot end: the plan has found that it need not.
-  if (one.refusal || store.traits?.stateless) return
+  if (one.refusal) return
+  // Before a store makes this wait.
+  const isKnown = isRecent(options, one.since)
   let expected = one.stored
   for (let conflicts = 0; ;) {
     try {
@@ -66,9 +73,7 @@ export function* endKey(options: EndOptions, one: Condemned, replaced: boolean):
       expected = found.data
       continue
     }
-    const isEnded = found
-      ? replaced || isOwnRetirement(options, found, one.retirements)
-      : isRecent(options, one.since)
+    const isEnded = found ? replaced || isOwnRetirement(options, found, one.retirements) : isKnown
     if (isEnded || !one.isAsked) return
     throw new SessionGoneError()
   }

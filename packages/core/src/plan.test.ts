@@ -144,7 +144,7 @@ test('saveEveryRequest renews nothing but a stored session', () => {
 })
 
 const condemned = (refusal?: SessionGoneError | SessionStoreError): Condemned[] => [
-  { key: 'old', stored: '{}', since: NOW, retirements: [], isAsked: true, refusal },
+  { key: 'old', stored: '{}', since: NOW, retirements: [], isAsked: true, isGone: false, refusal },
 ]
 
 test.each([

@@ -54,6 +54,8 @@ export interface Condemned {
   readonly isAsked: boolean
   /** Why this request cannot end it. */
   readonly refusal: SessionError | undefined
+  /** It has ended already: all that is left is to be certain that nobody believes a copy of it. */
+  readonly isGone: boolean
   /** When the request last saw it, in ms since the epoch. */
   readonly since: number
   /** This request itself may have retired it, by a record that ends then: the answer was lost. */
@@ -199,7 +201,7 @@ export function condemn(state: SessionState): void {
     default:
       if (doubt) condemnKey(state, doubt.key, doubt.stored)
       // Another process may be about to acknowledge its end: until nobody believes a copy any more, this one must not either.
-      else if (isUnknown(state)) condemnKey(state, state.clientKey!, RETIRED)
+      else if (isUnknown(state)) condemnGone(state, state.clientKey!)
   }
   if (moving?.to !== undefined) condemnKey(state, moving.to, moving.stored)
   state.standing = NEW
@@ -218,7 +220,8 @@ export function condemnKey(
 ): void {
   const others = state.condemned.filter((one) => one.key !== key)
   const isAsked = true
-  state.condemned = [...others, { key, stored, since, retirements, isAsked, refusal: undefined }]
+  const one = { key, stored, since, retirements, isAsked, refusal: undefined, isGone: false }
+  state.condemned = [...others, one]
 }
 
 /** Whether the client came with a key that the store did not know. */
@@ -227,7 +230,13 @@ function isUnknown({ clientKey, standing, condemned }: SessionState): boolean {
   return condemned.every(({ key }) => key !== clientKey)
 }
 
+function condemnGone(state: SessionState, key: string): void {
+  condemnKey(state, key, '')
+  state.condemned = state.condemned.map((one) => (one.key === key ? { ...one, isGone: true } : one))
+}
+
 function refuseToEnd(state: SessionState, key: string, refusal: SessionError): void {
-  const one = { key, stored: '', since: 0, retirements: [], isAsked: true, refusal }
+  const isGone = refusal instanceof SessionGoneError
+  const one = { key, stored: '', since: 0, retirements: [], isAsked: true, refusal, isGone }
   state.condemned = [...state.condemned, one]
 }

@@ -4,6 +4,7 @@ import { found, kept, recordOf, type ContentOptions } from './content.ts'
 import { createRecord, type CreateOptions } from './create.ts'
 import { endKey } from './end.ts'
 import { headersSent, isRefusal, SessionConflictError, SessionGoneError } from './errors.ts'
+import { isSessionKey } from './key.ts'
 import { Lanes } from './lanes.ts'
 import { move } from './move.ts'
 import type { PlanOptions } from './plan.ts'
@@ -193,8 +194,12 @@ function* save({ options, lanes }: Writer, turn: Turn, key: string): Steps<void>
 }
 
 function* create(options: WriterOptions, turn: Turn): Steps<void> {
-  const { snapshot, content } = turn
+  const { state, snapshot, content } = turn
   const record = recordOf(options, content, snapshot.base)
+  // The key that a login replaces has ended already, or been retired: nobody may believe a copy of it.
+  const { clientKey } = state
+  if (turn.cycled && clientKey !== undefined && isSessionKey(clientKey))
+    yield* wait(options.store.load(clientKey, true))
   const key = yield* createRecord(options, turn, record, content)
   adopt(turn, key, kept(record, content), content)
 }
@@ -214,19 +219,31 @@ function* issue(options: WriterOptions, turn: Turn, token: string): Steps<void> 
   adopt(turn, key, kept(record, content), content)
 }
 
-/** Renews an unchanged session. Nothing of the request's is lost where another one was faster, or has ended it. */
+/**
+ * Renews an unchanged session. Where another request has renewed it for less long, this one goes on from there; where it has
+ * changed it or given it another end, or ended it, that stands, and nothing of this request's is lost.
+ */
 function* renew({ store }: WriterOptions, turn: Turn, key: string): Steps<void> {
   const { snapshot, content } = turn
   const base = snapshot.base!
-  try {
-    yield* wait(store.touch(key, content.expiresAt, base.expiresAt))
-  } catch (error) {
-    if (!(error instanceof SessionGoneError || error instanceof SessionConflictError)) throw error
-    giveBack(turn)
-    return
+  let { expiresAt: from } = base
+  for (let tries = 1; ; tries++) {
+    try {
+      yield* wait(store.touch(key, content.expiresAt, from))
+      return renewed(turn, key, { ...base, expiresAt: content.expiresAt }, content)
+    } catch (error) {
+      const isMet = error instanceof SessionGoneError || error instanceof SessionConflictError
+      if (!isMet) throw error
+      const newest = tries < MOST_RENEWALS ? yield* wait(store.load(key, true)) : undefined
+      const isRenewed = newest?.data === base.stored && newest.expiresAt < content.expiresAt
+      if (!isRenewed) return giveBack(turn)
+      from = newest.expiresAt
+    }
   }
-  renewed(turn, key, { ...base, expiresAt: content.expiresAt }, content)
 }
+
+/** So often a renewal is tried: it meets others of the same kind, and each is nearly as good. */
+const MOST_RENEWALS = 3
 
 /** Whether an error is that of what one request wanted to store, and not of the store or of others. */
 function isOwnFault(error: unknown): boolean {

@@ -61,7 +61,7 @@ export function djangoCachedDb(
   const fresh: SessionStore = {
     ...database,
     traits: { ...database.traits, sync: false },
-    load: async (key) => database.load(key),
+    load: async (key, latest) => database.load(key, latest),
     save: (key, record, expected) => change(key, () => database.save(key, record, expected)),
     touch: (key, expiresAt, from) => change(key, () => database.touch(key, expiresAt, from)),
     delete: (key) => change(key, () => database.delete(key)),
