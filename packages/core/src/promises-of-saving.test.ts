@@ -9,8 +9,9 @@ import {
   openSite,
   opens,
 } from '../../../testing/visitors.ts'
+import { mapStore } from '../../../testing/map-store.ts'
 import { slow } from '../../../testing/wrappers.ts'
-import type { SessionStore } from './index.ts'
+import { createSessions, type SessionStore } from './index.ts'
 
 describe("a save() beside its own request's commit", () => {
   asynchronously(
@@ -337,4 +338,32 @@ describe('session.modified', () => {
     await asFarAsItGets(session.save())
     expect(session.modified).toBe(false)
   })
+})
+
+test('a renewal goes on from a shorter one that was made meanwhile, and not from a change', async () => {
+  let time = Date.UTC(2026, 0, 1)
+  const now = () => time
+  const store = mapStore({ now })
+  const sessions = createSessions<any>({ store, now, saveEveryRequest: true, maxAge: 100 })
+  const first = await sessions.open(undefined)
+  first.set('user', 'ann')
+  const cookie = (await sessions.commit(first)).setCookie!.split(';')[0]!
+  const key = cookie.split('=')[1]!
+  const open = async () => {
+    const session = await sessions.open(cookie)
+    session.get('user')
+    return session
+  }
+  const [slow, short] = [await open(), await open()]
+  time += 10_000
+  await sessions.commit(short)
+  time += 10_000
+  await sessions.commit(slow)
+  expect((await store.load(key))!.expiresAt).toBe(time + 100_000)
+  const [late, other] = [await open(), await open()]
+  other.setExpiry(5)
+  await sessions.commit(other)
+  time += 1000
+  await sessions.commit(late)
+  expect((await store.load(key))!.expiresAt).toBe(time + 4000)
 })

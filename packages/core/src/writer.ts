@@ -235,7 +235,8 @@ function* renew({ store }: WriterOptions, turn: Turn, key: string): Steps<void> 
       const isMet = error instanceof SessionGoneError || error instanceof SessionConflictError
       if (!isMet) throw error
       const newest = tries < MOST_RENEWALS ? yield* wait(store.load(key, true)) : undefined
-      const isRenewed = newest?.data === base.stored && newest.expiresAt < content.expiresAt
+      if (newest?.data !== base.stored) return giveBack(turn)
+      const isRenewed = newest.expiresAt > from && newest.expiresAt < content.expiresAt
       if (!isRenewed) return giveBack(turn)
       from = newest.expiresAt
     }

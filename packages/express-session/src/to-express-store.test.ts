@@ -375,3 +375,70 @@ plainTest('a touch beside a save leaves what the save has noted', async () => {
   await call('set', SID, session)
   expect(JSON.parse((await store.load(SID))!.data).l).toEqual(['a', 'b', 'c'])
 })
+
+plainTest(
+  'a longer life that one request has given the cookie stays, whatever another changes',
+  async () => {
+    const { store, call } = promised({}, mapStore())
+    const session = { cookie: cookieFor(60_000), cart: [] as number[] }
+    await call('set', SID, session)
+    const [remember, cart] = [await call('get', SID), await call('get', SID)]
+    remember.cookie = cookieFor(2_592_000_000)
+    remember.remembered = true
+    await call('set', SID, remember)
+    cart.cart.push(1)
+    // As express-session does at the end of each request.
+    cart.cookie = cookieFor(60_000)
+    await call('set', SID, cart)
+    const kept = await call('get', SID)
+    expect(kept).toMatchObject({ remembered: true, cart: [1] })
+    expect(kept.cookie.originalMaxAge).toBe(2_592_000_000)
+    expect((await store.load(SID))!.expiresAt).toBeGreaterThan(Date.now() + 2_500_000_000)
+  },
+)
+
+plainTest(
+  'a renewal goes on from a shorter one, and undoes no change of another request',
+  async () => {
+    const { store, call } = promised({}, mapStore())
+    await call('set', SID, { cookie: cookieFor(60_000) })
+    const [slow, short] = [await call('get', SID), await call('get', SID)]
+    const renew = async (session: any, maxAge: number) => {
+      session.cookie.expires = new Date(Date.now() + maxAge).toISOString()
+      await call('touch', SID, session)
+    }
+    await renew(short, 70_000)
+    await renew(slow, 80_000)
+    const end = (await store.load(SID))!.expiresAt
+    expect(end).toBeGreaterThan(Date.now() + 75_000)
+    const changed = await call('get', SID)
+    changed.cookie = cookieFor(5000)
+    await call('set', SID, changed)
+    await renew(slow, 90_000)
+    expect((await store.load(SID))!.expiresAt).toBeLessThan(Date.now() + 6000)
+  },
+)
+
+plainTest(
+  'what Coatcheck itself has stored is read; what is no session is none, with a warning',
+  async () => {
+    const { store, call } = promised({}, mapStore())
+    const expiresAt = Date.now() + 60_000
+    await store.create(SID, { data: '{"user":1}', expiresAt })
+    const session = await call('get', SID)
+    expect(session).toMatchObject({
+      user: 1,
+      cookie: { expires: new Date(expiresAt).toISOString() },
+    })
+    const codes: string[] = []
+    const listen = (warning: any) => codes.push(warning.code)
+    subscribe('coatcheck:warning', listen)
+    const others = ['null', 'xx', '[1]', '{"cookie":"x"}', '7']
+    for (const data of others) {
+      await store.save(SID, { data, expiresAt })
+      expect(await call('get', SID)).toBeNull()
+    }
+    unsubscribe('coatcheck:warning', listen)
+    expect(codes).toEqual(others.map(() => 'CORRUPT_DATA'))
+  },
+)

@@ -3,14 +3,7 @@ import { createHash } from 'node:crypto'
 import { EventEmitter } from 'node:events'
 import { createRequire } from 'node:module'
 import { setImmediate } from 'node:timers'
-import {
-  jsonCodec,
-  last,
-  type Dictionary,
-  type Fields,
-  type MergeRules,
-  type SessionData,
-} from '@coatcheck/core'
+import { jsonCodec, type Fields, type MergeRules, type SessionData } from '@coatcheck/core'
 import {
   mergeFields,
   reportClash,
@@ -30,6 +23,7 @@ import {
   SessionStoreError,
   SessionUsageError,
   systemClock,
+  warn,
   type Awaitable,
   type SessionRecord,
   type SessionStore,
@@ -129,6 +123,9 @@ export function toExpressStore<D extends object = SessionData>(
     data,
     expiresAt: endOf(session, ttl, now()),
   })
+  const mergedRecord = (merged: StoredSession) =>
+    // What a strategy of the application's returns may be no JSON.
+    record(merged, jsonCodec.encode(merged, strategies.keys()))
 
   /** A session's record; a retired key is no session's. */
   const loadOpen = (key: string, latest = false) =>
@@ -141,8 +138,10 @@ export function toExpressStore<D extends object = SessionData>(
       if (!newest) return true
       const was = wasOf(base, newest)
       const clashes: Clash[] = []
-      const merged = was === newest.data ? mine : mergeTexts(was, mine, newest.data, clashes)
-      const saved = record(session, merged)
+      const saved =
+        was === newest.data
+          ? record(session, mine)
+          : mergedRecord(mergeTexts(was, mine, newest.data, clashes))
       try {
         await store.save(key, saved, newest.data)
       } catch (error) {
@@ -162,11 +161,10 @@ export function toExpressStore<D extends object = SessionData>(
     while (!(await saveOnto(newest))) newest = await loadOpen(key, true)
   }
 
-  function mergeTexts(base: string, mine: string, newest: string, clashes: Clash[]): string {
+  function mergeTexts(base: string, mine: string, newest: string, clashes: Clash[]) {
     const [from, to, by] = [base, mine, newest].map((text) => JSON.parse(text) as unknown)
     const merged = mergeFields(strategies, from, to, by, (clash) => clashes.push(clash))
-    // What a strategy of the application's returns may be no JSON.
-    return jsonCodec.encode(merged as Dictionary, strategies.keys())
+    return merged as StoredSession
   }
 
   /**
@@ -193,14 +191,25 @@ export function toExpressStore<D extends object = SessionData>(
     })
   }
 
-  /** Moves a session's end. When another request has moved it meanwhile, that stands. */
-  function moveEnd(key: string, session: object, expiresAt: number, base: Base | undefined) {
+  /** Moves a session's end: on from where another request has renewed it; where another has changed the session, that stands. */
+  function moveEnd(
+    key: string,
+    session: object,
+    expiresAt: number,
+    base: Base | undefined,
+    from = base?.stored.expiresAt,
+  ): Awaitable<void> {
     const touch = () =>
-      after(store.touch(key, expiresAt, base?.stored.expiresAt), () => {
+      after(store.touch(key, expiresAt, from), () => {
         if (base) bases.set(session, { ...base, stored: { ...base.stored, expiresAt } })
       })
     return attempt(touch, (error) => {
-      if (!(error instanceof SessionConflictError)) unlessGone(error)
+      if (!(error instanceof SessionConflictError)) return unlessGone(error)
+      return after(loadOpen(key, true), (newest) => {
+        if (!newest || newest.data !== base?.stored.data) return undefined
+        const isRenewed = newest.expiresAt > from! && newest.expiresAt < expiresAt
+        return isRenewed ? moveEnd(key, session, expiresAt, base, newest.expiresAt) : undefined
+      })
     })
   }
 
@@ -208,8 +217,8 @@ export function toExpressStore<D extends object = SessionData>(
     get(sid: string, callback: Callback<any>): void {
       answer(callback, () =>
         after(loadOpen(keyOf(sid)), (found) => {
-          if (!found) return null
-          const session = JSON.parse(found.data) as StoredSession
+          const session = found && sessionOf(found, now())
+          if (!session) return null
           // A touch has moved the record's end, and not the text in it.
           if (storedEnd(session) !== undefined)
             session.cookie.expires = new Date(found.expiresAt).toISOString()
@@ -267,14 +276,42 @@ export function toExpressStore<D extends object = SessionData>(
   return new CoatcheckStore()
 }
 
-/** The strategies of a session's fields. Each request gives the cookie a new end, and the last one's is the newest. */
+/**
+ * The cookie is one value. Each request gives it a new end: one that has changed nothing else of it does not undo what another
+ * has, such as a longer life.
+ */
+function mergeCookies(base: unknown, mine: unknown, newest: unknown): unknown {
+  const [from, to, by] = [base, mine, newest].map((cookie) => ({ cookie }) as StoredSession)
+  return sameButForEnd(from!, to!) && !sameButForEnd(to!, by!) ? newest : mine
+}
+
+/** The strategies of a session's fields. */
 function strategiesOf(rules: object | undefined): Strategies {
   const declared = sessionStrategies(rules)
-  if (!declared.has('cookie')) return new Map([...declared, ['cookie', last] as const])
+  if (!declared.has('cookie')) return new Map([...declared, ['cookie', mergeCookies] as const])
   throw new SessionUsageError(
     "toExpressStore: `merge.cookie`: the cookie is express-session's own.",
     'ERR_SESSION_OPTIONS',
   )
+}
+
+/** What a record holds; nothing, with a warning, where that is no session. What Coatcheck itself has stored has no cookie yet. */
+function sessionOf({ data, expiresAt }: SessionRecord, now: number): StoredSession | undefined {
+  try {
+    const session = JSON.parse(data) as StoredSession
+    if (typeof session === 'object' && session !== null && !Array.isArray(session)) {
+      const expires = new Date(expiresAt).toISOString()
+      session.cookie ??= { originalMaxAge: expiresAt - now, expires }
+      if (typeof session.cookie === 'object') return session
+    }
+  } catch {
+    // No JSON.
+  }
+  warn(
+    'CORRUPT_DATA',
+    'toExpressStore: a stored session is none of express-session’s, so the request got a new one.',
+  )
+  return undefined
 }
 
 /** The key of a session. An id of the application's own (`genid`) that could be no key is kept under its SHA-256. */
