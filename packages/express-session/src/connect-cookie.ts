@@ -16,12 +16,19 @@ export interface ConnectCookieOptions extends CookieOptions {
 /**
  * The `cookie` option for a manager that takes over from express-session: the same name (`connect.sid`), and the same
  * signature around the key.
- * @throws SessionUsageError if there is no secret.
+ * @throws SessionUsageError if there is no secret, or a `maxAge` or `expires`, which Coatcheck has elsewhere.
  */
 export function connectCookie({ secrets, ...cookie }: ConnectCookieOptions): CookieOptions {
   if (!Array.isArray(secrets) || secrets.length === 0 || !secrets.every(Boolean)) {
     throw new SessionUsageError(
       "connectCookie: `secrets` must be a list with express-session's secret, the current one first.",
+      'ERR_SESSION_OPTIONS',
+    )
+  }
+  for (const name of ['maxAge', 'expires']) {
+    if (!(name in cookie)) continue
+    throw new SessionUsageError(
+      `connectCookie: \`${name}\` has no meaning here. How long a session lives is an option of the manager: \`session({ maxAge: seconds })\`.`,
       'ERR_SESSION_OPTIONS',
     )
   }

@@ -203,3 +203,8 @@ plainTest('without a secret, connectCookie says what is missing', () => {
     )
   }
 })
+
+plainTest('connectCookie says where a cookie’s age belongs', () => {
+  const options = { secrets: ['keyboard cat'], maxAge: 86_400_000 }
+  expect(() => connectCookie(options as any)).toThrow('`session({ maxAge: seconds })`')
+})
