@@ -354,11 +354,11 @@ test('a renewal goes on from a shorter one that was made meanwhile, and not from
     session.get('user')
     return session
   }
-  const [slow, short] = [await open(), await open()]
+  const [long, short] = [await open(), await open()]
   time += 10_000
   await sessions.commit(short)
   time += 10_000
-  await sessions.commit(slow)
+  await sessions.commit(long)
   expect((await store.load(key))!.expiresAt).toBe(time + 100_000)
   const [late, other] = [await open(), await open()]
   other.setExpiry(5)

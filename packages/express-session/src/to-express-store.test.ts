@@ -431,14 +431,14 @@ plainTest(
       cookie: { expires: new Date(expiresAt).toISOString() },
     })
     const codes: string[] = []
-    const listen = (warning: any) => codes.push(warning.code)
-    subscribe('coatcheck:warning', listen)
+    const note = (warning: any) => codes.push(warning.code)
+    subscribe('coatcheck:warning', note)
     const others = ['null', 'xx', '[1]', '{"cookie":"x"}', '7']
     for (const data of others) {
       await store.save(SID, { data, expiresAt })
       expect(await call('get', SID)).toBeNull()
     }
-    unsubscribe('coatcheck:warning', listen)
+    unsubscribe('coatcheck:warning', note)
     expect(codes).toEqual(others.map(() => 'CORRUPT_DATA'))
   },
 )
