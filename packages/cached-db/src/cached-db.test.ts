@@ -316,7 +316,7 @@ test('a renewal puts no older copy under its newer end', async () => {
   const first = record('1')
   await a.create(KEY, first)
   const copy = (await shared.load(KEY))!
-  await a.save(KEY, record('2'), '1')
+  await a.save(KEY, { data: '2', expiresAt: first.expiresAt + 1000 }, '1')
   // A copy that was made before, as a process that was cut off has left it.
   await shared.delete(KEY)
   await shared.create(KEY, copy)
