@@ -34,7 +34,7 @@ function chaos(
       redis: service!,
       postgres: db,
       seed: 1,
-      seconds: 10,
+      seconds: 7,
       ...options,
     })
     if (!options.untilFound) console.log(describeReport(report))

@@ -20,7 +20,7 @@ export const mutations: readonly Mutation[] = [
   {
     what: 'a renewal moves any end',
     file: 'writer.ts',
-    find: 'store.touch(key, content.expiresAt, base.expiresAt)',
+    find: 'store.touch(key, content.expiresAt, from)',
     replace: 'store.touch(key, content.expiresAt)',
   },
   {
