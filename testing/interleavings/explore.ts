@@ -57,7 +57,8 @@ export async function inEveryOrder<T>(
     const counts: number[] = []
     const taken: number[] = []
     const found = await run((count) => {
-      const choice = path[counts.length] ?? 0
+      // What runs by the real clock, as express-session does, may have fewer choices the second time.
+      const choice = Math.min(path[counts.length] ?? 0, count - 1)
       counts.push(count)
       taken.push(choice)
       return choice

@@ -153,9 +153,11 @@ function adopt(
   state.standing = NEW
   if (!record) {
     if (store.traits?.stateless) refuseCookie(state)
+    else state.goneKey = key
     return
   }
   if (isRetired(record)) {
+    state.goneKey = key
     state.standing = { is: 'retired', key }
     return
   }

@@ -267,5 +267,19 @@ asynchronously(
     expect(status).toBe(200)
     expect(setCookie).toContain('Max-Age=0')
     expect(site.one.calls.made).toEqual(['load', 'load'])
+    site.one.calls.made.length = 0
+    const login = openBrowser(site.one, cookie)
+    await login.visit((session) => {
+      session.flush()
+      session.cycleKey()
+      session.set('user', 'ann')
+    })
+    expect(site.one.calls.made).toEqual(['load', 'create', 'load'])
+    site.one.calls.made.length = 0
+    await openBrowser(site.one, cookie).visit((session) => {
+      session.cycleKey()
+      session.set('user', 'ann')
+    })
+    expect(site.one.calls.made).toEqual(['load', 'load', 'create'])
   },
 )

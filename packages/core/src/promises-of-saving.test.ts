@@ -9,6 +9,7 @@ import {
   openSite,
   opens,
 } from '../../../testing/visitors.ts'
+import { controlled } from '../../../testing/controlled-store.ts'
 import { mapStore } from '../../../testing/map-store.ts'
 import { slow } from '../../../testing/wrappers.ts'
 import { createSessions, type SessionStore } from './index.ts'
@@ -366,4 +367,28 @@ test('a renewal goes on from a shorter one that was made meanwhile, and not from
   time += 1000
   await sessions.commit(late)
   expect((await store.load(key))!.expiresAt).toBe(time + 4000)
+})
+
+test('a renewal of a session that has ended meanwhile costs nothing more, and one that cannot look is no error', async () => {
+  const calls = controlled(slow(mapStore()))
+  const sessions = createSessions<any>({ store: calls.store, saveEveryRequest: true })
+  const first = await sessions.open(undefined)
+  first.set('user', 'ann')
+  const cookie = (await sessions.commit(first)).setCookie!.split(';')[0]!
+  const key = cookie.split('=')[1]!
+  const open = async () => {
+    const session = await sessions.open(cookie)
+    session.get('user')
+    return session
+  }
+  const [renewed, ended] = [await open(), await open()]
+  const { expiresAt } = (await calls.store.load(key))!
+  await calls.store.touch(key, expiresAt + 5)
+  const fault = calls.fail('load')
+  await sessions.commit(renewed)
+  expect(fault.came).toBe(true)
+  await calls.store.delete(key)
+  calls.made.length = 0
+  await sessions.commit(ended)
+  expect(calls.made).toEqual(['touch'])
 })

@@ -197,6 +197,7 @@ function open<D extends object>(
     cookieInfo,
     response: undefined,
     clientKey: undefined,
+    goneKey: undefined,
     sent: false,
     line: undefined,
     loading: undefined,

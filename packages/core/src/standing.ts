@@ -164,6 +164,8 @@ export interface SessionState {
   response: CookieInfo | undefined
   /** The key that the client holds, or will when it has the response. */
   clientKey: string | undefined
+  /** The key that the request was sent with, if it had ended or was retired when it was looked for. */
+  goneKey: string | undefined
   /** The response's headers are out, so no cookie can be sent any more. */
   sent: boolean
   /** The writes under way: the next one waits for this. It never rejects. */
@@ -184,7 +186,7 @@ export function isRetired({ data }: SessionRecord): boolean {
 
 /** The session ends here: its key must die, and what comes is a new session. */
 export function condemn(state: SessionState): void {
-  const { standing, draft, moving, doubt } = state
+  const { standing, draft, moving, doubt, goneKey } = state
   switch (standing.is) {
     case 'stored':
       condemnKey(state, standing.key, draft.base!.stored, standing.since, moving?.ends)
@@ -201,13 +203,14 @@ export function condemn(state: SessionState): void {
     default:
       if (doubt) condemnKey(state, doubt.key, doubt.stored)
       // Another process may be about to acknowledge its end: until nobody believes a copy any more, this one must not either.
-      else if (isUnknown(state)) condemnGone(state, state.clientKey!)
+      else if (goneKey !== undefined) condemnGone(state, goneKey)
   }
   if (moving?.to !== undefined) condemnKey(state, moving.to, moving.stored)
   state.standing = NEW
   state.draft = new Draft(state.manager.codec, state.manager.merging)
   state.cycled = false
   state.moving = state.doubt = state.owed = undefined
+  state.goneKey = undefined
 }
 
 /** A key must die, instead of whatever was known of it. */
@@ -222,12 +225,6 @@ export function condemnKey(
   const isAsked = true
   const one = { key, stored, since, retirements, isAsked, refusal: undefined, isGone: false }
   state.condemned = [...others, one]
-}
-
-/** Whether the client came with a key that the store did not know. */
-function isUnknown({ clientKey, standing, condemned }: SessionState): boolean {
-  if (standing.is !== 'new' || clientKey === undefined || !isSessionKey(clientKey)) return false
-  return condemned.every(({ key }) => key !== clientKey)
 }
 
 function condemnGone(state: SessionState, key: string): void {

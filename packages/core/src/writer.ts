@@ -4,13 +4,12 @@ import { found, kept, recordOf, type ContentOptions } from './content.ts'
 import { createRecord, type CreateOptions } from './create.ts'
 import { endKey } from './end.ts'
 import { headersSent, isRefusal, SessionConflictError, SessionGoneError } from './errors.ts'
-import { isSessionKey } from './key.ts'
 import { Lanes } from './lanes.ts'
 import { move } from './move.ts'
 import type { PlanOptions } from './plan.ts'
 import { cannotBeTold, NotTogether, saveTogether, type Outcome } from './save.ts'
 import { isRetired, NONE, type Doubt, type SessionState } from './standing.ts'
-import type { SessionRecord } from './store.ts'
+import type { SessionRecord, SessionStore } from './store.ts'
 import {
   acknowledge,
   adopt,
@@ -197,9 +196,10 @@ function* create(options: WriterOptions, turn: Turn): Steps<void> {
   const { state, snapshot, content } = turn
   const record = recordOf(options, content, snapshot.base)
   // The key that a login replaces has ended already, or been retired: nobody may believe a copy of it.
-  const { clientKey } = state
-  if (turn.cycled && clientKey !== undefined && isSessionKey(clientKey))
-    yield* wait(options.store.load(clientKey, true))
+  if (turn.cycled && state.goneKey !== undefined) {
+    yield* wait(options.store.load(state.goneKey, true))
+    state.goneKey = undefined
+  }
   const key = yield* createRecord(options, turn, record, content)
   adopt(turn, key, kept(record, content), content)
 }
@@ -232,14 +232,23 @@ function* renew({ store }: WriterOptions, turn: Turn, key: string): Steps<void> 
       yield* wait(store.touch(key, content.expiresAt, from))
       return renewed(turn, key, { ...base, expiresAt: content.expiresAt }, content)
     } catch (error) {
-      const isMet = error instanceof SessionGoneError || error instanceof SessionConflictError
-      if (!isMet) throw error
-      const newest = tries < MOST_RENEWALS ? yield* wait(store.load(key, true)) : undefined
+      if (error instanceof SessionGoneError) return giveBack(turn)
+      if (!(error instanceof SessionConflictError)) throw error
+      const newest = tries < MOST_RENEWALS ? yield* loadIfThere(store, key) : undefined
       if (newest?.data !== base.stored) return giveBack(turn)
       const isRenewed = newest.expiresAt > from && newest.expiresAt < content.expiresAt
       if (!isRenewed) return giveBack(turn)
       from = newest.expiresAt
     }
+  }
+}
+
+/** A renewal that was refused is worth no error. */
+function* loadIfThere(store: SessionStore, key: string): Steps<SessionRecord | undefined> {
+  try {
+    return yield* wait(store.load(key))
+  } catch {
+    return undefined
   }
 }
 

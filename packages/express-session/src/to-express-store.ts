@@ -217,7 +217,7 @@ export function toExpressStore<D extends object = SessionData>(
     get(sid: string, callback: Callback<any>): void {
       answer(callback, () =>
         after(loadOpen(keyOf(sid)), (found) => {
-          const session = found && sessionOf(found, now())
+          const session = found && sessionOf(found.data)
           if (!session) return null
           // A touch has moved the record's end, and not the text in it.
           if (storedEnd(session) !== undefined)
@@ -295,15 +295,12 @@ function strategiesOf(rules: object | undefined): Strategies {
   )
 }
 
-/** What a record holds; nothing, with a warning, where that is no session. What Coatcheck itself has stored has no cookie yet. */
-function sessionOf({ data, expiresAt }: SessionRecord, now: number): StoredSession | undefined {
+/** What a record holds; nothing, with a warning, where that is no session of express-session's: one that Coatcheck has stored has no cookie. */
+function sessionOf(data: string): StoredSession | undefined {
   try {
-    const session = JSON.parse(data) as StoredSession
-    if (typeof session === 'object' && session !== null && !Array.isArray(session)) {
-      const expires = new Date(expiresAt).toISOString()
-      session.cookie ??= { originalMaxAge: expiresAt - now, expires }
-      if (typeof session.cookie === 'object') return session
-    }
+    const session = JSON.parse(data) as StoredSession | null
+    const cookie: unknown = session?.cookie
+    if (typeof cookie === 'object' && cookie !== null && 'originalMaxAge' in cookie) return session!
   } catch {
     // No JSON.
   }
@@ -323,12 +320,18 @@ function keyOf(sid: unknown): string {
   )
 }
 
+/** In ms. */
+const DRIFT = 10
+
 /** Whether two sessions' cookies say the same but for when they end, which a touch can tell the store. */
 function sameButForEnd(...sessions: [StoredSession, StoredSession]): boolean {
-  const [one, other] = sessions.map(({ cookie }) =>
-    JSON.stringify(cookie, (name, value) => (name === 'expires' ? Boolean(value) : value)),
-  )
-  return one === other
+  const [one, other] = sessions.map(({ cookie }) => {
+    // As JSON has it: express-session's own cookie says more by other names.
+    const { originalMaxAge, expires, ...attributes } = JSON.parse(JSON.stringify(cookie ?? {}))
+    return { age: originalMaxAge ?? -1, rest: JSON.stringify([Boolean(expires), attributes]) }
+  })
+  // express-session takes the age from the clock, and the clock may have gone on meanwhile.
+  return one!.rest === other!.rest && Math.abs(one!.age - other!.age) <= DRIFT
 }
 
 /**
