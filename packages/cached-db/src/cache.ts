@@ -5,7 +5,7 @@ import {
   isRefusal,
   SessionError,
   SessionStoreError,
-  warn,
+  warnDeveloper,
   type Awaitable,
   type SessionStore,
 } from '@coatcheck/core/store'
@@ -85,7 +85,7 @@ export function createAsk(cache: SessionStore, { elapsed, inTime }: Timing = REA
     warnsFrom = elapsed() + WARN_EVERY
     // Another's message may hold anything.
     const why = error instanceof SessionError ? error.message : 'It threw an error of its own.'
-    warn(
+    warnDeveloper(
       'CACHE_AWAY',
       `cachedDbStore: the cache cannot be reached, or refuses. ${why} Until it is back the database answers alone, and each login and logout takes \`freshFor\` longer.`,
     )

@@ -12,7 +12,7 @@ import {
 import { controlled } from '../../../testing/controlled-store.ts'
 import { mapStore } from '../../../testing/map-store.ts'
 import { slow } from '../../../testing/wrappers.ts'
-import { createSessions, type SessionStore } from './index.ts'
+import { createSessions, type Sessions, type SessionStore } from './index.ts'
 
 describe("a save() beside its own request's commit", () => {
   asynchronously(
@@ -341,11 +341,8 @@ describe('session.modified', () => {
   })
 })
 
-test('a renewal goes on from a shorter one that was made meanwhile, and not from a change', async () => {
-  let time = Date.UTC(2026, 0, 1)
-  const now = () => time
-  const store = mapStore({ now })
-  const sessions = createSessions<any>({ store, now, saveEveryRequest: true, maxAge: 100 })
+/** A session that is stored, its key, and requests that look at it. */
+async function loggedIn(sessions: Sessions<any>) {
   const first = await sessions.open(undefined)
   first.set('user', 'ann')
   const cookie = (await sessions.commit(first)).setCookie!.split(';')[0]!
@@ -355,6 +352,15 @@ test('a renewal goes on from a shorter one that was made meanwhile, and not from
     session.get('user')
     return session
   }
+  return { key, open }
+}
+
+test('a renewal goes on from a shorter one that was made meanwhile, and not from a change', async () => {
+  let time = Date.UTC(2026, 0, 1)
+  const now = () => time
+  const store = mapStore({ now })
+  const sessions = createSessions<any>({ store, now, saveEveryRequest: true, maxAge: 100 })
+  const { key, open } = await loggedIn(sessions)
   const [long, short] = [await open(), await open()]
   time += 10_000
   await sessions.commit(short)
@@ -372,15 +378,7 @@ test('a renewal goes on from a shorter one that was made meanwhile, and not from
 test('a renewal of a session that has ended meanwhile costs nothing more, and one that cannot look is no error', async () => {
   const calls = controlled(slow(mapStore()))
   const sessions = createSessions<any>({ store: calls.store, saveEveryRequest: true })
-  const first = await sessions.open(undefined)
-  first.set('user', 'ann')
-  const cookie = (await sessions.commit(first)).setCookie!.split(';')[0]!
-  const key = cookie.split('=')[1]!
-  const open = async () => {
-    const session = await sessions.open(cookie)
-    session.get('user')
-    return session
-  }
+  const { key, open } = await loggedIn(sessions)
   const [renewed, ended] = [await open(), await open()]
   const { expiresAt } = (await calls.store.load(key))!
   await calls.store.touch(key, expiresAt + 5)

@@ -221,19 +221,28 @@ export function condemnKey(
   since: number = state.manager.now(),
   retirements: readonly number[] = [],
 ): void {
-  const others = state.condemned.filter((one) => one.key !== key)
-  const isAsked = true
-  const one = { key, stored, since, retirements, isAsked, refusal: undefined, isGone: false }
-  state.condemned = [...others, one]
+  oblige(state, { key, stored, since, retirements })
 }
 
+/** The client's key has ended, or been retired: what is left is to be certain of it. */
 function condemnGone(state: SessionState, key: string): void {
-  condemnKey(state, key, '')
-  state.condemned = state.condemned.map((one) => (one.key === key ? { ...one, isGone: true } : one))
+  oblige(state, { key, isGone: true })
 }
 
 function refuseToEnd(state: SessionState, key: string, refusal: SessionError): void {
-  const isGone = refusal instanceof SessionGoneError
-  const one = { key, stored: '', since: 0, retirements: [], isAsked: true, refusal, isGone }
-  state.condemned = [...state.condemned, one]
+  oblige(state, { key, refusal, isGone: refusal instanceof SessionGoneError })
+}
+
+const OBLIGATION: Omit<Condemned, 'key'> = {
+  stored: '',
+  isAsked: true,
+  refusal: undefined,
+  isGone: false,
+  since: 0,
+  retirements: [],
+}
+
+function oblige(state: SessionState, one: Pick<Condemned, 'key'> & Partial<Condemned>): void {
+  const others = state.condemned.filter(({ key }) => key !== one.key)
+  state.condemned = [...others, { ...OBLIGATION, ...one }]
 }

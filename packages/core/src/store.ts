@@ -14,7 +14,7 @@ export {
   SessionTooLargeError,
   SessionUsageError,
 } from './errors.ts'
-export { warnDeveloper as warn } from './events.ts'
+export { warnDeveloper } from './events.ts'
 export { createKey, isSessionKey } from './key.ts'
 export { createLock, type Lock } from './lock.ts'
 

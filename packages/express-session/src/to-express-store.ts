@@ -23,7 +23,7 @@ import {
   SessionStoreError,
   SessionUsageError,
   systemClock,
-  warn,
+  warnDeveloper,
   type Awaitable,
   type SessionRecord,
   type SessionStore,
@@ -205,7 +205,12 @@ export function toExpressStore<D extends object = SessionData>(
       })
     return attempt(touch, (error) => {
       if (!(error instanceof SessionConflictError)) return unlessGone(error)
-      return after(loadOpen(key, true), (newest) => {
+      // A renewal that was refused is worth no wait and no error.
+      const looked = attempt(
+        () => loadOpen(key),
+        () => undefined,
+      )
+      return after(looked, (newest) => {
         if (!newest || newest.data !== base?.stored.data) return undefined
         const isRenewed = newest.expiresAt > from! && newest.expiresAt < expiresAt
         return isRenewed ? moveEnd(key, session, expiresAt, base, newest.expiresAt) : undefined
@@ -304,7 +309,7 @@ function sessionOf(data: string): StoredSession | undefined {
   } catch {
     // No JSON.
   }
-  warn(
+  warnDeveloper(
     'CORRUPT_DATA',
     'toExpressStore: a stored session is none of express-session’s, so the request got a new one.',
   )
