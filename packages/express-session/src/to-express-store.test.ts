@@ -434,3 +434,17 @@ plainTest('what is no session of express-session’s is none, with a warning', a
   unsubscribe('coatcheck:warning', note)
   expect(codes).toEqual(others.map(() => 'CORRUPT_DATA'))
 })
+
+plainTest('a renewal that was refused, and cannot look why, is no error', async () => {
+  const calls = controlled(slowly(mapStore()))
+  const { store, call } = promised({}, calls.store)
+  await call('set', SID, { cookie: cookieFor(60_000) })
+  const session = await call('get', SID)
+  const end = (await store.load(SID))!.expiresAt
+  await store.touch(SID, end + 5)
+  session.cookie.expires = new Date(end + 10_000).toISOString()
+  const fault = calls.fail('load')
+  await call('touch', SID, session)
+  expect(fault.came).toBe(true)
+  expect((await store.load(SID))!.expiresAt).toBe(end + 5)
+})
