@@ -1,7 +1,8 @@
 // The entry for adapter authors: what adapters' users may choose, and how a request's session is found again.
 import type { CookieOptions } from './cookie.ts'
 import { SessionUsageError } from './errors.ts'
-import type { SessionHeaders } from './headers.ts'
+import { warnDeveloper } from './events.ts'
+import { addSessionHeaders, type HeaderTarget, type SessionHeaders } from './headers.ts'
 import type { Session, SessionData } from './session.ts'
 import type { CookieInfo, Sessions } from './sessions.ts'
 
@@ -9,6 +10,7 @@ export { after, type Awaitable } from './awaitable.ts'
 export { assertCookieRules, MAX_COOKIE_BYTES } from './cookie.ts'
 export { reportClash } from './events.ts'
 export { toExpiresAt } from './expiry.ts'
+export { isOfAnswer, plainAnswer } from './failure.ts'
 export { addSessionHeaders, type HeaderTarget, type SessionHeaders } from './headers.ts'
 export { mergeFields, sessionStrategies, type Clash, type Strategies } from './strategies.ts'
 
@@ -40,6 +42,68 @@ export function keepSession<D extends object>(
 ): void {
   const keeper = request as Keeper
   keeper[opened] = { property, sessions, session, before: keeper[opened] }
+}
+
+/**
+ * The session that this request has already from a manager of the same store and cookie: where a middleware is mounted on an
+ * application and on a part of it, the second has nothing to open and nothing to commit.
+ * @param property The name that the adapter was given; under it {@link getSession} finds that session too.
+ * @throws SessionUsageError (code ERR_SESSION_TWICE) if the request has a session of another store in the same cookie, which has room
+ * for one.
+ */
+export function sessionBefore<D extends object>(
+  request: object,
+  property: string,
+  sessions: Sessions<D>,
+): Session<D> | undefined {
+  const keeper = request as Keeper
+  for (let one = keeper[opened]; one; one = one.before) {
+    if (one.sessions !== sessions && !isSameCookie(one.sessions, sessions)) continue
+    if (one.sessions.store !== sessions.store) {
+      throw new SessionUsageError(
+        `This request has a session of another store in the cookie '${sessions.cookie.name}' already. Make one manager with createSessions() and pass it to both, or give the second a cookie name of its own.`,
+        'ERR_SESSION_TWICE',
+      )
+    }
+    if (one.property !== property) keepSession(request, property, sessions, one.session)
+    return one.session
+  }
+  return undefined
+}
+
+function isSameCookie({ cookie: a }: Sessions<any>, { cookie: b }: Sessions<any>): boolean {
+  return a.name === b.name && a.path === b.path && a.domain === b.domain
+}
+
+/** The Set-Cookie lines that sessions have put on a response: of two, the one that was saved keeps its own where the other fails. */
+const told = new WeakMap<object, string[]>()
+
+/**
+ * Adds a session's headers to a response. One that cannot carry them any more (they are out, or it has none) is reported, not
+ * thrown: nobody could catch it.
+ * @param carrier The response, or what stands for it: by this {@link cookiesTold} finds the cookie again.
+ */
+export function tellSession(carrier: object, target: HeaderTarget, headers: SessionHeaders): void {
+  const { setCookie } = headers
+  try {
+    addSessionHeaders(target, headers)
+    if (setCookie !== undefined) told.set(carrier, [...cookiesTold(carrier), setCookie])
+  } catch {
+    if (setCookie !== undefined) cookieNotSent()
+  }
+}
+
+/** The Set-Cookie lines that {@link tellSession} has put on a response. */
+export function cookiesTold(carrier: object): readonly string[] {
+  return told.get(carrier) ?? []
+}
+
+/** Reports that a client does not get the cookie of what was stored. */
+export function cookieNotSent(): void {
+  warnDeveloper(
+    'COOKIE_NOT_SENT',
+    "A response could not carry its session's cookie, so the client does not have the key of what was stored: its headers were out, or it has none. Put the session middleware before whatever answers.",
+  )
 }
 
 /**

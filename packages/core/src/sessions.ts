@@ -85,6 +85,8 @@ export interface ResponseInfo extends CookieInfo {
 export interface Sessions<D extends object = SessionData> {
   /** The engine that keeps the sessions. */
   readonly store: SessionStore
+  /** The name, path and domain of the cookie, as the manager was given them: what tells one cookie from another. */
+  readonly cookie: { readonly name: string; readonly path: string; readonly domain?: string }
   /**
    * The session that a request's Cookie header stands for: an empty one if there is no cookie, or the store does not
    * know its key. Forged and malformed cookies are empty sessions too, never errors.
@@ -122,8 +124,10 @@ export function createSessions<D extends object = SessionData>(
   assertOptions(options)
   const manager = createManager(options)
   const { store } = manager
+  const { name = 'sessionid', path = '/', domain } = options.cookie ?? {}
   return {
     store,
+    cookie: { name, path, ...(domain !== undefined && { domain }) },
     open: (cookieHeader, cookieInfo) => open<D>(manager, cookieHeader, cookieInfo),
     load: (session) => load(manager, stateOf(session), session),
     commit: (session, response = {}) => commit(manager, stateOf(session), response),

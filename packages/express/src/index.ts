@@ -7,7 +7,7 @@ import {
   type Sessions,
   type SessionsOptions,
 } from '@coatcheck/core'
-import { keepSession, type AdapterOptions } from '@coatcheck/core/adapter'
+import { keepSession, sessionBefore, type AdapterOptions } from '@coatcheck/core/adapter'
 import { commitBeforeHeaders } from '@coatcheck/core/node'
 
 export { getSession } from '@coatcheck/core'
@@ -62,11 +62,16 @@ export function session<D extends object = SessionData>(
       next()
     }
 
-    let opened
+    let before, opened
     try {
-      opened = sessions.open(request.headers.cookie, info)
+      before = sessionBefore(request, property, sessions)
+      opened = before ?? sessions.open(request.headers.cookie, info)
     } catch (error) {
       return next(error)
+    }
+    if (before) {
+      request[property] = before
+      return next()
     }
     if (opened instanceof Promise) opened.then(start, next)
     else start(opened)

@@ -1,11 +1,14 @@
 // The adapter for Fastify 5: a plugin that opens in onRequest and commits in onSend, before the headers.
 import { createSessions, type Session, type Sessions, type SessionsOptions } from '@coatcheck/core'
 import {
-  addSessionHeaders,
-  headersAfterFailure,
+  isOfAnswer,
   keepSession,
+  plainAnswer,
+  sessionBefore,
   type AdapterOptions,
+  type HeaderTarget,
 } from '@coatcheck/core/adapter'
+import { commitBeforeHeaders, headersOf, type ResponseHold } from '@coatcheck/core/node'
 import type { FastifyPluginAsync, FastifyReply, FastifyRequest } from 'fastify'
 import fastifyPlugin from 'fastify-plugin'
 
@@ -26,79 +29,142 @@ export type SessionPluginOptions = AdapterOptions<FastifyRequest> &
  * Gives every request a `request.session`: `app.register(session, { store })`. The reply waits until the session is saved.
  *
  * What opening or saving throws goes to the error handler; its `status` is 400 for a session that ended meanwhile, 503 for
- * a failing backend. A reply that was hijacked is not waited for: call `await request.session.save()` yourself.
+ * a failing backend. An answer past Fastify (`reply.hijack()` and `reply.raw`) waits too; if its session cannot be saved, it is
+ * answered in plain text.
  *
  * @throws SessionUsageError for an option that cannot work.
  */
 const plugin: FastifyPluginAsync<SessionPluginOptions> = async (app, options) => {
   const { property = 'session', cookieFor } = options
   const sessions = createSessions('sessions' in options ? options.sessions : options)
-  /** How the commit ended: there is none after it, as an error that follows is answered by a reply of its own. */
-  const outcome: unique symbol = Symbol('coatcheck.outcome')
+  /** The reply of a request whose session this plugin has opened. */
+  const held: unique symbol = Symbol('coatcheck.held')
   type Holder = FastifyRequest & {
     [property: string]: Session<any> | undefined
-    [outcome]?: 'committed' | 'failed'
+    [held]?: HeldReply
   }
-  const infoOf = (request: FastifyRequest) => () => ({
-    secure: request.protocol === 'https',
-    cookie: cookieFor?.(request),
-  })
-  app.decorateRequest(property)
-  app.decorateRequest(outcome)
+  const decorated = decorationOf(property)
+  // In an inner scope the property may be there already.
+  if (!app.hasRequestDecorator(decorated)) {
+    app.decorateRequest(property)
+    app.decorateRequest(decorated)
+  }
+  app.decorateRequest(held)
 
-  app.addHook('onRequest', (request, _reply, next) => {
+  app.addHook('onRequest', (request, reply, next) => {
+    const holder = request as Holder
+    const info = () => ({ secure: request.protocol === 'https', cookie: cookieFor?.(request) })
     const start = (opened: Session<any>) => {
-      ;(request as Holder)[property] = opened
+      holder[property] = opened
       keepSession(request, property, sessions, opened)
+      const target = replyHeaders(reply)
+      holder[held] = {
+        target,
+        // Fails an answer by hand, past Fastify: its error handler has nothing to answer with.
+        hold: commitBeforeHeaders(
+          sessions,
+          opened,
+          reply.raw,
+          info,
+          (error) => answerByHand(reply, error),
+          target,
+        ),
+      }
       next()
     }
-    let opened
+    let before, opened
     try {
-      opened = sessions.open(request.headers.cookie, infoOf(request))
+      before = sessionBefore(request, property, sessions)
+      opened = before ?? sessions.open(request.headers.cookie, info)
     } catch (error) {
       return next(error as Error)
     }
-    if (opened instanceof Promise) opened.then(start, next)
+    if (before) {
+      holder[property] = before
+      next()
+    } else if (opened instanceof Promise) opened.then(start, next)
     else start(opened)
   })
 
-  app.addHook('onSend', (request, reply, _payload, next) => {
-    const holder = request as Holder
-    const opened = holder[property]
-    // None if opening has failed; and a reply that follows a commit has the session's headers already.
-    if (!opened || holder[outcome] === 'committed') return next()
-    const info = infoOf(request)
-    if (holder[outcome] === 'failed') {
-      addSessionHeaders(headersOf(reply), headersAfterFailure(sessions, opened, info))
-      return next()
-    }
-    const fail = (error: unknown) => {
-      holder[outcome] = 'failed'
-      next(error as Error)
-    }
-    const send = (headers: Parameters<typeof addSessionHeaders>[1]) => {
-      holder[outcome] = 'committed'
-      addSessionHeaders(headersOf(reply), headers)
-      next()
-    }
-    let committed
-    try {
-      committed = sessions.commit(opened, { ...info(), status: reply.statusCode })
-    } catch (error) {
-      return fail(error)
-    }
-    if (committed instanceof Promise) committed.then(send, fail)
-    else send(committed)
+  app.addHook('onSend', (request, reply, payload, next) => {
+    const reserved = (request as Holder)[held]
+    // None if opening has failed, or if an outer scope has opened the session.
+    if (!reserved) return next()
+    const body = payload instanceof Response ? takeOver(reply, payload) : payload
+    reserved.target.isByHand = false
+    reserved.hold.settle(
+      () => next(null, body),
+      (error) => {
+        letGo(body)
+        for (const name of Object.keys(reply.getHeaders())) {
+          if (isOfAnswer(name)) reply.removeHeader(name)
+        }
+        next(error as Error)
+      },
+    )
   })
 }
 
-/** Fastify's reply as the headers that a session adds to. Its `header` appends where the name is Set-Cookie. */
-function headersOf(reply: FastifyReply): Parameters<typeof addSessionHeaders>[0] {
+interface HeldReply {
+  readonly hold: ResponseHold
+  readonly target: ReplyHeaders
+}
+
+/** Where a session's headers are set: on Fastify's reply or, in an answer by hand, on Node's response. */
+interface ReplyHeaders extends HeaderTarget {
+  isByHand: boolean
+}
+
+const decorations = new Map<string, symbol>()
+
+/** What tells that a request has a property from this plugin, and not from another. */
+function decorationOf(property: string): symbol {
+  const known = decorations.get(property)
+  const decoration = known ?? Symbol(`coatcheck.${property}`)
+  decorations.set(property, decoration)
+  return decoration
+}
+
+function replyHeaders(reply: FastifyReply): ReplyHeaders {
+  const byHand = headersOf(reply.raw)
+  // Fastify's `header` appends where the name is Set-Cookie.
+  const set = (name: string, value: string) => void reply.header(name, value)
   return {
+    isByHand: true,
     get: (name) => reply.getHeader(name)?.toString(),
-    set: (name, value) => void reply.header(name, value),
-    append: (name, value) => void reply.header(name, value),
+    set(name, value) {
+      if (this.isByHand) byHand.set(name, value)
+      else set(name, value)
+    },
+    append(name, value) {
+      if (this.isByHand) byHand.append(name, value)
+      else set(name, value)
+    },
   }
 }
 
+/** Puts a Response's status and headers on the reply, as Fastify would after this hook; what is left is its body. */
+function takeOver(reply: FastifyReply, response: Response): unknown {
+  if (response.bodyUsed) return response
+  reply.code(response.status)
+  for (const [name, value] of response.headers) reply.header(name, value)
+  return response.body
+}
+
+/** Nobody is going to read this body. */
+function letGo(body: unknown): void {
+  const source = body as { destroy?: () => void; cancel?: () => Promise<void> } | null | undefined
+  if (typeof source?.destroy === 'function') source.destroy()
+  else if (typeof source?.cancel === 'function') source.cancel().catch(() => {})
+}
+
+function answerByHand({ raw, log }: FastifyReply, error: unknown): void {
+  log.error(error)
+  const { status, body } = plainAnswer(error)
+  raw.statusCode = status
+  raw.setHeader('Content-Type', 'text/plain; charset=utf-8')
+  raw.end(body)
+}
+
+/** The plugin: `app.register(session, { store })`. See {@link SessionPluginOptions}. */
 export const session = fastifyPlugin(plugin, { fastify: '5.x', name: '@coatcheck/fastify' })

@@ -8,9 +8,13 @@ import {
   type SessionsOptions,
 } from '@coatcheck/core'
 import {
-  addSessionHeaders,
+  cookieNotSent,
+  cookiesTold,
   headersAfterFailure,
   keepSession,
+  plainAnswer,
+  sessionBefore,
+  tellSession,
   type AdapterOptions,
   type SessionHeaders,
 } from '@coatcheck/core/adapter'
@@ -32,7 +36,8 @@ export interface FetchOptions extends AdapterOptions<Request> {
 
 /**
  * Makes a handler of Request to Response out of one that is given the session too. The response is returned when the session
- * is saved. What the handler throws is thrown.
+ * is saved. A response that the handler throws is saved and thrown alike, a thrown redirect of Next or SvelteKit becomes
+ * the response; any other error is thrown, and nothing is saved.
  *
  * @param options What `createSessions()` takes, or what it returned.
  * @throws SessionUsageError for an option that cannot work.
@@ -40,7 +45,7 @@ export interface FetchOptions extends AdapterOptions<Request> {
 export function withSession<D extends object = SessionData, Rest extends unknown[] = unknown[]>(
   options: SessionsOptions<D> | Sessions<D>,
   handler: SessionHandler<D, Rest>,
-  { property = 'session', cookieFor, onError = plainAnswer }: FetchOptions = {},
+  { property = 'session', cookieFor, onError = plainResponse }: FetchOptions = {},
 ): (request: Request, ...rest: Rest) => Promise<Response> {
   const sessions = createSessions<D>(options)
 
@@ -54,35 +59,92 @@ export function withSession<D extends object = SessionData, Rest extends unknown
       secure: request.url.startsWith('https:'),
       cookie: cookieFor?.(request),
     })
-    let opened
+    let before, opened
     try {
-      opened = await sessions.open(request.headers.get('Cookie') ?? undefined, info)
+      before = sessionBefore(request, property, sessions)
+      opened = before ?? (await sessions.open(request.headers.get('Cookie') ?? undefined, info))
     } catch (error) {
       return failed(error, request)
     }
+    if (before) return handler(request, before, ...rest)
     keepSession(request, property, sessions, opened)
-    const response = await handler(request, opened, ...rest)
+    let response
+    let isThrown = false
     try {
-      return withHeaders(
-        response,
-        await sessions.commit(opened, { ...info(), status: response.status }),
-      )
+      response = await handler(request, opened, ...rest)
+    } catch (thrown) {
+      response = answerOf(thrown)
+      if (!response) {
+        if (headersAfterFailure(sessions, opened, info).setCookie !== undefined) cookieNotSent()
+        throw thrown
+      }
+      isThrown = response === thrown
+    }
+    let answer
+    try {
+      const headers = await sessions.commit(opened, { ...info(), status: response.status })
+      answer = withHeaders(response, headers)
     } catch (error) {
       // Nobody is going to read it.
-      await response.body?.cancel().catch(() => {})
-      return withHeaders(await failed(error, request), headersAfterFailure(sessions, opened, info))
+      response.body?.cancel().catch(() => {})
+      answer = withHeaders(
+        await failed(error, request),
+        headersAfterFailure(sessions, opened, info),
+        cookiesTold(response),
+      )
     }
+    if (isThrown) throw answer
+    return answer
   }
 }
 
-/** The response with a session's headers. Those of a redirect, or of a response that was fetched, cannot be changed. */
-function withHeaders(response: Response, headers: SessionHeaders): Response {
-  if (headers.setCookie === undefined && !headers.vary) return response
-  const answer = new Response(response.body, response)
-  addSessionHeaders(answer.headers, headers)
+/**
+ * The answer in what a handler throws to end itself: a Response, as React Router's `redirect()` and others throw; a redirect of
+ * SvelteKit (`status` and `location`); what Next's `redirect()` and `notFound()` throw. Undefined for an error.
+ */
+function answerOf(thrown: unknown): Response | undefined {
+  if (thrown instanceof Response) return thrown
+  const { status, location, digest } = (thrown ?? {}) as Record<string, unknown>
+  if (typeof digest === 'string') {
+    // NEXT_REDIRECT;replace;/path;307; and NEXT_HTTP_ERROR_FALLBACK;404
+    const [kind, ...rest] = digest.split(';')
+    if (kind === 'NEXT_REDIRECT')
+      return redirectTo(rest.slice(1, -2).join(';'), Number(rest.at(-2)))
+    if (kind === 'NEXT_HTTP_ERROR_FALLBACK') return new Response(null, { status: Number(rest[0]) })
+  }
+  if (thrown instanceof Error || typeof location !== 'string') return undefined
+  return redirectTo(location, status as number)
+}
+
+function redirectTo(location: string, status: number): Response | undefined {
+  const isRedirect = status >= 300 && status < 400
+  return isRedirect ? new Response(null, { status, headers: { Location: location } }) : undefined
+}
+
+/**
+ * The response with a session's headers: a copy, as those of a redirect, or of a response that was fetched, cannot be changed, and
+ * one that is made once and returned often must not.
+ */
+function withHeaders(
+  response: Response,
+  headers: SessionHeaders,
+  cookies: readonly string[] = [],
+): Response {
+  if (headers.setCookie === undefined && !headers.vary && cookies.length === 0) return response
+  let answer
+  try {
+    answer = new Response(response.body, response)
+  } catch {
+    // Response.error(), an upgrade's 101, a body that was read: they cannot be copied.
+    if (headers.setCookie !== undefined) cookieNotSent()
+    return response
+  }
+  for (const line of cookies) answer.headers.append('Set-Cookie', line)
+  tellSession(answer, answer.headers, headers)
   return answer
 }
 
-function plainAnswer({ message, status }: SessionError): Response {
-  return new Response(message, { status })
+function plainResponse(error: SessionError): Response {
+  const { status, body } = plainAnswer(error)
+  return new Response(body, { status })
 }

@@ -8,10 +8,15 @@ import {
   type SessionsOptions,
 } from '@coatcheck/core'
 import {
-  addSessionHeaders,
+  cookiesTold,
   headersAfterFailure,
+  isOfAnswer,
   keepSession,
+  plainAnswer,
+  sessionBefore,
+  tellSession,
   type AdapterOptions,
+  type HeaderTarget,
 } from '@coatcheck/core/adapter'
 import type { Context, MiddlewareHandler } from 'hono'
 
@@ -41,24 +46,54 @@ export function session<D extends object = SessionData>(
 
   return async (c, next) => {
     const info = () => ({ secure: isSecure(c), cookie: cookieFor?.(c) })
-    const target = {
-      get: (name: string) => c.res.headers.get(name),
-      set: (name: string, value: string) => c.header(name, value),
-      append: (name: string, value: string) => c.header(name, value, { append: true }),
+    const before = await answerable(() => sessionBefore(c, property, sessions))
+    if (before) {
+      c.set(property as 'session', before as Session)
+      return next()
     }
-    const opened = await answered(() => sessions.open(c.req.header('Cookie'), info))
+    const opened = await answerable(() => sessions.open(c.req.header('Cookie'), info))
     c.set(property as 'session', opened as Session)
     keepSession(c, property, sessions, opened)
-    await next()
-    let headers
+    const commit = (status: number) => sessions.commit(opened, { ...info(), status })
+    const target = headersOf(c)
     try {
-      headers = await sessions.commit(opened, { ...info(), status: c.res.status })
-    } catch (error) {
-      // What is set here Hono takes over into the error's answer.
-      addSessionHeaders(target, headersAfterFailure(sessions, opened, info))
-      throw answerable(error)
+      await next()
+    } catch (thrown) {
+      // Hono answers errors further in, but for what its own error handler throws.
+      if (!(thrown instanceof Response)) {
+        tellSession(c, target, headersAfterFailure(sessions, opened, info))
+        throw thrown
+      }
+      c.res = thrown
+      tellSession(c, target, await answerable(() => commit(thrown.status)))
+      throw c.res
     }
-    addSessionHeaders(target, headers)
+    try {
+      tellSession(c, target, await commit(c.res.status))
+    } catch (error) {
+      drop(c, error)
+      tellSession(c, target, headersAfterFailure(sessions, opened, info))
+      throw withAnswer(error)
+    }
+  }
+}
+
+/** Leaves nothing of the answer but what the site says on every page: Hono takes over into the error's answer what is there. */
+function drop(c: Context, error: unknown): void {
+  const { headers, body } = c.res
+  body?.cancel().catch(() => {})
+  const kept = new Headers([...headers].filter(([name]) => !isOfAnswer(name)))
+  for (const line of cookiesTold(c)) kept.append('Set-Cookie', line)
+  c.res = undefined
+  c.res = new Response(null, { headers: kept })
+  c.status(plainAnswer(error).status as 500)
+}
+
+function headersOf(c: Context): HeaderTarget {
+  return {
+    get: (name) => c.res.headers.get(name),
+    set: (name, value) => c.header(name, value),
+    append: (name, value) => c.header(name, value, { append: true }),
   }
 }
 
@@ -67,18 +102,18 @@ function isSecure(c: Context): boolean {
   return c.req.url.startsWith('https:')
 }
 
-/** What `call` resolves to. */
-async function answered<T>(call: () => T | Promise<T>): Promise<T> {
+/** What `call` resolves to; its errors Hono's own error handler can answer. */
+async function answerable<T>(call: () => T | Promise<T>): Promise<T> {
   try {
     return await call()
   } catch (error) {
-    throw answerable(error)
+    throw withAnswer(error)
   }
 }
 
 /** A session's error with what Hono's own error handler looks for, as HTTPException has it. */
-function answerable(error: unknown): unknown {
+function withAnswer(error: unknown): unknown {
   if (!(error instanceof SessionError)) return error
-  const { message, status } = error
-  return Object.assign(error, { getResponse: () => new Response(message, { status }) })
+  const { status, body } = plainAnswer(error)
+  return Object.assign(error, { getResponse: () => new Response(body, { status }) })
 }

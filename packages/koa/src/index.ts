@@ -6,7 +6,7 @@ import {
   type Sessions,
   type SessionsOptions,
 } from '@coatcheck/core'
-import { keepSession, type AdapterOptions } from '@coatcheck/core/adapter'
+import { keepSession, sessionBefore, type AdapterOptions } from '@coatcheck/core/adapter'
 import { commitBeforeHeaders } from '@coatcheck/core/node'
 import type { Context, Middleware } from 'koa'
 
@@ -37,10 +37,12 @@ export function session<D extends object = SessionData>(
 
   return async (ctx, next) => {
     const info = () => ({ secure: ctx.secure, cookie: cookieFor?.(ctx) })
-    const opened = await sessions.open(ctx.headers.cookie, info)
+    const before = sessionBefore(ctx, property, sessions)
+    const opened = before ?? (await sessions.open(ctx.headers.cookie, info))
     ctx[property] = opened
+    if (before) return next()
     keepSession(ctx, property, sessions, opened)
     commitBeforeHeaders(sessions, opened, ctx.res, info, (error) => ctx.onerror(error as Error))
-    await next()
+    return next()
   }
 }

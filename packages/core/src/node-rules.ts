@@ -1,0 +1,78 @@
+// What Node's own response refuses, and what `writeHead` does to the headers: for a response whose sending has to wait.
+import type { OutgoingHttpHeader, OutgoingHttpHeaders, ServerResponse } from 'node:http'
+
+/** Whether this is the compatibility API of node:http2. */
+function isHttp2(response: ServerResponse): boolean {
+  return 'stream' in response
+}
+
+/** What Node throws for a header that comes after the headers. */
+export function headersSentError(response: ServerResponse, action: string): Error {
+  return isHttp2(response)
+    ? coded(new Error('Response has already been initiated.'), 'ERR_HTTP2_HEADERS_SENT')
+    : coded(
+        new Error(`Cannot ${action} headers after they are sent to the client`),
+        'ERR_HTTP_HEADERS_SENT',
+      )
+}
+
+/** What Node reports of a write that comes after the end. */
+export function writeAfterEnd(): Error {
+  return coded(new Error('write after end'), 'ERR_STREAM_WRITE_AFTER_END')
+}
+
+/** @throws what Node throws for a chunk that is neither text nor bytes. */
+export function assertChunk(chunk: unknown): void {
+  if (typeof chunk === 'string' || chunk instanceof Uint8Array) return
+  if (chunk === null) {
+    throw coded(new TypeError('May not write null values to stream'), 'ERR_STREAM_NULL_VALUES')
+  }
+  const what = 'The "chunk" argument must be of type string or an instance of Buffer or Uint8Array.'
+  throw coded(new TypeError(`${what} Received type ${typeof chunk}`), 'ERR_INVALID_ARG_TYPE')
+}
+
+/** @throws what Node throws for a status line that cannot be sent. */
+export function assertStatus(status: unknown, message: string | undefined): void {
+  const code = (status as number) | 0
+  if (code < 100 || code > 999) {
+    const error = new RangeError(`Invalid status code: ${String(status)}`)
+    throw coded(error, 'ERR_HTTP_INVALID_STATUS_CODE')
+  }
+  // oxlint-disable-next-line no-control-regex -- these are what may not be sent
+  if (message && /[^\t\x20-\x7e\x80-\xff]/.test(message)) {
+    const error = new TypeError('Invalid character in statusMessage')
+    throw coded(error, 'ERR_INVALID_CHAR')
+  }
+}
+
+/**
+ * Does what `writeHead(status, reason?, headers?)` says but for sending it, so that its headers meet the others.
+ * @throws what Node throws for a status or a header that cannot be sent.
+ */
+export function applyHead(response: ServerResponse, [status, ...rest]: unknown[]): void {
+  const [reason] = rest
+  assertStatus(status, typeof reason === 'string' ? reason : undefined)
+  response.statusCode = (status as number) | 0
+  if (typeof reason === 'string' && !isHttp2(response)) response.statusMessage = reason
+  const headers = typeof reason === 'string' ? rest[1] : (rest[1] ?? reason)
+  if (Array.isArray(headers)) applyPairs(response, headers)
+  else {
+    for (const [name, value] of Object.entries((headers ?? {}) as OutgoingHttpHeaders)) {
+      response.setHeader(name, value as OutgoingHttpHeader)
+    }
+  }
+}
+
+function applyPairs(response: ServerResponse, headers: unknown[]): void {
+  const flat = headers.flat() as string[]
+  if (flat.length % 2 !== 0) {
+    const error = new TypeError("The argument 'headers' is invalid")
+    throw coded(error, 'ERR_INVALID_ARG_VALUE')
+  }
+  for (let i = 0; i < flat.length; i += 2) response.removeHeader(flat[i]!)
+  for (let i = 0; i < flat.length; i += 2) response.appendHeader(flat[i]!, flat[i + 1]!)
+}
+
+function coded<E extends Error>(error: E, code: string): E {
+  return Object.assign(error, { code })
+}
