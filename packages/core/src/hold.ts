@@ -136,14 +136,13 @@ export class ResponseHold {
   #writeHead(args: unknown[]): unknown {
     const response = this.#response
     const { writeHead } = this.#native
-    const isFirst = this.#state === 'open'
+    // Of a response that is not Node's nothing is known but that its headers are due.
+    const isFirst = this.#state === 'open' && 'statusCode' in response
     if (isFirst) applyHead(response, args)
     const state = this.#due()
     const send = () => writeHead.call(response, response.statusCode)
-    if (state === 'held') {
-      if (isFirst) return this.#keep(send)
-      throw headersSentError(response, 'write')
-    }
+    if (state === 'held' && isFirst) return this.#keep(send)
+    if (state === 'held') throw headersSentError(response, 'write')
     if (!this.#isHeard()) return response
     return isFirst ? send() : (writeHead as Function).apply(response, args)
   }
@@ -209,7 +208,7 @@ export class ResponseHold {
 
   #begin(): void {
     const response = this.#response
-    assertStatus(response.statusCode ?? 200, response.statusMessage)
+    if ('statusCode' in response) assertStatus(response.statusCode, response.statusMessage)
     let committed
     try {
       committed = this.#commit()
