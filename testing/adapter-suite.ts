@@ -368,6 +368,128 @@ export async function proveAdapter(name: string, build: Build): Promise<void> {
         expect(loading.setCookie).toEqual([])
       })
 
+      for (const kind of ['at once', 'later']) {
+        test(`a save that fails ${kind} leaves nothing of the answer: no header but the site's own, no byte, no open source`, async () => {
+          const fail = (): never => {
+            throw new SessionStoreError('down')
+          }
+          const { traits, ...store } = openStore()
+          const failing: SessionStore = {
+            ...store,
+            traits: { ...traits, sync: kind === 'at once' },
+            create: kind === 'at once' ? fail : () => setTimeout(20).then(fail),
+          }
+          let sources = 0
+          const { get } = await serve(
+            ({ session, url }) => {
+              session.set('a', 1)
+              const headers = {
+                'Content-Language': 'de',
+                'Content-Type': 'text/csv',
+                'Cache-Control': 'public, max-age=60',
+                ETag: '"1"',
+                Location: '/elsewhere',
+                'Set-Cookie': ['own=1', 'more=2'],
+                'X-Own': 'yes',
+                'Access-Control-Allow-Origin': 'https://app.example',
+              }
+              if (url.pathname === '/text') return { status: 201, headers, body: 'never' }
+              return {
+                status: 201,
+                headers,
+                body: (async function* () {
+                  sources++
+                  try {
+                    for (;;) yield 'never'.repeat(1000)
+                  } finally {
+                    sources--
+                  }
+                })(),
+              }
+            },
+            { store: failing },
+          )
+          for (const path of ['/text', '/stream']) {
+            const { status, text, headers, setCookie } = await get(path)
+            expect([path, status]).toEqual([path, 503])
+            expect(text).not.toContain('never')
+            expect(setCookie).toEqual([])
+            const left = ['content-language', 'cache-control', 'location', 'x-own']
+            expect(left.filter((header) => headers.has(header))).toEqual([])
+            // Express makes one of the error's page.
+            expect(headers.get('etag')).not.toBe('"1"')
+            expect(headers.get('content-type') ?? '').not.toBe('text/csv')
+            expect(headers.get('content-length') ?? `${text.length}`).toBe(`${text.length}`)
+          }
+          await setTimeout(20)
+          expect(sources).toBe(0)
+        })
+      }
+
+      test('the site says what it says on every page on the answer to a failed save too', async () => {
+        const failing: SessionStore = {
+          ...openStore(),
+          traits: {},
+          create: () => Promise.reject(new SessionStoreError('down')),
+        }
+        const { get } = await serve(
+          ({ session }) => {
+            session.set('a', 1)
+            return { headers: { 'Access-Control-Allow-Origin': 'https://app.example' } }
+          },
+          { store: failing },
+        )
+        const { status, headers } = await get('/')
+        expect(status).toBe(503)
+        // Koa drops every header of an answer that fails, whatever it says.
+        const expected = name.startsWith('Koa') || name === 'fetch' ? null : 'https://app.example'
+        expect(headers.get('access-control-allow-origin')).toBe(expected)
+      })
+
+      describe('the middleware twice on one request', () => {
+        const count = ({ session }: Visit) => {
+          session.set('visits', session.get('visits', 0) + 1)
+          return { body: String(session.get('visits')) }
+        }
+        test('the same manager under the same name steps aside: one session, one cookie', async () => {
+          const sessions = createSessions<any>({ store: openStore() })
+          const { get } = await serve(count, {}, { sessions, second: { options: sessions } })
+          for (const n of ['1', '2', '3']) {
+            const { setCookie, text } = await get('/')
+            expect(setCookie).toHaveLength(1)
+            expect(text).toBe(n)
+          }
+        })
+
+        test('so does another over the same store and cookie; under another name it has the same session', async () => {
+          const store = openStore()
+          const { get } = await serve(
+            ({ session, other }) => {
+              session.set('a', session.get('a', 0) + 1)
+              other.set('b', other.get('b', 0) + 1)
+              return { body: JSON.stringify(Object.fromEntries(session)) }
+            },
+            { store },
+            { second: { options: { store }, adapter: { property: 'other' } } },
+          )
+          await get('/')
+          const { setCookie, text } = await get('/')
+          expect(setCookie).toHaveLength(1)
+          expect(JSON.parse(text)).toEqual({ a: 2, b: 2 })
+        })
+
+        test('another store in the same cookie is an error, and nothing is lost by it', async () => {
+          const { get } = await serve(
+            count,
+            {},
+            { second: { options: { store: lruStore() }, adapter: { property: 'other' } } },
+          )
+          const { status, setCookie } = await get('/')
+          expect(status).toBe(500)
+          expect(setCookie).toEqual([])
+        })
+      })
+
       test('a session that is too large is an error before anything is sent, and the old one stays', async () => {
         const { get } = await serve(
           ({ session, url }) => {

@@ -259,6 +259,7 @@ export class ResponseHold {
     const response = this.#response
     if (this.#state === 'open') this.#seemSent()
     this.#state = 'failing'
+    this.#seemDestroyed()
     this.#hasWaited = true
     this.#error = error
     for (const { callback } of this.#kept) this.#drop(callback)
@@ -416,7 +417,7 @@ export class ResponseHold {
   /** The response is the error answer's: nobody else changes anything. */
   #seemDropped(): void {
     const response = this.#response as unknown as Record<string, any>
-    for (const name of [...Object.keys(SETTERS), 'destroy']) {
+    for (const name of Object.keys(SETTERS)) {
       const native = response[name] as Function | undefined
       this.#cover(name, {
         value: (...args: unknown[]) =>
@@ -424,6 +425,24 @@ export class ResponseHold {
         writable: true,
       })
     }
+    this.#seemDestroyed()
+  }
+
+  /** To all but the error answer: a `pipeline` destroys the response that it fails to write to. */
+  #seemDestroyed(): void {
+    const response = this.#response
+    const { destroy } = response
+    let { destroyed } = response
+    this.#cover('destroy', {
+      value: (error?: Error) => (this.#isAnswering ? destroy.call(response, error) : response),
+      writable: true,
+    })
+    this.#cover('destroyed', {
+      get: () => destroyed || !this.#isAnswering,
+      set(value) {
+        destroyed = value
+      },
+    })
   }
 
   #cover(name: string, descriptor: PropertyDescriptor): void {
