@@ -135,16 +135,19 @@ export class ResponseHold {
 
   #writeHead(args: unknown[]): unknown {
     const response = this.#response
-    const { writeHead } = this.#native
-    // Of a response that is not Node's nothing is known but that its headers are due.
-    const isFirst = this.#state === 'open' && 'statusCode' in response
-    if (isFirst) applyHead(response, args)
-    const state = this.#due()
-    const send = () => writeHead.call(response, response.statusCode)
-    if (state === 'held' && isFirst) return this.#keep(send)
-    if (state === 'held') throw headersSentError(response, 'write')
-    if (!this.#isHeard()) return response
-    return isFirst ? send() : (writeHead as Function).apply(response, args)
+    const isFirst = this.#state === 'open'
+    // Of a response that is not Node's all that is known is that its headers are due.
+    const isNodes = 'statusCode' in response
+    if (isFirst && isNodes) {
+      applyHead(response, args)
+      args = [response.statusCode]
+    }
+    const send = () => (this.#native.writeHead as Function).apply(response, args)
+    if (this.#due() === 'held') {
+      if (isFirst) return this.#keep(send)
+      throw headersSentError(response, 'write')
+    }
+    return this.#isHeard() ? send() : response
   }
 
   #flushHeaders(): void {
