@@ -401,6 +401,7 @@ export class ResponseHold {
     this.#isEnded = true
     this.#cover('finished', { value: true, writable: true })
     this.#cover('writableEnded', { get: () => true })
+    this.#cover('addTrailers', { value() {} })
     setImmediate(() => {
       this.#isLate = true
     })
