@@ -1,4 +1,6 @@
 // The entry for adapter authors: what adapters' users may choose, and how a request's session is found again.
+import type { Awaitable } from './awaitable.ts'
+import { isSharedResponse } from './cache-control.ts'
 import type { CookieOptions } from './cookie.ts'
 import { SessionUsageError } from './errors.ts'
 import { warnDeveloper } from './events.ts'
@@ -8,6 +10,7 @@ import type { CookieInfo, Sessions } from './sessions.ts'
 
 export { after, type Awaitable } from './awaitable.ts'
 export { assertCookieRules, MAX_COOKIE_BYTES } from './cookie.ts'
+export { isSharedResponse } from './cache-control.ts'
 export { reportClash } from './events.ts'
 export { toExpiresAt } from './expiry.ts'
 export { isOfAnswer, plainAnswer } from './failure.ts'
@@ -73,6 +76,24 @@ export function sessionBefore<D extends object>(
 
 function isSameCookie({ cookie: a }: Sessions<any>, { cookie: b }: Sessions<any>): boolean {
   return a.name === b.name && a.path === b.path && a.domain === b.domain
+}
+
+/**
+ * Commits a session for a response that is about to start: {@link Sessions.commit}, told of the response what it needs.
+ * @param info What the adapter tells of the cookie, asked now.
+ * @param status The response's.
+ * @param target Its headers, as the handler has set them.
+ * @throws what `commit` throws.
+ */
+export function commitResponse<D extends object>(
+  sessions: Sessions<D>,
+  session: Session<D>,
+  info: () => CookieInfo,
+  status: number,
+  target: Pick<HeaderTarget, 'get'>,
+): Awaitable<SessionHeaders> {
+  const isShared = () => isSharedResponse((name) => target.get(name))
+  return sessions.commit(session, { ...info(), status, isShared })
 }
 
 /** The Set-Cookie lines that sessions have put on a response: of two, the one that was saved keeps its own where the other fails. */

@@ -1,11 +1,13 @@
 // What the library reports and nobody has to handle, on node:diagnostics_channel.
+import { createHmac, randomBytes } from 'node:crypto'
 import { channel } from 'node:diagnostics_channel'
+import { systemClock } from './clock.ts'
 import type { Path } from './merge.ts'
 import type { Clash } from './strategies.ts'
 
 /** What arrives on the channel `coatcheck:warning`. Never holds a key, a secret or session data. */
 export interface SessionWarning {
-  /** A stable name: `MALFORMED_COOKIE`, `CORRUPT_DATA`, `STORE_UNAVAILABLE`, `CHANGED_AFTER_HEADERS`, `CLASH` or `CACHE_AWAY`. */
+  /** A stable name: `MALFORMED_COOKIE`, `CORRUPT_DATA`, `STORE_UNAVAILABLE`, `CHANGED_AFTER_HEADERS`, `PUBLIC_RESPONSE`, `CLASH` or `CACHE_AWAY`. */
   code: string
   /** What happened and what to do. */
   message: string
@@ -23,9 +25,23 @@ export interface SessionClash {
   path: Path
 }
 
+/**
+ * What arrives on the channel `coatcheck:unknown-key`: a request came with a key that the store does not know. It never was one, or
+ * its session has ended; many of them from one client may be somebody who guesses. Signed cookies have none: what is forged there is
+ * the warning `MALFORMED_COOKIE`.
+ * @see https://cheatsheetseries.owasp.org/cheatsheets/Session_Management_Cheat_Sheet.html#session-id-guessing-and-brute-force-detection
+ */
+export interface UnknownKey {
+  /** Stands for the key in this process: 16 hex digits of an HMAC-SHA-256, from which the key cannot be found. */
+  key: string
+  /** How many more there were since the last event: at most ten a second are told. */
+  suppressed: number
+}
+
 const warnings = channel('coatcheck:warning')
 const conflicts = channel('coatcheck:conflict')
 const clashes = channel('coatcheck:clash')
+const unknownKeys = channel('coatcheck:unknown-key')
 
 /** The keys whose first clash was told of: not of more than so many, as keys may be made of anything. */
 const told = new Set<string>()
@@ -45,6 +61,51 @@ export function warn(code: string, message: string): void {
 export function warnDeveloper(code: string, message: string): void {
   if (warnings.hasSubscribers) warn(code, message)
   else process.emitWarning(message, { type: 'CoatcheckWarning', code })
+}
+
+let isPublicResponseTold = false
+
+/**
+ * A route asks shared caches to keep a response that carries a session's cookie: each time on the channel, or once in this process
+ * as a process warning.
+ * @param changes The headers before and after, in words.
+ */
+export function warnOfPublicResponse(changes: () => string): void {
+  if (!warnings.hasSubscribers && isPublicResponseTold) return
+  isPublicResponseTold ||= !warnings.hasSubscribers
+  warnDeveloper(
+    'PUBLIC_RESPONSE',
+    `A response that sets a session's cookie asked shared caches to keep it, and they would have given the cookie to other visitors: changed ${changes()}. Change no session in a public route, or declare the route private.`,
+  )
+}
+
+/** So many unknown keys are told in a second: a client that guesses must not fill the log. */
+const MOST_UNKNOWN = 10
+
+/** Of this process: made when it is first needed, as some platforms have no randomness before the first request. */
+let salt: Uint8Array | undefined
+/** The second that is counted in, as whole seconds since the epoch. */
+let second = 0
+let toldInSecond = 0
+let suppressed = 0
+
+/** Reports that a well-formed key opens nothing. */
+export function reportUnknownKey(key: string): void {
+  if (!unknownKeys.hasSubscribers) return
+  const now = Math.floor(systemClock() / 1000)
+  if (now !== second) {
+    second = now
+    toldInSecond = 0
+  }
+  if (toldInSecond >= MOST_UNKNOWN) {
+    suppressed++
+    return
+  }
+  toldInSecond++
+  salt ??= randomBytes(32)
+  const hash = createHmac('sha256', salt).update(key).digest('hex').slice(0, 16)
+  unknownKeys.publish({ key: hash, suppressed } satisfies UnknownKey)
+  suppressed = 0
 }
 
 /** Reports that a save met newer data. */

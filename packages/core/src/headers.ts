@@ -1,4 +1,7 @@
 // What a committed session adds to the response's headers, for every adapter alike.
+import { changesToKeepPrivate, type HeaderChange } from './cache-control.ts'
+import { joinSiteData } from './clear-site-data.ts'
+import { warnOfPublicResponse } from './events.ts'
 
 /** What {@link Sessions.commit} asks the adapter to send. */
 export interface SessionHeaders {
@@ -6,24 +9,38 @@ export interface SessionHeaders {
   setCookie?: string
   /** The response depends on the cookie. */
   vary: boolean
+  /**
+   * The response may show what a session held: a browser is not to show it again when its visitor has logged out and goes back.
+   */
+  private?: boolean
+  /** The value of Clear-Site-Data, with the option `clearSiteData` after a logout. */
+  clearSiteData?: string
 }
 
 /** A response's headers, as the standard `Headers` has them. */
 export interface HeaderTarget {
   get(name: string): string | null | undefined
   set(name: string, value: string): void
+  /** For Set-Cookie alone. */
   append(name: string, value: string): void
 }
 
 /**
- * Adds a session's headers: Set-Cookie beside the others, `Vary: Cookie` if the session was read, and
- * `Cache-Control: no-cache="Set-Cookie"` where a cookie is set and the handler has set no Cache-Control of its own.
- * @see https://www.rfc-editor.org/rfc/rfc9111#section-5.2.2.4
+ * Adds a session's headers: Set-Cookie beside the others, `Vary: Cookie` if the session was read, Clear-Site-Data beside what the
+ * handler has set there. And it tells caches:
+ * - A response with a session's cookie is for its visitor alone. Without a Cache-Control of the handler's it gets `no-store`; one
+ *   that leaves room for shared caches becomes `private`, and what CDNs obey before it `no-store`. If the handler had asked them to
+ *   keep it, a warning `PUBLIC_RESPONSE` says so.
+ * - A response that shows a session gets `no-store` where the handler has set no Cache-Control.
+ * @see https://cheatsheetseries.owasp.org/cheatsheets/Session_Management_Cheat_Sheet.html#web-content-caching
  */
-export function addSessionHeaders(target: HeaderTarget, { setCookie, vary }: SessionHeaders): void {
+export function addSessionHeaders(target: HeaderTarget, headers: SessionHeaders): void {
+  const { setCookie, vary, clearSiteData } = headers
   if (setCookie !== undefined) {
     target.append('Set-Cookie', setCookie)
-    if (!target.get('Cache-Control')) target.set('Cache-Control', 'no-cache="Set-Cookie"')
+    keepPrivate(target)
+  } else if (headers.private && !target.get('Cache-Control')) {
+    target.set('Cache-Control', 'no-store')
   }
   if (vary) {
     const present = target.get('Vary')
@@ -32,4 +49,19 @@ export function addSessionHeaders(target: HeaderTarget, { setCookie, vary }: Ses
       target.set('Vary', `${present}, Cookie`)
     }
   }
+  if (clearSiteData !== undefined) {
+    target.set('Clear-Site-Data', joinSiteData(target.get('Clear-Site-Data'), clearSiteData))
+  }
+}
+
+/** Keeps a response with a session's cookie out of shared caches, whatever the handler has said. */
+function keepPrivate(target: HeaderTarget): void {
+  const changes = changesToKeepPrivate((name) => target.get(name))
+  for (const { name, after } of changes) target.set(name, after)
+  const shared = changes.filter(({ wasShared }) => wasShared)
+  if (shared.length > 0) warnOfPublicResponse(() => shared.map(inWords).join('; '))
+}
+
+function inWords({ name, before, after }: HeaderChange): string {
+  return `'${name}: ${before}' to '${name}: ${after}'`
 }

@@ -19,7 +19,7 @@ export {
   SessionUsageError,
   type SessionErrorOptions,
 } from './errors.ts'
-export type { SessionClash, SessionConflict, SessionWarning } from './events.ts'
+export type { SessionClash, SessionConflict, SessionWarning, UnknownKey } from './events.ts'
 export { hashKeys } from './hash-keys.ts'
 export { merge, type Path } from './merge.ts'
 export { Session, type Fields, type KeyOf, type SessionData, type ValueOf } from './session.ts'

@@ -4,7 +4,7 @@ import type { Merging } from './changes.ts'
 import type { Codec } from './codec.ts'
 import { Draft } from './draft.ts'
 import { SessionConflictError, SessionGoneError, SessionStoreError } from './errors.ts'
-import { warn } from './events.ts'
+import { reportUnknownKey, warn } from './events.ts'
 import { MAX_CONFLICTS, retired, RETIRED_FOR } from './end.ts'
 import { endsWithBrowser, EXPIRY_KEY, type ExpirySettings } from './expiry.ts'
 import { condemnKey, isRetired, NEW, type OrElse, type SessionState } from './standing.ts'
@@ -153,7 +153,10 @@ function adopt(
   state.standing = NEW
   if (!record) {
     if (store.traits?.stateless) refuseCookie(state)
-    else state.goneKey = key
+    else {
+      state.goneKey = key
+      reportUnknownKey(key)
+    }
     return
   }
   if (isRetired(record)) {

@@ -1,6 +1,6 @@
 // The entry for adapters on node:http: a response is held back until its session is stored and its cookie is set.
 import type { ServerResponse } from 'node:http'
-import { cookiesTold, headersAfterFailure, tellSession } from './adapter.ts'
+import { commitResponse, cookiesTold, headersAfterFailure, tellSession } from './adapter.ts'
 import { after } from './awaitable.ts'
 import type { HeaderTarget } from './headers.ts'
 import { ResponseHold } from './hold.ts'
@@ -28,7 +28,7 @@ export function commitBeforeHeaders<D extends object>(
   return new ResponseHold(response, {
     commit: () =>
       after(
-        sessions.commit(session, { ...info(), status: response.statusCode }),
+        commitResponse(sessions, session, info, response.statusCode, target),
         (headers) => () => tellSession(response, target, headers),
       ),
     fail,

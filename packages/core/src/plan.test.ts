@@ -34,6 +34,7 @@ const situation = (standing: keyof typeof standings, more: Partial<Situation> = 
   cycled: false,
   tookUnknown: false,
   condemned: NONE,
+  isShared: false,
   expiresAt: NOW + 60_000,
   ...more,
 })
@@ -132,6 +133,7 @@ test.each([
   ['a session that would end earlier', { expiresAt: NOW + 30_000 }, { touchAfter: 20 }, 'renew'],
   ['a session whose own end has come', { expiresAt: NOW - 1 }, {}, 'leave'],
   ['an empty session', { empty: true }, {}, 'leave'],
+  ['a session that nobody looked at, and a response for all', { isShared: true }, {}, 'leave'],
   ['a changed session', { modified: true }, { touchAfter: 3600 }, 'save'],
 ] as const)('saveEveryRequest: %s', (_what, more, options, expected) => {
   expect(decide(situation('stored', more), { saveEveryRequest: true, ...options })).toBe(expected)

@@ -14,6 +14,8 @@ export interface Situation {
   /** Whether the request wanted to take something out of a session whose content it does not know. */
   readonly tookUnknown: boolean
   readonly condemned: readonly Condemned[]
+  /** Whether nobody looked at it, and shared caches may keep the response: it must carry no cookie. */
+  readonly isShared: boolean
   /** When it ends if it is written now, in ms since the epoch. */
   readonly expiresAt: number
 }
@@ -47,7 +49,8 @@ const LEAVE: Plan = { to: 'leave' }
 
 /** @param now The current time in ms since the epoch. */
 export function plan(situation: Situation, options: PlanOptions, now: number): Plan {
-  const { standing, empty, modified, cycled, tookUnknown, condemned, expiresAt } = situation
+  const { standing, empty, modified, cycled, tookUnknown, condemned, isShared, expiresAt } =
+    situation
   const over = empty || expiresAt <= now
   const begins = !over && modified
   const refusal = condemned.find((one) => one.refusal && !(begins && isReplaceable(one)))?.refusal
@@ -69,7 +72,7 @@ export function plan(situation: Situation, options: PlanOptions, now: number): P
     default:
   }
   if (!modified) {
-    if (over || !options.saveEveryRequest) return LEAVE
+    if (over || isShared || !options.saveEveryRequest) return LEAVE
     const moved = Math.abs(expiresAt - standing.expiresAt)
     return moved >= options.touchAfter * 1000 ? { to: 'renew' } : LEAVE
   }

@@ -207,6 +207,7 @@ export class Session<D extends object = SessionData> implements Iterable<[KeyOf<
   flush(): void {
     this.#change()
     condemn(this.#state)
+    this.#state.flushed ||= this.#state.condemned.some(({ refusal }) => !refusal)
   }
 
   /** Gives the session a new key and keeps its data; the old key is dead. Call it when a user logs in. */

@@ -71,7 +71,7 @@ test('a cookie: one load, however much is read; nothing written', async () => {
     const { sessions, start, calls } = setUp({}, wrap)
     const session = await sessions.open(await start({ a: 1, b: [1] }))
     expect([session.get('a'), session.get('b'), session.size]).toEqual([1, [1], 2])
-    expect(await sessions.commit(session)).toEqual({ vary: true })
+    expect(await sessions.commit(session)).toEqual({ vary: true, private: true })
     expect(calls).toEqual(['load'])
   }
 })
@@ -134,7 +134,7 @@ test('nothing is saved, and no cookie sent, on a response of status 500 and abov
   for (const status of [500, 503, 599]) {
     const session = await sessions.open(cookie)
     session.set('a', 2)
-    expect(await sessions.commit(session, { status })).toEqual({ vary: true })
+    expect(await sessions.commit(session, { status })).toEqual({ vary: true, private: true })
   }
   expect(calls).toEqual(['load', 'load', 'load'])
   const session = await sessions.open(cookie)
@@ -327,7 +327,7 @@ test('a request that only looked is not failed by a logout meanwhile, rolling or
   const session = await sessions.open(cookie)
   expect(session.get('a')).toBe(1)
   await store.delete(session.key!)
-  expect(await sessions.commit(session)).toEqual({ vary: true })
+  expect(await sessions.commit(session)).toEqual({ vary: true, private: true })
 })
 
 test('save() writes now; the commit then sends the cookie', async () => {

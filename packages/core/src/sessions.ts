@@ -2,6 +2,7 @@
 import { after, isPromise, type Awaitable } from './awaitable.ts'
 import type { Merging } from './changes.ts'
 import { systemClock } from './clock.ts'
+import { assertSiteData, type SiteData } from './clear-site-data.ts'
 import { jsonCodec, type Codec } from './codec.ts'
 import type { Concurrency } from './content.ts'
 import { sessionCookie, type CookieOptions } from './cookie.ts'
@@ -64,6 +65,13 @@ export interface SessionsOptions<D extends object = SessionData> {
   readonly ifUnavailable?: 'error' | 'anonymous'
   /** The session cookie's name and attributes. */
   readonly cookie?: CookieOptions
+  /**
+   * What browsers are told to throw away when `flush()` has ended a session (the header Clear-Site-Data), as
+   * `['cache', 'storage']`: pages that they keep, and what scripts have stored. They obey over HTTPS and on localhost only. It is
+   * for the whole origin, and `cookies` for all cookies of the domain and its subdomains; where a new session follows in the same
+   * response cookies are left out, as its own would be thrown away too. Default: nothing.
+   */
+  readonly clearSiteData?: readonly SiteData[]
   /** How the data becomes text. Default: JSON. */
   readonly codec?: Codec
   /**
@@ -79,6 +87,11 @@ export interface SessionsOptions<D extends object = SessionData> {
 export interface ResponseInfo extends CookieInfo {
   /** The HTTP status: nothing is saved from 500 on. Default 200. */
   readonly status?: number
+  /**
+   * Whether shared caches may keep this response, by its headers so far: `isSharedResponse` tells. If so, and nobody looked at the
+   * session, it is not renewed. Asked at most once, and only if it matters. Default: they may not.
+   */
+  readonly isShared?: () => boolean
 }
 
 /** The manager that {@link createSessions} returns. An adapter calls `open`, runs the handler, calls `commit`. */
@@ -160,7 +173,8 @@ function createManager(options: SessionsOptions<any>): OwnManager {
   const strategies = sessionStrategies(options.merge)
   const merging: Merging = { strategies, wholeKeys: concurrency === 'merge-keys' }
   const loading = { store, codec, merging, settings, ifUnavailable, now }
-  const telling = { cookie, cookieOptions, now }
+  const { clearSiteData } = options
+  const telling = { cookie, cookieOptions, clearSiteData, now }
   const writing = { ...loading, concurrency, maxBytes, saveEveryRequest, touchAfter }
   const writer = createWriter({
     ...writing,
@@ -200,6 +214,8 @@ function open<D extends object>(
     owed: undefined,
     cookieInfo,
     response: undefined,
+    isShared: false,
+    flushed: false,
     clientKey: undefined,
     goneKey: undefined,
     sent: false,
@@ -237,9 +253,21 @@ function commit(
   response: ResponseInfo,
 ): Awaitable<SessionHeaders> {
   state.response = response
+  state.isShared = isShared(manager, state, response)
   const { status = 200 } = response
   const written = status >= 500 ? state.line : inLine(state, () => write(manager, state))
   return after(written, () => send(manager, state, response))
+}
+
+/** Whether the response must carry no cookie: nobody looked at the session, and shared caches may keep what they get. */
+function isShared(
+  { saveEveryRequest }: OwnManager,
+  { accessed, clientKey, untold, owed }: SessionState,
+  response: ResponseInfo,
+): boolean {
+  if (accessed || owed !== undefined || typeof untold === 'object') return false
+  const mayCarryCookie = untold === 'delete' || (saveEveryRequest && clientKey !== undefined)
+  return mayCarryCookie && (response.isShared?.() ?? false)
 }
 
 /** What the response is to carry. From here on the client can be told nothing more. */
@@ -274,7 +302,9 @@ function inLine(state: SessionState, task: () => Awaitable<void>): Awaitable<voi
 function write(manager: OwnManager, state: SessionState): Awaitable<void> {
   if (state.standing.is !== 'unloaded') return manager.write(state)
   // Nobody looked at it: only a rolling expiry gives a reason to.
-  return manager.saveEveryRequest ? after(load(manager, state, state), manager.write) : undefined
+  return manager.saveEveryRequest && !state.isShared
+    ? after(load(manager, state, state), manager.write)
+    : undefined
 }
 
 function isSessions<D extends object>(
@@ -293,6 +323,7 @@ function assertOptions(options: SessionsOptions<any>): void {
       refuse(`\`${name}\` must be a positive number, and is ${String(value)}`)
     }
   }
+  assertSiteData(options.clearSiteData, refuse)
   const { touchAfter, concurrency, ifUnavailable, merge } = options
   if (touchAfter !== undefined && !(touchAfter >= 0 && touchAfter < Infinity)) {
     refuse(`\`touchAfter\` must be a number of seconds from 0 on, and is ${String(touchAfter)}`)

@@ -162,6 +162,10 @@ export interface SessionState {
   cookieInfo: (() => CookieInfo) | undefined
   /** What the response is told of its cookie, from the commit on. */
   response: CookieInfo | undefined
+  /** Nobody looked at the session, and shared caches may keep the response: it must carry no cookie. From the commit on. */
+  isShared: boolean
+  /** The application has flushed a session that can be ended. */
+  flushed: boolean
   /** The key that the client holds, or will when it has the response. */
   clientKey: string | undefined
   /** The key that the request was sent with, if it had ended or was retired when it was looked for. */

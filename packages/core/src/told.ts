@@ -1,5 +1,6 @@
 // What the client is told: the cookie for what was stored, whether the response is a success or not.
 import { sessionCookie, type CookieOptions, type SessionCookie } from './cookie.ts'
+import { siteDataHeader, type SiteData } from './clear-site-data.ts'
 import type { SessionHeaders } from './headers.ts'
 import type { CookieInfo, SessionState, Told, Untold } from './standing.ts'
 
@@ -8,24 +9,45 @@ export interface TellOptions {
   /** The manager's own cookie. */
   readonly cookie: SessionCookie
   readonly cookieOptions: CookieOptions | undefined
+  readonly clearSiteData: readonly SiteData[] | undefined
   readonly now: () => number
 }
 
 /** The headers for what was stored so far. */
 export function headersOf(
   options: TellOptions,
-  { untold, accessed }: SessionState,
+  state: SessionState,
   info: CookieInfo,
 ): SessionHeaders {
-  const vary = accessed || untold !== undefined
-  if (untold === undefined) return { vary }
+  const { accessed, isShared } = state
+  // To forget a cookie that is no session's can wait for a response that is for nobody else.
+  const untold = isShared ? undefined : state.untold
+  const headers: SessionHeaders = { vary: accessed || untold !== undefined }
+  if (showsSession(state)) headers.private = true
+  const clearSiteData = siteDataOf(options, state)
+  if (clearSiteData !== undefined) headers.clearSiteData = clearSiteData
+  if (untold === undefined) return headers
   const cookie = cookieFor(options, info)
   const { secure = false } = info
   const setCookie =
     untold === 'delete'
       ? cookie.remove(secure)
       : cookie.write(untold.key, maxAgeOf(options, untold), secure)
-  return { setCookie, vary }
+  return { setCookie, ...headers }
+}
+
+/** Whether the response may show what a stored session holds, or held before this request was to end it. */
+function showsSession({ accessed, standing, condemned }: SessionState): boolean {
+  return accessed && (standing.is === 'stored' || condemned.some(({ isGone }) => !isGone))
+}
+
+/** What the browser is to throw away: once a flush has ended what it was to end, and not before. */
+function siteDataOf(
+  { clearSiteData }: TellOptions,
+  { flushed, condemned, untold }: SessionState,
+): string | undefined {
+  if (!clearSiteData || !flushed || condemned.length > 0) return undefined
+  return siteDataHeader(clearSiteData, typeof untold === 'object')
 }
 
 /**

@@ -21,7 +21,7 @@ export interface Turn {
 
 /** Takes what a session needs now. It is to be carried out, or given back. */
 export function take(options: ContentOptions & PlanOptions, state: SessionState): Turn {
-  const { draft, standing, cycled, modified, condemned, tookUnknown } = state
+  const { draft, standing, cycled, modified, condemned, tookUnknown, isShared } = state
   const { settings, now } = options
   const time = now()
   const createdAt = settings.absoluteMaxAge === undefined ? undefined : time
@@ -36,6 +36,7 @@ export function take(options: ContentOptions & PlanOptions, state: SessionState)
     cycled,
     tookUnknown,
     condemned,
+    isShared,
     expiresAt: content.expiresAt,
   }
   const planned = plan(situation, options, time)

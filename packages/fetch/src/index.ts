@@ -8,6 +8,7 @@ import {
   type SessionsOptions,
 } from '@coatcheck/core'
 import {
+  commitResponse,
   cookieNotSent,
   cookiesTold,
   headersAfterFailure,
@@ -82,7 +83,8 @@ export function withSession<D extends object = SessionData, Rest extends unknown
     }
     let answer
     try {
-      const headers = await sessions.commit(opened, { ...info(), status: response.status })
+      const { status, headers: given } = response
+      const headers = await commitResponse(sessions, opened, info, status, given)
       answer = withHeaders(response, headers)
     } catch (error) {
       // Nobody is going to read it.

@@ -8,6 +8,7 @@ import {
   type SessionsOptions,
 } from '@coatcheck/core'
 import {
+  commitResponse,
   cookiesTold,
   headersAfterFailure,
   isOfAnswer,
@@ -54,8 +55,8 @@ export function session<D extends object = SessionData>(
     const opened = await answerable(() => sessions.open(c.req.header('Cookie'), info))
     c.set(property as 'session', opened as Session)
     keepSession(c, property, sessions, opened)
-    const commit = (status: number) => sessions.commit(opened, { ...info(), status })
     const target = headersOf(c)
+    const commit = () => commitResponse(sessions, opened, info, c.res.status, target)
     try {
       await next()
     } catch (thrown) {
@@ -65,11 +66,11 @@ export function session<D extends object = SessionData>(
         throw thrown
       }
       c.res = thrown
-      tellSession(c, target, await answerable(() => commit(thrown.status)))
+      tellSession(c, target, await answerable(commit))
       throw c.res
     }
     try {
-      tellSession(c, target, await commit(c.res.status))
+      tellSession(c, target, await commit())
     } catch (error) {
       drop(c, error)
       tellSession(c, target, headersAfterFailure(sessions, opened, info))
