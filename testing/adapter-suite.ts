@@ -20,6 +20,7 @@ import { sqliteStore } from '@coatcheck/db/sqlite'
 import { signedCookieStore } from '@coatcheck/signed-cookie'
 import { CookieJar } from 'tough-cookie'
 import { afterAll, afterEach, describe, expect, test as plainTest } from 'vitest'
+import { startCachingProxy } from './caching-proxy.ts'
 import { testWith } from './needs.ts'
 import { redis } from './services.ts'
 import { slow } from './wrappers.ts'
@@ -210,6 +211,104 @@ export async function proveAdapter(name: string, build: Build): Promise<void> {
         expect((await get('/untouched')).setCookie[0]).toContain('Max-Age=60;')
         const browserLength = (await get('/set?expiry=0')).setCookie[0]
         expect(browserLength).not.toMatch(/Max-Age|Expires/i)
+      })
+
+      test("behind a caching proxy, with a rolling expiry, no visitor gets another's cookie or another's page", async () => {
+        /** What a page says to caches, in turn. */
+        const said: Record<string, string>[] = [
+          {},
+          { 'Cache-Control': 'public, max-age=600' },
+          { 'Cache-Control': 'public, max-age=0', ETag: '"1"' },
+          { 'Cache-Control': 'no-cache="Set-Cookie", s-maxage=600' },
+          { 'Cache-Control': 'no-cache', 'CDN-Cache-Control': 'max-age=600' },
+          { 'Cache-Control': 'no-store', 'X-Accel-Expires': '600' },
+          { Expires: new Date(Date.now() + 600_000).toUTCString() },
+        ]
+        const { url } = await serve(
+          ({ session, url: { pathname, searchParams } }) => {
+            const user = searchParams.get('user')
+            if (pathname === '/login') {
+              session.flush()
+              session.set('user', user)
+            }
+            if (pathname === '/visit') session.update('visits', (n: number = 0) => n + 1)
+            const isOwn = pathname !== '/file'
+            return {
+              body: isOwn ? `page of ${session.get('user') ?? 'nobody'}` : 'a file',
+              headers: said[Number(searchParams.get('said'))]!,
+            }
+          },
+          { saveEveryRequest: true },
+        )
+        await using proxy = await startCachingProxy(url)
+        const holders = new Map<string, string>()
+        /** Fails if a cookie has come that was somebody else's. */
+        const check = (name: string, lines: readonly string[]) => {
+          for (const value of lines.map((line) => line.split(';', 1)[0]!)) {
+            if (value.endsWith('=')) continue
+            const holder = holders.get(value) ?? name
+            expect(`a cookie of ${holder}`).toBe(`a cookie of ${name}`)
+            holders.set(value, name)
+          }
+        }
+        let hits = 0
+        for (const at of said.keys()) {
+          for (const name of ['ann', 'bob', 'cleo']) {
+            const { get } = client(proxy.url)
+            let user = 'nobody'
+            const look = async (path: string) => {
+              const answer = await get(`${path}${path.includes('?') ? '&' : '?'}said=${at}`)
+              check(`${name}, visit ${at}`, answer.setCookie)
+              if (path !== '/file') expect(answer.text).toBe(`page of ${user}`)
+              else if (answer.headers.get('x-cache') !== 'miss') hits++
+            }
+            for (const path of ['/file', '/page', '/visit', '/file']) await look(path)
+            user = name
+            await look(`/login?user=${name}`)
+            for (const path of ['/file', '/page', '/visit', '/file', '/page']) await look(path)
+          }
+        }
+        // The proxy was of use.
+        expect(hits).toBeGreaterThan(10)
+      })
+
+      test('saveEveryRequest: a public file renews no session; a page does, and a public page that changed it is private', async () => {
+        const { get } = await serve(
+          ({ session, url }) => {
+            if (url.pathname !== '/file') session.set('a', 1)
+            return {
+              body: 'done',
+              headers: url.pathname === '/page' ? {} : { 'Cache-Control': 'public, max-age=600' },
+            }
+          },
+          { saveEveryRequest: true },
+        )
+        const page = await get('/page')
+        expect(page.headers.get('cache-control')).toBe('no-store')
+        const file = await get('/file')
+        expect(file.setCookie).toEqual([])
+        expect(file.headers.get('cache-control')).toBe('public, max-age=600')
+        expect(file.headers.get('vary')).toBeNull()
+        const changed = await get('/changed')
+        expect(changed.setCookie).toHaveLength(1)
+        expect(changed.headers.get('cache-control')).toBe('private, max-age=600')
+      })
+
+      test('clearSiteData: a logout tells the browser, a login by cycleKey does not', async () => {
+        const { get } = await serve(
+          ({ session, url }) => {
+            if (url.pathname === '/login') session.cycleKey()
+            if (url.pathname === '/logout') session.flush()
+            else session.set('user', 'ann')
+            return { body: 'done', headers: { 'Clear-Site-Data': '"clientHints"' } }
+          },
+          { clearSiteData: ['cache', 'storage'] },
+        )
+        for (const path of ['/set', '/login']) {
+          expect((await get(path)).headers.get('clear-site-data')).toBe('"clientHints"')
+        }
+        const out = await get('/logout')
+        expect(out.headers.get('clear-site-data')).toBe('"clientHints", "cache", "storage"')
       })
 
       test('an answer of 500 saves nothing; one of 404 does', async () => {
