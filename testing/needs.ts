@@ -30,14 +30,21 @@ export function need<T>(context: TestContext, found: T | undefined, what: string
   context.skip(note)
 }
 
-/** Starts Chromium: that of CHROMIUM in the environment, or one that is installed. */
-export async function launchChromium(context: TestContext): Promise<Browser> {
+/**
+ * Starts Chromium: that of CHROMIUM in the environment, or one that is installed.
+ * @param keepsPages It keeps pages whole for "back" (the back/forward cache), as browsers do unless playwright starts them.
+ */
+export async function launchChromium(
+  context: TestContext,
+  { keepsPages = false } = {},
+): Promise<Browser> {
   const path =
     process.env['CHROMIUM'] ?? findProgram('chromium', 'chromium-browser', 'google-chrome')
   const how = 'apt-get install chromium, or set CHROMIUM to its path'
   return chromium.launch({
     executablePath: need(context, path, 'Chromium', how),
     args: ['--no-sandbox', '--disable-gpu', '--disable-background-networking', '--disable-sync'],
+    ...(keepsPages && { ignoreDefaultArgs: ['--disable-back-forward-cache'] }),
   })
 }
 
