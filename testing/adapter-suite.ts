@@ -739,6 +739,83 @@ export async function proveAdapter(name: string, build: Build): Promise<void> {
         }
       })
 
+      test('a key is taken from the cookie alone: not from the URL, another header or the body', async () => {
+        const {
+          get,
+          cookie,
+          client: other,
+        } = await serve(({ session, url }) => {
+          if (url.pathname === '/set') session.set('user', 'ann')
+          return { body: String(session.get('user')) }
+        })
+        await get('/set')
+        const pair = await cookie()
+        const key = pair.slice('sessionid='.length)
+        const stranger = other()
+        for (const path of [`/?${pair}`, `/;${pair}`, `/${key}`, `/?sid=${key}`]) {
+          expect((await stranger.get(path)).text).toBe('undefined')
+        }
+        const headers = { authorization: `Bearer ${key}`, cookie2: pair, sessionid: key }
+        expect((await stranger.get('/', { headers })).text).toBe('undefined')
+        const bodies = {
+          'text/plain': pair,
+          'application/json': JSON.stringify({ sessionid: key }),
+        }
+        for (const [type, body] of Object.entries(bodies)) {
+          const sent = { method: 'POST', headers: { 'content-type': type }, body }
+          expect((await stranger.get('/', sent)).text).toBe('undefined')
+        }
+        expect((await stranger.get('/', { headers: { cookie: pair } })).text).toBe('ann')
+      })
+
+      test('the cookie by default: HttpOnly, SameSite=Lax, every path of one host', async () => {
+        const { get } = await serve(({ session }) => {
+          session.set('a', 1)
+          return {}
+        })
+        expect((await get('/deep/down')).setCookie).toEqual([
+          expect.stringMatching(
+            /^sessionid=[\x21\x23-\x2b\x2d-\x3a\x3c-\x5b\x5d-\x7e]+; Max-Age=1209600; Path=\/; HttpOnly; SameSite=Lax$/,
+          ),
+        ])
+      })
+
+      test('a response has one line for the cookie, however often it was saved', async () => {
+        const { get } = await serve(async ({ session, url }) => {
+          if (url.pathname === '/set') {
+            for (let n = 0; n < 3; n++) {
+              session.set('n', n)
+              session.cycleKey()
+              await session.save()
+            }
+            session.cycleKey()
+          }
+          return { body: String(session.get('n')) }
+        })
+        expect((await get('/set')).setCookie).toHaveLength(1)
+        expect((await get('/')).text).toBe('2')
+      })
+
+      test('a Cookie header that comes in several lines is one', async () => {
+        const { get, cookie, url } = await serve(({ session }) => {
+          session.setDefault('user', 'ann')
+          return { body: String(session.size), headers: { 'X-User': String(session.key ?? '') } }
+        })
+        await get('/')
+        const pair = await cookie()
+        const socket = connectSocket(Number(new URL(url).port), '127.0.0.1')
+        socket.write(
+          `GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nCookie: a=1\r\nCookie: ${pair}\r\nCookie: b=2\r\n\r\n`,
+        )
+        let answer = ''
+        for await (const chunk of socket) answer += String(chunk)
+        expect(answer).toMatch(/^HTTP\/1\.1 200/)
+        expect(answer).not.toMatch(/set-cookie/i)
+        expect(answer.toLowerCase()).toContain(
+          `x-user: ${pair.slice('sessionid='.length)}`.toLowerCase(),
+        )
+      })
+
       test('a HEAD request gets the headers of its GET, the cookie included', async () => {
         const { get } = await serve(({ session }) => {
           session.set('a', 1)
@@ -911,7 +988,10 @@ function client(base: string) {
   const jar = new CookieJar()
   return {
     cookie: (path = '/') => jar.getCookieString(base + path),
-    async get(path: string, init: { method?: string; headers?: Record<string, string> } = {}) {
+    async get(
+      path: string,
+      init: { method?: string; headers?: Record<string, string>; body?: string } = {},
+    ) {
       const cookie = init.headers?.['cookie'] ?? (await jar.getCookieString(base + path))
       const response = await fetch(base + path, {
         redirect: 'manual',

@@ -1,4 +1,4 @@
-import { expect, test } from 'vitest'
+import { expect, onTestFinished, test, vi } from 'vitest'
 import { createKey, isSessionKey } from './key.ts'
 
 test('a key is 32 characters of a–z0–9', () => {
@@ -28,6 +28,26 @@ test('every character is equally likely, in every place', () => {
   }
   expect(chi).toBeGreaterThan(1120 - 6 * 48)
   expect(chi).toBeLessThan(1120 + 6 * 48)
+})
+
+test('a key comes from the system’s random source alone, and no byte of it is used twice', () => {
+  const drawn: number[] = []
+  const source = crypto.getRandomValues.bind(crypto)
+  const drawing = vi.spyOn(crypto, 'getRandomValues').mockImplementation((bytes) => {
+    source(bytes)
+    drawn.push(...(bytes as Uint8Array))
+    return bytes
+  })
+  onTestFinished(() => drawing.mockRestore())
+  // A pool of 4096 bytes serves some 126 keys: of what was drawn before, none is left after 200.
+  while (drawn.length === 0) createKey()
+  const keys = Array.from({ length: 200 }, createKey).join('')
+  const letters = drawn
+    .filter((byte) => byte < 252)
+    .map((byte) => 'abcdefghijklmnopqrstuvwxyz0123456789'[byte % 36])
+    .join('')
+  expect(letters.length).toBeGreaterThan(keys.length)
+  expect(letters).toContain(keys)
 })
 
 test('what may be a key: 8 to 64 of letters, digits, _ and -', () => {

@@ -1,5 +1,9 @@
-import { expect, test } from 'vitest'
+import { timingSafeEqual } from 'node:crypto'
+import { expect, test, vi } from 'vitest'
 import { createSigner } from './signing.ts'
+
+// The real thing, watched.
+vi.mock('node:crypto', { spy: true })
 
 // Values that Django 3.2.25 produced at a fixed time, with its own secret and salts.
 const SECRET = 'coatcheck-vectors-secret-key-0123456789abcdefghijklmnop'
@@ -60,6 +64,18 @@ test('a change anywhere, another salt, or another secret is a forgery', () => {
     `\0${signed}`,
   ]) {
     expect(signer.unsign(junk)).toBeUndefined()
+  }
+})
+
+test('a signature is compared in constant time, however much of it is right', () => {
+  const signer = createSigner({ ...options, secrets: [current] })
+  const signed = signer.sign('value')
+  for (const right of [0, 1, 21, 42]) {
+    const length = signed.length - 43 + right
+    const changed = signed[length] === 'x' ? 'y' : 'x'
+    vi.mocked(timingSafeEqual).mockClear()
+    expect(signer.unsign(signed.slice(0, length) + changed.repeat(43 - right))).toBeUndefined()
+    expect(timingSafeEqual).toHaveBeenCalledOnce()
   }
 })
 
