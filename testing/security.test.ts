@@ -3,13 +3,13 @@ import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
-import { runInNewContext } from 'node:vm'
-import type { SessionsOptions } from '@coatcheck/core'
+import { runInNewContext, runInThisContext } from 'node:vm'
+import type { Session, SessionsOptions } from '@coatcheck/core'
 import { lruStore } from '@coatcheck/cache/lru'
 import { session } from '@coatcheck/express'
 import express from 'express'
 import { expect, onTestFinished, test } from 'vitest'
-import { openSite } from './visitors.ts'
+import { openSite, type Any } from './visitors.ts'
 
 const page = readFileSync(join(import.meta.dirname, '../docs/security.md'), 'utf8')
 
@@ -17,6 +17,16 @@ const page = readFileSync(join(import.meta.dirname, '../docs/security.md'), 'utf
 function settings(name: string): Partial<SessionsOptions> {
   const [, literal] = page.match(new RegExp(`const ${name} = (\\{[^]*?\\n\\})`))!
   return runInNewContext(`(${literal})`)
+}
+
+/** The last piece of code under a heading of the page, as a handler. */
+function code(heading: string) {
+  const [section] = page.split(`### ${heading}\n`)[1]!.split('\n## ')[0]!.split('\n### ')
+  const block = Array.from(section!.matchAll(/```ts\n([^]*?)```/g)).at(-1)![1]!
+  const response = { sendStatus: (status: number) => status, redirect: (to: string) => to }
+  const run = runInThisContext(`(async (request, response, accountOf) => {${block}})`)
+  return (opened: Session<Any>, body: Any = {}, accountOf?: (id: number) => Any | undefined) =>
+    run({ session: opened, body }, response, accountOf)
 }
 
 const MINUTE = 60
@@ -102,4 +112,62 @@ test.each([
     headers: { 'x-forwarded-proto': protocol },
   })
   expect(headers.getSetCookie()[0]!.includes('; Secure')).toBe(isSecure)
+})
+
+test('the token against forged requests: refused without one, with another, and where the session has none', async () => {
+  const check = code('Against forged requests')
+  const site = openSite()
+  const without = await site.visitor({ user: 'ann' })
+  await without.visit(async (one) => expect(await check(one)).toBe(403))
+  const visitor = await site.visitor({ user: 'ann', csrf: 'token' })
+  await visitor.visit(async (one) => {
+    expect(await check(one)).toBe(403)
+    expect(await check(one, { csrf: 'another' })).toBe(403)
+    expect(await check(one, { csrf: 'token' })).toBeUndefined()
+  })
+})
+
+test('all sessions of an account: ended once it is closed or its number counted up', async () => {
+  const compare = code('All sessions of an account')
+  const accounts: Record<string, Any | undefined> = {
+    'as it was': { epoch: 1 },
+    'counted up': { epoch: 2 },
+    closed: undefined,
+  }
+  for (const [name, account] of Object.entries(accounts)) {
+    const user = { id: 7, epoch: 1 }
+    const visitor = await openSite().visitor({ user })
+    await visitor.visit((one) => compare(one, {}, () => account))
+    expect(await visitor.data(), name).toEqual(name === 'as it was' ? { user } : {})
+  }
+})
+
+test('asking again: five minutes after the login, and without one', async () => {
+  const ask = code('Asking again')
+  const minutes = (n: number) => ({ user: { at: Date.now() - n * 60_000 } })
+  for (const [data, answer] of [
+    [minutes(4), undefined],
+    [minutes(6), '/login?again'],
+    [{ cart: [1] }, '/login?again'],
+  ] as const) {
+    const visitor = await openSite().visitor(data)
+    await visitor.visit(async (one) => expect(await ask(one)).toBe(answer))
+  }
+})
+
+test('a new key from time to time: once in fifteen minutes, for who is logged in', async () => {
+  const renew = code('A new key from time to time')
+  const stranger = await openSite().visitor({ cart: [1] })
+  const visitor = await openSite().visitor({ user: 'ann' })
+  const keys = [stranger.cookie, visitor.cookie]
+  await stranger.visit((one) => renew(one))
+  expect(stranger.cookie).toBe(keys[0])
+  await visitor.visit((one) => renew(one))
+  expect(visitor.cookie).not.toBe(keys[1])
+  keys[1] = visitor.cookie
+  await visitor.visit((one) => renew(one))
+  expect(visitor.cookie).toBe(keys[1])
+  await visitor.visit((one) => one.set('renewed', Date.now() - 16 * 60_000))
+  await visitor.visit((one) => renew(one))
+  expect(visitor.cookie).not.toBe(keys[1])
 })
