@@ -13,7 +13,9 @@ import {
   applyHead,
   assertChunk,
   assertStatus,
+  destroyedError,
   headersSentError,
+  isHttp2,
   writeAfterEnd,
 } from './node-rules.ts'
 
@@ -89,6 +91,11 @@ export class ResponseHold {
   #sources: Readable[] | undefined
   /** How many listened for errors of the response when the session was opened. */
   readonly #errorListeners: number
+  /** The handler has destroyed what it was sending. */
+  #destruction: { readonly error: Error | undefined } | undefined
+  #isDraining = false
+  /** The client is gone: Node has destroyed the response. */
+  #isGone = false
   /** Lets the connection go; says whether somebody wanted to close it. */
   #letGo: (() => boolean) | undefined
   /** Why the commit failed. */
@@ -164,6 +171,7 @@ export class ResponseHold {
     assertChunk(chunk)
     if (this.#due() === 'held') {
       if (this.#isEnded) return this.#refuse(callback)
+      if (this.#destruction) return this.#drop(callback, destroyedError())
       const own = ownChunk(chunk)
       this.#keep(() => (write as Function).call(response, own, encoding, callback), callback)
       this.#keptBytes += Buffer.byteLength(own as string)
@@ -183,7 +191,8 @@ export class ResponseHold {
     const state = this.#due()
     if (state === 'held') {
       const isFirst = !this.#isEnded
-      if (chunk && !isFirst) this.#refuse(callback)
+      if (chunk && !isFirst) this.#refuseEnd(callback)
+      else if (this.#destruction) this.#drop(callback, destroyedError())
       else if (isFirst || callback) {
         const own = ownChunk(chunk)
         this.#keep(() => (end as Function).call(response, own, encoding, callback), callback)
@@ -192,7 +201,7 @@ export class ResponseHold {
       return response
     }
     if (this.#isHeard()) {
-      if (this.#hasWaited && response.writableEnded && chunk) this.#refuse(callback)
+      if (this.#hasWaited && response.writableEnded && chunk) this.#refuseEnd(callback)
       else (end as Function).apply(response, args)
       return response
     }
@@ -211,7 +220,9 @@ export class ResponseHold {
 
   #begin(): void {
     const response = this.#response
-    if ('statusCode' in response) assertStatus(response.statusCode, response.statusMessage)
+    if ('statusCode' in response) {
+      assertStatus(response, response.statusCode, response.statusMessage)
+    }
     let committed
     try {
       committed = this.#commit()
@@ -240,20 +251,21 @@ export class ResponseHold {
     this.#uncover()
     this.#state = 'sent'
     // What the handler has made of the status since then comes too late for the client, and is there to be read.
-    const { statusCode, statusMessage } = response
+    const { statusCode } = response
     const kept = this.#kept
     this.#kept = []
     try {
       tell()
       this.#setStatus(this.#statusCode, this.#statusMessage)
       for (const { call } of kept) call()
-      this.#setStatus(statusCode, statusMessage)
+      if (statusCode !== this.#statusCode) response.statusCode = statusCode
       if (this.#isFull && !response.writableEnded && !response.writableNeedDrain) {
         response.emit('drain')
       }
     } catch (error) {
       response.destroy(error as Error)
     }
+    if (this.#destruction) response.destroy(this.#destruction.error)
     if (this.#letGo?.()) response.socket?.destroy()
   }
 
@@ -262,7 +274,6 @@ export class ResponseHold {
     const response = this.#response
     if (this.#state === 'open') this.#seemSent()
     this.#state = 'failing'
-    this.#seemDestroyed()
     this.#hasWaited = true
     this.#error = error
     for (const { callback } of this.#kept) this.#drop(callback)
@@ -273,6 +284,7 @@ export class ResponseHold {
     }
     // In turns of their own, so that nothing of the handler's mixes with the answer.
     process.nextTick(() => this.#tellListeners())
+    this.#drain()
     setImmediate(() => this.#answer())
   }
 
@@ -298,7 +310,7 @@ export class ResponseHold {
       if (isOfAnswer(name)) response.removeHeader?.(name)
     }
     this.#setStatus(plainAnswer(this.#error).status, '')
-    if (!('stream' in response)) response.addTrailers?.({})
+    if (!isHttp2(response)) response.addTrailers?.({})
     this.#seemDropped()
     if (this.#letGo?.()) response.once('finish', () => response.socket?.destroy())
     this.#answerBy(() => {
@@ -324,11 +336,12 @@ export class ResponseHold {
   /** Where the application does not answer the failure. */
   #answerPlainly(): void {
     const response = this.#response
-    if (response.headersSent || response.destroyed) return
     this.#answerBy(() => {
+      if (response.headersSent || response.destroyed) return
       const { status, body } = plainAnswer(this.#error)
       response.statusCode = status
       response.setHeader('Content-Type', 'text/plain; charset=utf-8')
+      response.setHeader('Content-Length', Buffer.byteLength(body))
       response.end(body)
     })
   }
@@ -350,21 +363,40 @@ export class ResponseHold {
     return this.#response
   }
 
-  /** A write to the dropped answer; it takes no more. */
-  #drop(callback: Callback | undefined): false {
-    if (callback) process.nextTick(callback, this.#error)
+  /** A write to an answer that was dropped or destroyed. */
+  #drop(callback: Callback | undefined, error = this.#error as Error): false {
+    if (callback) process.nextTick(callback, error)
+    if (this.#state !== 'held') this.#drain()
     return false
+  }
+
+  /** Whoever waits to write more goes on, and finds that nobody takes it. */
+  #drain(): void {
+    const response = this.#response
+    if (this.#isDraining || response.writableFinished) return
+    this.#isDraining = true
+    setImmediate(() => {
+      this.#isDraining = false
+      response.emit?.('drain')
+    })
   }
 
   /** A write after the end. */
   #refuse(callback: Callback | undefined): false {
+    const response = this.#response
     const error = writeAfterEnd()
     process.nextTick(() => {
       callback?.(error)
-      const isHeard = !this.#isLate && this.#response.listenerCount?.('error') > 0
-      if (isHeard) this.#response.emit('error', error)
+      const isHeard = !this.#isLate && !isHttp2(response) && response.listenerCount?.('error') > 0
+      if (isHeard) response.emit('error', error)
     })
     return false
+  }
+
+  /** A second end, with more to send. */
+  #refuseEnd(callback: Callback | undefined): void {
+    if (!isHttp2(this.#response)) this.#refuse(callback)
+    else if (callback) process.nextTick(callback)
   }
 
   #takeMethods(): void {
@@ -387,6 +419,7 @@ export class ResponseHold {
     this.#cover('_header', { value: 'HTTP/1.1 held\r\n\r\n', writable: true })
     this.#cover('writableLength', { get: () => this.#keptBytes })
     this.#cover('writableNeedDrain', { get: () => this.#isFull && !this.#isEnded })
+    this.#coverDestroy()
     for (const [name, action] of Object.entries(SETTERS)) {
       this.#cover(name, {
         value() {
@@ -401,21 +434,12 @@ export class ResponseHold {
     this.#isEnded = true
     this.#cover('finished', { value: true, writable: true })
     this.#cover('writableEnded', { get: () => true })
-    this.#cover('addTrailers', { value() {} })
+    if (!isHttp2(response)) this.#cover('addTrailers', { value() {} })
     setImmediate(() => {
       this.#isLate = true
     })
     const { socket } = response
-    if (this.#state !== 'held' || !socket) return
-    if ('stream' in response) return
-    this.#letGo = linger(socket)
-    // Node's own would mark the response as destroyed.
-    this.#cover('destroy', {
-      value: (error?: Error) => {
-        socket.destroy(error)
-        return response
-      },
-    })
+    if (this.#state === 'held' && socket && !isHttp2(response)) this.#letGo = linger(socket)
   }
 
   /** The response is the error answer's: nobody else changes anything. */
@@ -429,29 +453,37 @@ export class ResponseHold {
         writable: true,
       })
     }
-    this.#seemDestroyed()
+    this.#coverDestroy()
   }
 
-  /** To all but the error answer: a `pipeline` destroys the response that it fails to write to. */
-  #seemDestroyed(): void {
+  /** What is kept goes out before the response is destroyed; an answer that is dropped cannot destroy the one to the failure. */
+  #coverDestroy(): void {
     const response = this.#response
     const { destroy } = response
-    let { destroyed } = response
     this.#cover('destroy', {
-      value: (error?: Error) => (this.#isAnswering ? destroy.call(response, error) : response),
+      value: (error?: Error) => {
+        if (this.#isAnswering) return destroy.call(response, error)
+        if (this.#state === 'held') this.#destruction ??= { error }
+        return response
+      },
       writable: true,
     })
+    const otherwise = 'destroyed' in response ? false : undefined
+    this.#isGone ||= response.destroyed ?? false
     this.#cover('destroyed', {
-      get: () => destroyed || !this.#isAnswering,
-      set(value) {
-        destroyed = value
-      },
+      get: () => this.#isGone || (!this.#isAnswering && this.#seemsDestroyed) || otherwise,
+      set: (isGone: boolean) => void (this.#isGone = isGone),
     })
+  }
+
+  get #seemsDestroyed(): boolean {
+    return this.#destruction !== undefined || this.#state === 'failing' || this.#state === 'failed'
   }
 
   #cover(name: string, descriptor: PropertyDescriptor): void {
     const response = this.#response
-    if (!(name in response)) return
+    // http2's response does not say so itself.
+    if (!(name in response) && name !== 'destroyed') return
     this.#covered.push([name, Object.getOwnPropertyDescriptor(response, name)])
     Object.defineProperty(response, name, { ...descriptor, configurable: true })
   }
@@ -463,6 +495,7 @@ export class ResponseHold {
       else delete response[name]
     }
     this.#covered = []
+    if (this.#isGone) response['destroyed'] = true
   }
 }
 

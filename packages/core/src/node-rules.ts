@@ -2,7 +2,7 @@
 import type { OutgoingHttpHeader, OutgoingHttpHeaders, ServerResponse } from 'node:http'
 
 /** Whether this is the compatibility API of node:http2. */
-function isHttp2(response: ServerResponse): boolean {
+export function isHttp2(response: ServerResponse): boolean {
   return 'stream' in response
 }
 
@@ -21,6 +21,11 @@ export function writeAfterEnd(): Error {
   return coded(new Error('write after end'), 'ERR_STREAM_WRITE_AFTER_END')
 }
 
+/** What Node reports of a write to a response that was destroyed. */
+export function destroyedError(): Error {
+  return coded(new Error('Cannot call write after a stream was destroyed'), 'ERR_STREAM_DESTROYED')
+}
+
 /** @throws what Node throws for a chunk that is neither text nor bytes. */
 export function assertChunk(chunk: unknown): void {
   if (typeof chunk === 'string' || chunk instanceof Uint8Array) return
@@ -32,11 +37,12 @@ export function assertChunk(chunk: unknown): void {
 }
 
 /** @throws what Node throws for a status line that cannot be sent. */
-export function assertStatus(status: unknown, message: string | undefined): void {
+export function assertStatus(response: ServerResponse, status: unknown, message?: string): void {
   const code = (status as number) | 0
   if (code < 100 || code > 999) {
     const error = new RangeError(`Invalid status code: ${String(status)}`)
-    throw coded(error, 'ERR_HTTP_INVALID_STATUS_CODE')
+    const name = isHttp2(response) ? 'ERR_HTTP2_STATUS_INVALID' : 'ERR_HTTP_INVALID_STATUS_CODE'
+    throw coded(error, name)
   }
   // oxlint-disable-next-line no-control-regex -- these are what may not be sent
   if (message && /[^\t\x20-\x7e\x80-\xff]/.test(message)) {
@@ -50,21 +56,27 @@ export function assertStatus(status: unknown, message: string | undefined): void
  * @throws what Node throws for a status or a header that cannot be sent.
  */
 export function applyHead(response: ServerResponse, [status, ...rest]: unknown[]): void {
-  const [reason] = rest
-  assertStatus(status, typeof reason === 'string' ? reason : undefined)
-  response.statusCode = (status as number) | 0
-  if (typeof reason === 'string' && !isHttp2(response)) response.statusMessage = reason
-  const headers = typeof reason === 'string' ? rest[1] : (rest[1] ?? reason)
+  const reason = typeof rest[0] === 'string' ? rest[0] : undefined
+  const headers = reason === undefined ? (rest[1] ?? rest[0]) : rest[1]
+  assertStatus(response, status, reason)
+  // Node sets the status first, and its http2 last: what throws between leaves it as it is.
+  if (!isHttp2(response)) {
+    response.statusCode = (status as number) | 0
+    if (reason !== undefined) response.statusMessage = reason
+  }
   if (Array.isArray(headers)) applyPairs(response, headers)
   else {
     for (const [name, value] of Object.entries((headers ?? {}) as OutgoingHttpHeaders)) {
       response.setHeader(name, value as OutgoingHttpHeader)
     }
   }
+  response.statusCode = (status as number) | 0
 }
 
 function applyPairs(response: ServerResponse, headers: unknown[]): void {
-  const flat = headers.flat() as string[]
+  // Beside headers that were set before, Node takes pairs for names.
+  const mayBePairs = isHttp2(response) || response.getHeaderNames().length === 0
+  const flat = (mayBePairs ? headers.flat() : headers) as string[]
   if (flat.length % 2 !== 0) {
     const error = new TypeError("The argument 'headers' is invalid")
     throw coded(error, 'ERR_INVALID_ARG_VALUE')

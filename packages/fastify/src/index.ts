@@ -3,7 +3,6 @@ import { createSessions, type Session, type Sessions, type SessionsOptions } fro
 import {
   isOfAnswer,
   keepSession,
-  plainAnswer,
   sessionBefore,
   type AdapterOptions,
   type HeaderTarget,
@@ -60,13 +59,16 @@ const plugin: FastifyPluginAsync<SessionPluginOptions> = async (app, options) =>
       const target = replyHeaders(reply)
       holder[held] = {
         target,
-        // Fails an answer by hand, past Fastify: its error handler has nothing to answer with.
+        // An answer by hand, past Fastify: its error handler has nothing to answer with.
         hold: commitBeforeHeaders(
           sessions,
           opened,
           reply.raw,
           info,
-          (error) => answerByHand(reply, error),
+          (error) => {
+            reply.log.error(error)
+            throw error
+          },
           target,
         ),
       }
@@ -90,18 +92,27 @@ const plugin: FastifyPluginAsync<SessionPluginOptions> = async (app, options) =>
     const reserved = (request as Holder)[held]
     // None if opening has failed, or if an outer scope has opened the session.
     if (!reserved) return next()
+    const { hold, target } = reserved
     const body = payload instanceof Response ? takeOver(reply, payload) : payload
-    reserved.target.isByHand = false
-    reserved.hold.settle(
-      () => next(null, body),
+    target.isByHand = false
+    let isSent = false
+    let source: Source | undefined
+    hold.settle(
+      () => {
+        isSent = true
+        target.restore()
+        if (source?.error) next(source.error)
+        else next(null, body)
+      },
       (error) => {
-        letGo(body)
-        for (const name of Object.keys(reply.getHeaders())) {
-          if (isOfAnswer(name)) reply.removeHeader(name)
-        }
+        target.restore()
+        drop(reply, body)
         next(error as Error)
       },
     )
+    if (isSent) return
+    target.keep()
+    source = watch(body)
   })
 }
 
@@ -113,6 +124,10 @@ interface HeldReply {
 /** Where a session's headers are set: on Fastify's reply or, in an answer by hand, on Node's response. */
 interface ReplyHeaders extends HeaderTarget {
   isByHand: boolean
+  /** The reply waits: what is done to its headers from now on comes too late. */
+  keep(): void
+  /** Makes the headers what they were. */
+  restore(): void
 }
 
 const decorations = new Map<string, symbol>()
@@ -129,18 +144,39 @@ function replyHeaders(reply: FastifyReply): ReplyHeaders {
   const byHand = headersOf(reply.raw)
   // Fastify's `header` appends where the name is Set-Cookie.
   const set = (name: string, value: string) => void reply.header(name, value)
-  return {
+  let kept: ReturnType<FastifyReply['getHeaders']> | undefined
+  const self: ReplyHeaders = {
     isByHand: true,
-    get: (name) => reply.getHeader(name)?.toString(),
+    keep() {
+      kept = { ...reply.getHeaders() }
+    },
+    restore() {
+      const before = kept
+      kept = undefined
+      if (!before) return
+      for (const [name, value] of Object.entries(reply.getHeaders())) {
+        if (before[name] !== value) reply.removeHeader(name)
+      }
+      for (const [name, value] of Object.entries(before)) {
+        if (!reply.hasHeader(name)) reply.header(name, value)
+      }
+    },
+    get(name) {
+      self.restore()
+      return reply.getHeader(name)?.toString()
+    },
     set(name, value) {
-      if (this.isByHand) byHand.set(name, value)
+      self.restore()
+      if (self.isByHand) byHand.set(name, value)
       else set(name, value)
     },
     append(name, value) {
-      if (this.isByHand) byHand.append(name, value)
+      self.restore()
+      if (self.isByHand) byHand.append(name, value)
       else set(name, value)
     },
   }
+  return self
 }
 
 /** Puts a Response's status and headers on the reply, as Fastify would after this hook; what is left is its body. */
@@ -151,19 +187,33 @@ function takeOver(reply: FastifyReply, response: Response): unknown {
   return response.body
 }
 
-/** Nobody is going to read this body. */
-function letGo(body: unknown): void {
+/** A body that is a stream, while nobody reads it yet. */
+interface Source {
+  error: Error | undefined
+}
+
+/** Hears of a stream that breaks off before Fastify listens: an error of which nobody hears would end the process. */
+function watch(body: unknown): Source | undefined {
+  const stream = body as NodeJS.ReadableStream | null | undefined
+  if (typeof stream?.pipe !== 'function') return undefined
+  const source: Source = { error: undefined }
+  stream.on('error', (error) => void (source.error ??= error))
+  return source
+}
+
+/** Leaves nothing of the reply but what the site says on every page. */
+function drop(reply: FastifyReply, body: unknown): void {
   const source = body as { destroy?: () => void; cancel?: () => Promise<void> } | null | undefined
   if (typeof source?.destroy === 'function') source.destroy()
   else if (typeof source?.cancel === 'function') source.cancel().catch(() => {})
-}
-
-function answerByHand({ raw, log }: FastifyReply, error: unknown): void {
-  log.error(error)
-  const { status, body } = plainAnswer(error)
-  raw.statusCode = status
-  raw.setHeader('Content-Type', 'text/plain; charset=utf-8')
-  raw.end(body)
+  for (const name of Object.keys(reply.getHeaders())) {
+    if (isOfAnswer(name)) reply.removeHeader(name)
+  }
+  // There is no other way to take back trailers whose names are not known.
+  const trailers = Object.getOwnPropertySymbols(reply).find(
+    ({ description }) => description === 'fastify.reply.trailers',
+  )
+  if (trailers) (reply as unknown as Record<symbol, null>)[trailers] = null
 }
 
 /** The plugin: `app.register(session, { store })`. See {@link SessionPluginOptions}. */

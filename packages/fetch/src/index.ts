@@ -135,15 +135,21 @@ function withHeaders(
   if (headers.setCookie === undefined && !headers.vary && cookies.length === 0) return response
   let answer
   try {
-    answer = new Response(response.body, response)
+    answer = copyOf(response)
   } catch {
-    // Response.error(), an upgrade's 101, a body that was read: they cannot be copied.
     if (headers.setCookie !== undefined) cookieNotSent()
     return response
   }
   for (const line of cookies) answer.headers.append('Set-Cookie', line)
   tellSession(answer, answer.headers, headers)
   return answer
+}
+
+/** @throws RangeError or TypeError for Response.error(), an upgrade's 101, a body that was read: they cannot be copied. */
+function copyOf(response: Response): Response {
+  // Some servers put a Response of their own in its place, which takes any status.
+  if (response.status < 200) throw new RangeError('A response without a status cannot be copied')
+  return new Response(response.body, response)
 }
 
 function plainResponse(error: SessionError): Response {
