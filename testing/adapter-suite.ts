@@ -243,28 +243,28 @@ export async function proveAdapter(name: string, build: Build): Promise<void> {
         await using proxy = await startCachingProxy(url)
         const holders = new Map<string, string>()
         /** Fails if a cookie has come that was somebody else's. */
-        const check = (name: string, lines: readonly string[]) => {
+        const check = (visitor: string, lines: readonly string[]) => {
           for (const value of lines.map((line) => line.split(';', 1)[0]!)) {
             if (value.endsWith('=')) continue
-            const holder = holders.get(value) ?? name
-            expect(`a cookie of ${holder}`).toBe(`a cookie of ${name}`)
-            holders.set(value, name)
+            const holder = holders.get(value) ?? visitor
+            expect(`a cookie of ${holder}`).toBe(`a cookie of ${visitor}`)
+            holders.set(value, visitor)
           }
         }
         let hits = 0
         for (const at of said.keys()) {
-          for (const name of ['ann', 'bob', 'cleo']) {
+          for (const person of ['ann', 'bob', 'cleo']) {
             const { get } = client(proxy.url)
             let user = 'nobody'
             const look = async (path: string) => {
               const answer = await get(`${path}${path.includes('?') ? '&' : '?'}said=${at}`)
-              check(`${name}, visit ${at}`, answer.setCookie)
+              check(`${person}, visit ${at}`, answer.setCookie)
               if (path !== '/file') expect(answer.text).toBe(`page of ${user}`)
               else if (answer.headers.get('x-cache') !== 'miss') hits++
             }
             for (const path of ['/file', '/page', '/visit', '/file']) await look(path)
-            user = name
-            await look(`/login?user=${name}`)
+            user = person
+            await look(`/login?user=${person}`)
             for (const path of ['/file', '/page', '/visit', '/file', '/page']) await look(path)
           }
         }

@@ -22,7 +22,16 @@ interface Stored {
 /** For how long, in seconds, it keeps a response that says nothing, as Varnish does by default. */
 const DEFAULT_TTL = 120
 
-/** What it reads first: nginx, a CDN or a surrogate in one. */
+/** What is not passed on: the body is sent anew. */
+const OF_THE_CONNECTION = new Set([
+  'connection',
+  'keep-alive',
+  'transfer-encoding',
+  'content-length',
+  'content-encoding',
+])
+
+/** What it reads, the first that is there. X-Accel-Expires goes before them. */
 const TARGETED = ['cdn-cache-control', 'surrogate-control', 'cache-control']
 
 /**
@@ -84,14 +93,7 @@ async function ask(origin: string, request: IncomingMessage, etag: string | unde
   const url = origin + request.url!
   const response = await fetch(url, { method: request.method!, headers, redirect: 'manual' })
   const body = Buffer.from(await response.arrayBuffer())
-  const unsent = [
-    'connection',
-    'keep-alive',
-    'transfer-encoding',
-    'content-length',
-    'content-encoding',
-  ]
-  const kept = [...response.headers].filter(([name]) => !unsent.includes(name))
+  const kept = [...response.headers].filter(([name]) => !OF_THE_CONNECTION.has(name))
   return { status: response.status, headers: kept, body }
 }
 

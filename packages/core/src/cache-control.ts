@@ -20,7 +20,7 @@ const TARGETED = [
 const NGINX = 'X-Accel-Expires'
 
 /** What only a shared cache reads, and what `private` stands in for. */
-const SHARED_ONLY = ['public', 's-maxage', 'proxy-revalidate', 'private']
+const SHARED_ONLY = new Set(['public', 's-maxage', 'proxy-revalidate', 'private'])
 
 /** A header that is to be set anew. */
 export interface HeaderChange {
@@ -50,7 +50,7 @@ export function changesToKeepPrivate(get: GetHeader): HeaderChange[] {
   const changes: HeaderChange[] = []
   const cacheControl = parse(get('Cache-Control'))
   if (!isPrivate(cacheControl)) {
-    const kept = cacheControl.all.filter(({ name }) => !SHARED_ONLY.includes(name))
+    const kept = cacheControl.all.filter(({ name }) => !SHARED_ONLY.has(name))
     const isNothing = cacheControl.all.length === 0 || cacheControl.isBroken
     const after = isNothing ? 'no-store' : ['private', ...kept.map(({ text }) => text)].join(', ')
     changes.push(changeOf('Cache-Control', cacheControl, after))

@@ -39,7 +39,7 @@ describe.each([
     const { sessions, cookie } = await openSite(options, sync)
     const session = await sessions.load(await sessions.open(cookie))
     session.get('user')
-    const isShared = vi.fn(() => true)
+    const isShared = vi.fn<() => boolean>(() => true)
     const { setCookie } = await sessions.commit(session, { isShared })
     expect(setCookie).toContain('Max-Age=1209600')
     expect(isShared).not.toHaveBeenCalled()
@@ -48,7 +48,7 @@ describe.each([
   test('is asked for once; any other response renews', async () => {
     const { sessions, cookie } = await openSite(options, sync)
     const session = await sessions.open(cookie)
-    const isShared = vi.fn(() => false)
+    const isShared = vi.fn<() => boolean>(() => false)
     const { setCookie } = await sessions.commit(session, { isShared })
     expect(setCookie).toContain('Max-Age=1209600')
     expect(isShared).toHaveBeenCalledTimes(1)
@@ -65,7 +65,7 @@ describe.each([
 })
 
 test('whether a response is shared is not asked where no cookie could go out', async () => {
-  const isShared = vi.fn(() => true)
+  const isShared = vi.fn<() => boolean>(() => true)
   const { sessions, cookie } = await openSite()
   await sessions.commit(await sessions.open(cookie), { isShared })
   const rolling = await openSite({ saveEveryRequest: true })
