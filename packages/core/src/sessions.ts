@@ -36,7 +36,10 @@ export interface SessionsOptions<D extends object = SessionData> {
   readonly maxAge?: number
   /** The cookie ends with the browser; the stored session still lives for `maxAge`. Default false. */
   readonly expireAtBrowserClose?: boolean
-  /** Every request that has a session renews it, even unchanged: a rolling expiry. Default false. */
+  /**
+   * Every request that has a session renews it, even unchanged: a rolling expiry. But for one that did not look at it, and whose
+   * response shared caches may keep, as a public file. Default false.
+   */
   readonly saveEveryRequest?: boolean
   /** With `saveEveryRequest`, renew an unchanged session at most once in so many seconds. Default 0: every time. */
   readonly touchAfter?: number
