@@ -137,9 +137,9 @@ export const mutations: readonly Mutation[] = [
     file: 'load.ts',
     find: `yield* wait(store.save(to, old, made.data))
       yield* wait(store.save(from, retired(options), old.data))
-      return adoptTold(options, state, to, old)`,
-    replace: `adoptTold(options, state, from, old)
-      return condemnKey(state, to, made.data)`,
+      return judgeTold(options, to, old)`,
+    replace: `const mustDie = { key: to, stored: made.data, since: now(), isAsked: true }
+      return { ...judgeTold(options, from, old), mustDie }`,
   },
   {
     what: 'of one key the later request takes the whole',

@@ -40,14 +40,46 @@ test('a line of 4096 bytes is written, one of 4097 is refused with both numbers'
   )
 })
 
-test('read finds the cookie among others', () => {
+test('read finds every cookie of the name among others, in the order sent, each value once', () => {
   const { read } = sessionCookie()
-  expect(read('a=1; sessionid=abc; b=2')).toBe('abc')
-  expect(read('sessionid=first; sessionid=second')).toBe('first')
-  expect(read('xsessionid=abc')).toBeUndefined()
-  expect(read('sessionid')).toBeUndefined()
-  expect(read('')).toBeUndefined()
-  expect(read(undefined)).toBeUndefined()
+  for (const [header, values] of [
+    ['sessionid=abc', ['abc']],
+    ['a=1; sessionid=abc; b=2', ['abc']],
+    ['sessionid=first; sessionid=second', ['first', 'second']],
+    ['sessionid=first;sessionid=second;\tsessionid = third ', ['first', 'second', 'third']],
+    ['sessionid=one; a=1; sessionid=two; sessionid=one', ['one', 'two']],
+    ['sessionid=; sessionid=abc', ['', 'abc']],
+    ['sessionid="quoted"; sessionid=plain', ['"quoted"', 'plain']],
+    ['sessionid=%41b; sessionid=%E0%A4%A; sessionid=c', ['Ab', '%E0%A4%A', 'c']],
+    ['sessionid=a=b; sessionid=c', ['a=b', 'c']],
+    ['xsessionid=abc; sessionid=def', ['def']],
+    ['sessionidx=abc; sessionid=def; SESSIONID=ghi', ['def']],
+    ['sessionid; sessionid=def', ['def']],
+    ['last=sessionid; sessionid=def', ['def']],
+    ['last=sessionid=abc; next="sessionid=abc"', []],
+    ['last="; sessionid=def; "', ['def']],
+    ['xsessionid=abc', []],
+    ['sessionid', []],
+    ['; ;=;', []],
+    ['', []],
+    [undefined, []],
+  ] as const) {
+    expect(read(header), header).toEqual(values)
+  }
+})
+
+test('read gives empty text for what the format does not know, once, and every key that it does', () => {
+  const { read } = sessionCookie({
+    format: {
+      write: (key) => `s:${key}`,
+      read: (value) => (value.startsWith('s:') ? value.slice(2) : undefined),
+    },
+  })
+  expect(read('sessionid=x; sessionid=s:one; sessionid=y; sessionid=s:two')).toEqual([
+    '',
+    'one',
+    'two',
+  ])
 })
 
 test.each([

@@ -42,8 +42,11 @@ const MAX_AGE = 253_402_300_800
 
 /** The session cookie of one manager. */
 export interface SessionCookie {
-  /** The key in a Cookie header: empty if the cookie is forged or malformed, undefined if it is not there. */
-  read(header: string | undefined): string | undefined
+  /**
+   * The keys in a Cookie header, in its order, each once: a browser sends every cookie of the name, from whatever path or domain.
+   * Empty text stands for those that are forged or malformed.
+   */
+  read(header: string | undefined): readonly string[]
   /**
    * The Set-Cookie line.
    * @param maxAge Seconds; undefined for as long as the browser runs.
@@ -89,6 +92,25 @@ export function assertCookieRules(
   if (partitioned && secure !== true) {
     refuse('must have secure: true with partitioned: true, or browsers drop it')
   }
+}
+
+const NO_VALUES: readonly string[] = []
+
+/** The values of all cookies of a name in a Cookie header, in its order, each once. */
+export function readCookies(header: string | undefined, name: string): readonly string[] {
+  const at = header?.indexOf(name) ?? -1
+  if (header === undefined || at < 0) return NO_VALUES
+  // The parser tells the first one alone; nearly always there is no other.
+  if (header.indexOf(name, at + name.length) < 0) {
+    const value = parseCookie(header)[name]
+    return value === undefined ? NO_VALUES : [value]
+  }
+  const values = new Set<string>()
+  for (const pair of header.split(';')) {
+    const value = parseCookie(pair)[name]
+    if (value !== undefined) values.add(value)
+  }
+  return [...values]
 }
 
 /** @throws SessionUsageError for options that a browser would refuse. */
@@ -144,8 +166,9 @@ export function sessionCookie(options: CookieOptions = {}): SessionCookie {
 
   return {
     read(header) {
-      const value = header?.includes(name) ? parseCookie(header)[name] : undefined
-      return format && value !== undefined ? (format.read(value) ?? '') : value
+      const values = readCookies(header, name)
+      if (!format || values.length === 0) return values
+      return [...new Set(values.map((value) => format.read(value) ?? ''))]
     },
     write,
     fits: (key) => fitsAnyKey && key.length <= 64,

@@ -8,7 +8,7 @@ const NOW = 1_000_000
 const down = new SessionStoreError('The backend is down.')
 const standings = {
   new: { is: 'new' },
-  unloaded: { is: 'unloaded', key: 'k' },
+  unloaded: { is: 'unloaded', candidates: [{ key: 'k' }] },
   stored: { is: 'stored', key: 'k', expiresAt: NOW + 50_000, since: NOW },
   retired: { is: 'retired', key: 'k' },
   unreadable: { is: 'unreadable', key: 'k', stored: '?', since: NOW },

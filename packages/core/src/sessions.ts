@@ -10,13 +10,13 @@ import { Draft } from './draft.ts'
 import { SessionUsageError } from './errors.ts'
 import type { ExpirySettings } from './expiry.ts'
 import type { SessionHeaders } from './headers.ts'
-import { isSessionKey } from './key.ts'
 import { load, refuseCookie, type LoadOptions } from './load.ts'
 import { Session, stateOf, type Fields, type SessionData } from './session.ts'
 import {
   NEW,
+  NO_KEYS,
   NONE,
-  readDoubt,
+  standingOf,
   type CookieInfo,
   type Manager,
   type SessionState,
@@ -220,24 +220,21 @@ function open<D extends object>(
     isShared: false,
     flushed: false,
     clientKey: undefined,
-    goneKey: undefined,
+    goneKeys: NO_KEYS,
     sent: false,
     line: undefined,
     loading: undefined,
   }
   const session = new Session<D>(state)
-  const key = manager.cookie.read(cookieHeader)
-  if (key === undefined) return session
+  const values = manager.cookie.read(cookieHeader)
+  if (values.length === 0) return session
   const { sync = false, stateless = false } = manager.store.traits ?? {}
-  const doubt = stateless || isSessionKey(key) ? undefined : readDoubt(key)
-  if (!stateless && !doubt && !isSessionKey(key)) {
+  const standing = standingOf(values, stateless)
+  if (!standing) {
     refuseCookie(state)
     return session
   }
-  state.standing = doubt
-    ? { is: 'unloaded', key: doubt.from, orElse: { key: doubt.to, time: doubt.time } }
-    : { is: 'unloaded', key }
-  state.clientKey = key
+  state.standing = standing
   return sync || manager.lazy ? session : load(manager, state, session)
 }
 

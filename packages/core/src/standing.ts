@@ -13,8 +13,8 @@ import { RETIRED, type SessionRecord } from './store.ts'
 export type Standing =
   /** Nothing: no key, or one that nobody has. What is set makes a new session. */
   | { readonly is: 'new' }
-  /** Not asked for yet. After a login in doubt the session may be under another key. */
-  | { readonly is: 'unloaded'; readonly key: string; readonly orElse?: OrElse }
+  /** Not asked for yet: it is the first that one of the client's keys opens. */
+  | { readonly is: 'unloaded'; readonly candidates: readonly Candidate[] }
   /** A record. */
   | {
       readonly is: 'stored'
@@ -34,6 +34,12 @@ export type Standing =
   /** The store could not be asked, and the application goes on without. */
   | { readonly is: 'unavailable'; readonly key: string; readonly error: SessionStoreError }
 
+/** A key that may be the session's. After a login in doubt the session may be under another one. */
+export interface Candidate {
+  readonly key: string
+  readonly orElse?: OrElse
+}
+
 /** Where a session is if the key that is asked first is retired: since when, in ms since the epoch. */
 export interface OrElse {
   readonly key: string
@@ -44,6 +50,9 @@ export const NEW: Standing = { is: 'new' }
 
 /** No key must die. */
 export const NONE: readonly Condemned[] = []
+
+/** No key of the client's is gone. */
+export const NO_KEYS: readonly string[] = []
 
 /** A key that must die: an obligation that outlives errors, and is forgotten when the key is dead. */
 export interface Condemned {
@@ -107,10 +116,42 @@ export function keyInDoubt(to: string, from: string, time: number): string {
 }
 
 /** The keys in what {@link keyInDoubt} has made; undefined for anything else. */
-export function readDoubt(value: string): { to: string; from: string; time: number } | undefined {
+function readDoubt(value: string): { to: string; from: string; time: number } | undefined {
   const [to, from, time, ...more] = value.split('.')
   if (!time || more.length > 0 || !isSessionKey(to!) || !isSessionKey(from!)) return undefined
   return { to: to!, from: from!, time: Number.parseInt(time, 36) }
+}
+
+/**
+ * For so many keys one request asks the store at the most. Honest browsers have a handful of cookies of one name, from other paths
+ * and domains; but each costs a call to the store, and a page of a neighbouring subdomain can plant hundreds.
+ */
+export const MOST_KEYS = 20
+
+/**
+ * Where a session stands whose client sent these values, none of them looked at yet; undefined if none could be a key.
+ *
+ * Of more than {@link MOST_KEYS} the last ones count: browsers send those with longer paths first, of which a stranger can plant
+ * any number, and behind ours come only those of shorter paths and of parent domains.
+ * @param isAny Whether any text may be a key, as of a stateless store's, which makes no calls.
+ */
+export function standingOf(values: readonly string[], isAny: boolean): Standing | undefined {
+  const candidates: Candidate[] = []
+  let keys = 0
+  for (let at = values.length - 1; at >= 0; at--) {
+    const value = values[at]!
+    const candidate = isAny || isSessionKey(value) ? { key: value } : candidateInDoubt(value)
+    if (!candidate) continue
+    keys += candidate.orElse ? 2 : 1
+    if (keys > MOST_KEYS && !isAny) break
+    candidates.push(candidate)
+  }
+  return candidates.length > 0 ? { is: 'unloaded', candidates: candidates.toReversed() } : undefined
+}
+
+function candidateInDoubt(value: string): Candidate | undefined {
+  const doubt = readDoubt(value)
+  return doubt && { key: doubt.from, orElse: { key: doubt.to, time: doubt.time } }
 }
 
 /** What the client has not been told yet of what was stored: a cookie, or to forget the one it has. */
@@ -168,8 +209,8 @@ export interface SessionState {
   flushed: boolean
   /** The key that the client holds, or will when it has the response. */
   clientKey: string | undefined
-  /** The key that the request was sent with, if it had ended or was retired when it was looked for. */
-  goneKey: string | undefined
+  /** The keys that the request was sent with, if they had ended or were retired when they were looked for and none opened a session. */
+  goneKeys: readonly string[]
   /** The response's headers are out, so no cookie can be sent any more. */
   sent: boolean
   /** The writes under way: the next one waits for this. It never rejects. */
@@ -190,7 +231,7 @@ export function isRetired({ data }: SessionRecord): boolean {
 
 /** The session ends here: its key must die, and what comes is a new session. */
 export function condemn(state: SessionState): void {
-  const { standing, draft, moving, doubt, goneKey } = state
+  const { standing, draft, moving, doubt, goneKeys } = state
   switch (standing.is) {
     case 'stored':
       condemnKey(state, standing.key, draft.base!.stored, standing.since, moving?.ends)
@@ -206,15 +247,15 @@ export function condemn(state: SessionState): void {
       break
     default:
       if (doubt) condemnKey(state, doubt.key, doubt.stored)
-      // Another process may be about to acknowledge its end: until nobody believes a copy any more, this one must not either.
-      else if (goneKey !== undefined) condemnGone(state, goneKey)
   }
+  // Another process may be about to acknowledge their end: until nobody believes a copy any more, this one must not either.
+  if (standing.is !== 'stored' && !doubt) for (const key of goneKeys) condemnGone(state, key)
   if (moving?.to !== undefined) condemnKey(state, moving.to, moving.stored)
   state.standing = NEW
   state.draft = new Draft(state.manager.codec, state.manager.merging)
   state.cycled = false
   state.moving = state.doubt = state.owed = undefined
-  state.goneKey = undefined
+  state.goneKeys = NO_KEYS
 }
 
 /** A key must die, instead of whatever was known of it. */
@@ -228,9 +269,9 @@ export function condemnKey(
   oblige(state, { key, stored, since, retirements })
 }
 
-/** The client's key has ended, or been retired: what is left is to be certain of it. */
+/** A key of the client's has ended, or been retired: what is left is to be certain of it. */
 function condemnGone(state: SessionState, key: string): void {
-  oblige(state, { key, isGone: true })
+  if (!state.condemned.some((one) => one.key === key)) oblige(state, { key, isGone: true })
 }
 
 function refuseToEnd(state: SessionState, key: string, refusal: SessionError): void {
@@ -246,7 +287,11 @@ const OBLIGATION: Omit<Condemned, 'key'> = {
   retirements: [],
 }
 
-function oblige(state: SessionState, one: Pick<Condemned, 'key'> & Partial<Condemned>): void {
+/** Takes on an obligation, in place of an earlier one for the same key. */
+export function oblige(
+  state: SessionState,
+  one: Pick<Condemned, 'key'> & Partial<Condemned>,
+): void {
   const others = state.condemned.filter(({ key }) => key !== one.key)
   state.condemned = [...others, { ...OBLIGATION, ...one }]
 }

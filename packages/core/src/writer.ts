@@ -8,7 +8,7 @@ import { Lanes } from './lanes.ts'
 import { move } from './move.ts'
 import type { PlanOptions } from './plan.ts'
 import { cannotBeTold, NotTogether, saveTogether, type Outcome } from './save.ts'
-import { isRetired, NONE, type Doubt, type SessionState } from './standing.ts'
+import { isRetired, NO_KEYS, NONE, type Doubt, type SessionState } from './standing.ts'
 import type { SessionRecord, SessionStore } from './store.ts'
 import {
   acknowledge,
@@ -195,10 +195,10 @@ function* save({ options, lanes }: Writer, turn: Turn, key: string): Steps<void>
 function* create(options: WriterOptions, turn: Turn): Steps<void> {
   const { state, snapshot, content } = turn
   const record = recordOf(options, content, snapshot.base)
-  // The key that a login replaces has ended already, or been retired: nobody may believe a copy of it.
-  if (turn.cycled && state.goneKey !== undefined) {
-    yield* wait(options.store.load(state.goneKey, true))
-    state.goneKey = undefined
+  // The keys that a login replaces have ended already, or been retired: nobody may believe a copy of them.
+  if (turn.cycled) {
+    for (const key of state.goneKeys) yield* wait(options.store.load(key, true))
+    state.goneKeys = NO_KEYS
   }
   const key = yield* createRecord(options, turn, record, content)
   adopt(turn, key, kept(record, content), content)
