@@ -816,6 +816,63 @@ export async function proveAdapter(name: string, build: Build): Promise<void> {
         )
       })
 
+      describe('several cookies of the name', () => {
+        const stale = 'stale-stale-stale-stale-stale-00'
+        const others: Record<string, string> = {
+          'one whose session has ended': stale,
+          'a malformed one': 'no',
+          'an empty one': '',
+          "another application's": 's%3Aabcdefghijklmnopqrstuvwxyz012345.c2lnbmF0dXJl',
+        }
+        const open = async () => {
+          let loads = 0
+          const store = openStore()
+          const load: SessionStore['load'] = (key, latest) => (loads++, store.load(key, latest))
+          const { get, cookie } = await serve(
+            ({ session, url }) => {
+              if (url.pathname === '/login') {
+                session.cycleKey()
+                session.set('user', 'ann')
+              }
+              if (url.pathname === '/logout') session.flush()
+              return { body: String(session.get('user')) }
+            },
+            { store: { ...store, load } },
+          )
+          const among = async (path: string, before: readonly string[], own?: string) => {
+            const mine = own ?? (await cookie())
+            const header = [...before.map((value) => `sessionid=${value}`), mine].join('; ')
+            loads = 0
+            return get(path, { headers: { cookie: header } })
+          }
+          return { get, cookie, among, loads: () => loads }
+        }
+
+        for (const [which, value] of Object.entries(others)) {
+          test(`${which} before the live one: who is logged in stays so, and a logout ends it`, async () => {
+            const { cookie, among } = await open()
+            expect((await among('/login', [value])).text).toBe('ann')
+            const read = await among('/', [value])
+            expect([read.text, read.setCookie]).toEqual(['ann', []])
+            expect((await among('/login', [value])).status).toBe(200)
+            expect((await among('/', [value])).text).toBe('ann')
+            const live = await cookie()
+            const out = await among('/logout', [value])
+            expect(out.status).toBe(200)
+            expect(out.setCookie).toEqual([expect.stringContaining('Max-Age=0;')])
+            expect((await among('/', [value], live)).text).toBe(stateless ? 'ann' : 'undefined')
+          })
+        }
+
+        test('a hundred planted before the live one cost twenty calls at the most', async () => {
+          const { get, among, loads } = await open()
+          await get('/login')
+          const planted = Array.from({ length: 100 }, (_, n) => `planted-${n}`)
+          expect((await among('/', planted)).text).toBe('ann')
+          if (!stateless) expect(loads()).toBe(20)
+        })
+      })
+
       test('a HEAD request gets the headers of its GET, the cookie included', async () => {
         const { get } = await serve(({ session }) => {
           session.set('a', 1)

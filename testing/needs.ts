@@ -33,17 +33,24 @@ export function need<T>(context: TestContext, found: T | undefined, what: string
 /**
  * Starts Chromium: that of CHROMIUM in the environment, or one that is installed.
  * @param keepsPages It keeps pages whole for "back" (the back/forward cache), as browsers do unless playwright starts them.
+ * @param more Further arguments of its command line.
  */
 export async function launchChromium(
   context: TestContext,
-  { keepsPages = false } = {},
+  { keepsPages = false, more = [] }: { keepsPages?: boolean; more?: readonly string[] } = {},
 ): Promise<Browser> {
   const path =
     process.env['CHROMIUM'] ?? findProgram('chromium', 'chromium-browser', 'google-chrome')
   const how = 'apt-get install chromium, or set CHROMIUM to its path'
   return chromium.launch({
     executablePath: need(context, path, 'Chromium', how),
-    args: ['--no-sandbox', '--disable-gpu', '--disable-background-networking', '--disable-sync'],
+    args: [
+      '--no-sandbox',
+      '--disable-gpu',
+      '--disable-background-networking',
+      '--disable-sync',
+      ...more,
+    ],
     ...(keepsPages && { ignoreDefaultArgs: ['--disable-back-forward-cache'] }),
   })
 }

@@ -108,6 +108,13 @@ test.each([
   ['an invalid date', 'a', '1', { expires: new Date(Number.NaN) }],
   ['sameSite none without secure', 'a', '1', { sameSite: 'none' }],
   ['partitioned without secure', 'a', '1', { partitioned: true }],
+  ['sameSite in capitals', 'a', '1', { sameSite: 'Lax' }],
+  ["secure 'auto', as there is no request to go by", 'a', '1', { secure: 'auto' }],
+  ['a path without its slash', 'a', '1', { path: 'app' }],
+  ['an empty domain', 'a', '1', { domain: '' }],
+  ['a domain with a port', 'a', '1', { domain: 'example.org:80' }],
+  ['a path of more than 1024 bytes', 'a', '1', { path: `/${'x'.repeat(1024)}` }],
+  ['__Host-Http- without httpOnly', '__Host-Http-a', '1', { secure: true }],
   ['__Host- with a path', '__Host-a', '1', { secure: true, path: '/a' }],
   ['__Secure- without secure', '__Secure-a', '1', {}],
 ])('%s is refused, and nothing is sent', (_, name, value, attributes) => {
@@ -150,6 +157,20 @@ test('a signed cookie comes back; changed, too old, of another name, salt or sec
   time += 61_000
   expect(read(sent, { maxAge: 60 })).toBeUndefined()
   expect(read(sent)).toBe('7')
+})
+
+test('of several cookies of one name `get` gives the first, and `getSigned` the first that is genuine', () => {
+  const { cookies, lines } = open()
+  cookies.setSigned('visits', '7')
+  const [genuine] = lines()[0]!.split(';')
+  cookies.setSigned('visits', '8')
+  const [later] = lines()[0]!.split(';')
+  const forged = 'visits=9:1r31uy:FUL_ratTMh2uPRymtnLkQroR0JraYEv7a3vhA4X9grc'
+  const all = open(`xvisits=1; visits; visits=; ${forged}; ${genuine}; ${later}`).cookies
+  expect(all.get('visits')).toBe('')
+  expect(all.getSigned('visits')).toBe('7')
+  expect(open(`${later}; ${genuine}`).cookies.getSigned('visits')).toBe('8')
+  expect(open(`${forged}; visits=`).cookies.getSigned('visits', { fallback: 'none' })).toBe('none')
 })
 
 test('signed cookies are those of Django: what set_signed_cookie wrote is read, and written byte for byte', () => {

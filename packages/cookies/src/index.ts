@@ -1,7 +1,7 @@
 // Plain and signed cookies, as in Django's guide: what the request brought, and what the response sets.
 import { Buffer } from 'node:buffer'
 import { SessionTooLargeError, SessionUsageError } from '@coatcheck/core'
-import { assertCookieRules, MAX_COOKIE_BYTES } from '@coatcheck/core/adapter'
+import { assertCookieRules, MAX_COOKIE_BYTES, readCookies } from '@coatcheck/core/adapter'
 import { assertSecrets, createSigner, type Signer } from '@coatcheck/core/signing'
 import { systemClock } from '@coatcheck/core/store'
 import { parseCookie, parseSetCookie, stringifySetCookie } from 'cookie'
@@ -16,19 +16,19 @@ export type { RequestLike, ResponseLike } from './carriers.ts'
 
 /** A cookie's attributes. Unset ones are not sent, but for `path`. */
 export interface CookieAttributes {
-  /** Seconds until the browser forgets it. Default: with the browser. */
+  /** Seconds until the browser forgets it: 400 days (34,560,000) at the most, as browsers cut what is longer. Default: with the browser. */
   readonly maxAge?: number
-  /** When the browser forgets it; browsers take `maxAge` first. */
+  /** When the browser forgets it, within the same 400 days; browsers take `maxAge` first. */
   readonly expires?: Date
-  /** Default: the host that set it, and no other. */
+  /** Default: the host that set it, and no other. A host's name alone, without scheme and port. */
   readonly domain?: string
-  /** Default `/`. */
+  /** Default `/`. Begins with a slash. */
   readonly path?: string
   /** Only over HTTPS. Default false, as Django's. */
   readonly secure?: boolean
   /** Hidden from scripts in the page. Default false, as Django's. */
   readonly httpOnly?: boolean
-  /** When other sites' requests carry it. Default: as the browser decides. */
+  /** When other sites' requests carry it; `none` needs `secure`. Default: as the browser decides. */
   readonly sameSite?: 'strict' | 'lax' | 'none'
   /** Kept apart for each top-level site (CHIPS); needs `secure`. */
   readonly partitioned?: boolean
@@ -54,7 +54,10 @@ export interface CookiesOptions {
 
 /** The cookies of one request and its response. */
 export interface Cookies {
-  /** The value that the browser sent under `name`; `fallback` (default undefined) if there is none. */
+  /**
+   * The value that the browser sent under `name`, of several from different paths or domains the first; `fallback` (default
+   * undefined) if there is none.
+   */
   get(name: string): string | undefined
   get(name: string, fallback: string): string
   /** The names of all that the browser sent. */
@@ -68,8 +71,8 @@ export interface Cookies {
   /** Has the browser forget a cookie. Name the `domain` and `path` that it was set with. */
   delete(name: string, attributes?: CookieAttributes): void
   /**
-   * The value of a signed cookie; `fallback` (default undefined) if there is none, it was changed, is older than `maxAge`
-   * seconds, or was signed with another salt or secret.
+   * The value of a signed cookie, of several of the name the first that is genuine; `fallback` (default undefined) if there is
+   * none: it was changed, is older than `maxAge` seconds, or was signed with another salt or secret.
    */
   getSigned(name: string, options?: Signing & { readonly maxAge?: number }): string | undefined
   getSigned(
@@ -130,10 +133,14 @@ export function createCookies(
         name: string,
         { salt = '', maxAge, fallback }: Signing & { maxAge?: number; fallback?: string } = {},
       ) {
-        const signed = get(name)
-        const value =
-          signed === undefined ? undefined : signer(name, { salt }).unsign(signed, maxAge)
-        return value ?? (fallback as string)
+        const values = readCookies(readCookieHeader(request), name)
+        if (values.length === 0) return fallback as string
+        const { unsign } = signer(name, { salt })
+        for (const signed of values) {
+          const value = unsign(signed, maxAge)
+          if (value !== undefined) return value
+        }
+        return fallback as string
       },
       setSigned: (name, value, { salt = '', ...attributes } = {}) =>
         send(name, signer(name, { salt }).sign(value), attributes),
@@ -151,10 +158,8 @@ function line(
     throw new SessionUsageError(`The cookie '${String(name)}' ${reason}.`, 'ERR_COOKIE')
   }
   if (typeof value !== 'string') refuse(`needs a string as its value, and got ${typeof value}`)
-  if (typeof name !== 'string' || !/^[!#$%&'*+.^_`|~\w-]+$/.test(name)) {
-    refuse("has a name that cannot be sent: letters, digits and any of !#$%&'*+-.^_`|~")
-  }
   assertCookieRules({ name, path, ...attributes }, refuse)
+  if ((attributes.secure as unknown) === 'auto') refuse('must have secure: true or false')
   let text = ''
   try {
     text = stringifySetCookie({ name, value, path, ...attributes })

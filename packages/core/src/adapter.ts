@@ -9,7 +9,7 @@ import type { Session, SessionData } from './session.ts'
 import type { CookieInfo, Sessions } from './sessions.ts'
 
 export { after, type Awaitable } from './awaitable.ts'
-export { assertCookieRules, MAX_COOKIE_BYTES } from './cookie.ts'
+export { assertCookieRules, MAX_COOKIE_BYTES, readCookies, type CookieRules } from './cookie.ts'
 export { isSharedResponse } from './cache-control.ts'
 export { reportClash } from './events.ts'
 export { toExpiresAt } from './expiry.ts'

@@ -2,6 +2,7 @@
 import { Buffer } from 'node:buffer'
 import { parseCookie, stringifySetCookie, type SetCookie } from 'cookie'
 import { SessionTooLargeError, SessionUsageError } from './errors.ts'
+import { warnDeveloper } from './events.ts'
 
 /** How a key stands in its cookie, where it is not the cookie's value itself: signed by another library, for one. */
 export interface CookieFormat {
@@ -11,19 +12,25 @@ export interface CookieFormat {
   write(key: string): string
 }
 
-/** The session cookie's name and attributes. */
+/** The session cookie's name and attributes. What browsers would ignore, or drop the cookie for, is refused at the start. */
 export interface CookieOptions {
-  /** Default `sessionid`, as Django's. The prefixes `__Host-` and `__Secure-` bring their rules. */
+  /**
+   * Default `sessionid`, as Django's. Letters, digits and any of ``!#$%&'*+-.^_`|~``. The prefixes `__Secure-`, `__Host-`, `__Http-`
+   * and `__Host-Http-` bring their rules, in capitals or not; with `__Host-` no other host can plant a cookie of the name.
+   */
   readonly name?: string
-  /** Default `/`. */
+  /** Default `/`. Begins with a slash; up to 1024 bytes. */
   readonly path?: string
-  /** Default: the host that set it, and no other. */
+  /** Default: the host that set it, and no other. A host's name alone, without scheme and port. */
   readonly domain?: string
-  /** Only over HTTPS. `'auto'` (default): if the request came over HTTPS. */
+  /** Only over HTTPS. `'auto'` (default): if the request came over HTTPS, and always with `sameSite: 'none'`. */
   readonly secure?: boolean | 'auto'
   /** Hidden from scripts in the page. Default true. */
   readonly httpOnly?: boolean
-  /** When other sites' requests carry the cookie; false leaves that to the browser. Default `lax`. */
+  /**
+   * When other sites' requests carry the cookie; false leaves that to the browser. Default `lax`. With `none` the cookie is
+   * `Secure`, or browsers would drop it.
+   */
   readonly sameSite?: 'strict' | 'lax' | 'none' | false
   /** Kept apart for each top-level site (CHIPS); needs `secure: true`. Default false. */
   readonly partitioned?: boolean
@@ -37,8 +44,14 @@ export interface CookieOptions {
  */
 export const MAX_COOKIE_BYTES = 4096
 
-/** The longest age that a cookie of ours has, in seconds: until the year 9999. */
-const MAX_AGE = 253_402_300_800
+/**
+ * How long browsers keep a cookie at the most, in seconds: 400 days. A longer age is cut.
+ * @see https://datatracker.ietf.org/doc/html/draft-ietf-httpbis-rfc6265bis#section-5.5
+ */
+export const MAX_COOKIE_AGE = 34_560_000
+
+/** A longer value of an attribute is ignored by browsers, in bytes. */
+const MAX_ATTRIBUTE_BYTES = 1024
 
 /** The session cookie of one manager. */
 export interface SessionCookie {
@@ -49,7 +62,7 @@ export interface SessionCookie {
   read(header: string | undefined): readonly string[]
   /**
    * The Set-Cookie line.
-   * @param maxAge Seconds; undefined for as long as the browser runs.
+   * @param maxAge Seconds; undefined for as long as the browser runs. Beyond 400 days it is cut, as browsers do.
    * @throws SessionTooLargeError past 4096 bytes.
    */
   write(key: string, maxAge: number | undefined, secure: boolean): string
@@ -64,27 +77,59 @@ export interface SessionCookie {
   remove(secure: boolean): string
 }
 
+/** What {@link assertCookieRules} looks at. */
+export interface CookieRules {
+  readonly name: string
+  readonly path?: string | undefined
+  readonly domain?: string | undefined
+  readonly secure?: boolean | 'auto' | undefined
+  readonly httpOnly?: boolean | undefined
+  readonly sameSite?: 'strict' | 'lax' | 'none' | false | undefined
+  readonly partitioned?: boolean | undefined
+}
+
+/** Names by which browsers know that a cookie must have been set in a certain way; in capitals or not. */
+const PREFIXES = ['__Host-Http-', '__Host-', '__Http-', '__Secure-']
+
+const TOKEN = /^[!#$%&'*+.^_`|~\w-]+$/
+
+/** Labels of letters, digits and hyphens; browsers ignore a dot before them. */
+const DOMAIN = /^\.?[a-z\d]([a-z\d-]{0,61}[a-z\d])?(\.[a-z\d]([a-z\d-]{0,61}[a-z\d])?)*$/i
+
 /**
- * Calls `refuse` with the reason if browsers would drop a cookie for its attributes.
- * @see https://developer.mozilla.org/en-US/docs/Web/HTTP/Reference/Headers/Set-Cookie#cookie_prefixes
+ * Calls `refuse` with the reason if browsers would drop a cookie for its attributes, or ignore one of them. It is for `refuse` to
+ * throw.
+ * @see https://datatracker.ietf.org/doc/html/draft-ietf-httpbis-rfc6265bis
  */
-export function assertCookieRules(
-  cookie: {
-    readonly name: string
-    readonly path?: string | undefined
-    readonly domain?: string | undefined
-    readonly secure?: boolean | 'auto' | undefined
-    readonly sameSite?: 'strict' | 'lax' | 'none' | false | undefined
-    readonly partitioned?: boolean | undefined
-  },
-  refuse: (reason: string) => void,
-): void {
-  const { name, path, domain, secure = false, sameSite, partitioned } = cookie
-  if (name.startsWith('__Host-') && (secure !== true || path !== '/' || domain !== undefined)) {
-    refuse("must have secure: true, path: '/' and no domain, or browsers drop it (prefix __Host-)")
+export function assertCookieRules(cookie: CookieRules, refuse: (reason: string) => void): void {
+  const { name, path, domain, secure = false, httpOnly = false, sameSite, partitioned } = cookie
+  if (typeof name !== 'string' || !TOKEN.test(name)) {
+    refuse("has a name that cannot be sent: letters, digits and any of !#$%&'*+-.^_`|~")
   }
-  if (name.startsWith('__Secure-') && secure !== true) {
-    refuse('must have secure: true, or browsers drop it (prefix __Secure-)')
+  assertTypes(cookie, refuse)
+  if (path !== undefined && !path.startsWith('/')) {
+    refuse(`must have a path that begins with /, or browsers ignore it, and has ${shown(path)}`)
+  }
+  if (domain !== undefined && !DOMAIN.test(domain)) {
+    refuse(
+      `must have a host's name alone as its domain, such as example.org, and has ${shown(domain)}`,
+    )
+  }
+  for (const [attribute, value = ''] of Object.entries({ path, domain })) {
+    const bytes = Buffer.byteLength(value)
+    if (bytes <= MAX_ATTRIBUTE_BYTES) continue
+    refuse(`has a ${attribute} of ${bytes} bytes: browsers ignore more than ${MAX_ATTRIBUTE_BYTES}`)
+  }
+  const prefix = PREFIXES.find((one) => name.toLowerCase().startsWith(one.toLowerCase()))
+  if (prefix) {
+    const isHost = prefix.startsWith('__Host-')
+    const isHttp = prefix.endsWith('Http-')
+    const isKept =
+      secure === true &&
+      (!isHost || (path === '/' && domain === undefined)) &&
+      (!isHttp || httpOnly)
+    const rules = `secure: true${isHttp ? ', httpOnly: true' : ''}${isHost ? ", path: '/' and no domain" : ''}`
+    if (!isKept) refuse(`must have ${rules}, or browsers drop it (prefix ${prefix})`)
   }
   if (sameSite === 'none' && secure === false) {
     refuse("must have secure: true with sameSite: 'none', or browsers drop it")
@@ -92,6 +137,48 @@ export function assertCookieRules(
   if (partitioned && secure !== true) {
     refuse('must have secure: true with partitioned: true, or browsers drop it')
   }
+}
+
+/** What JavaScript may have passed, where TypeScript would not have. */
+function assertTypes(cookie: CookieRules, refuse: (reason: string) => void): void {
+  const { secure, sameSite } = cookie
+  for (const name of ['path', 'domain'] as const) {
+    const value: unknown = cookie[name]
+    if (value === undefined || typeof value === 'string') continue
+    refuse(`must have text as its ${name}, and has ${shown(value)}`)
+  }
+  for (const name of ['httpOnly', 'partitioned'] as const) {
+    const value: unknown = cookie[name]
+    if (value === undefined || typeof value === 'boolean') continue
+    refuse(`must have ${name}: true or false, and has ${shown(value)}`)
+  }
+  if (secure !== undefined && typeof secure !== 'boolean' && secure !== 'auto') {
+    refuse(`must have secure: true, false or 'auto', and has ${shown(secure)}`)
+  }
+  if (sameSite === undefined || ['strict', 'lax', 'none', false].includes(sameSite)) return
+  // Express has `true` for it.
+  const given = String(sameSite).trim().toLowerCase().replace('true', 'strict')
+  const meant = ['strict', 'lax', 'none'].find((one) => one === given)
+  const hint = meant ? `: did you mean '${meant}'?` : ''
+  refuse(`must have sameSite: 'strict', 'lax', 'none' or false, and has ${shown(sameSite)}${hint}`)
+}
+
+/** A value in an error's words, short. */
+function shown(value: unknown): string {
+  const text = typeof value === 'string' ? `'${value}'` : String(value)
+  return text.length > 60 ? `${text.slice(0, 60)}…` : text
+}
+
+/** Whether it was told already: it is the same for every request of the process. */
+let isToldOfHttp = false
+
+function warnOfHttp(name: string): void {
+  if (isToldOfHttp) return
+  isToldOfHttp = true
+  warnDeveloper(
+    'COOKIE_NEEDS_HTTPS',
+    `The session cookie '${name}' has sameSite: 'none', so it is sent with Secure, but the request came over plain HTTP, where browsers drop such a cookie (but for localhost). Serve by HTTPS; behind a proxy that does, have the framework trust it.`,
+  )
 }
 
 const NO_VALUES: readonly string[] = []
@@ -121,7 +208,7 @@ export function sessionCookie(options: CookieOptions = {}): SessionCookie {
   const refuse = (reason: string) => {
     throw new SessionUsageError(`The session cookie '${name}' ${reason}.`, 'ERR_SESSION_OPTIONS')
   }
-  assertCookieRules({ name, path, domain, secure, sameSite, partitioned }, refuse)
+  assertCookieRules({ name, path, domain, secure, httpOnly, sameSite, partitioned }, refuse)
 
   const attributes: Omit<SetCookie, 'name' | 'value'> = { path, httpOnly, partitioned }
   if (sameSite !== false) attributes.sameSite = sameSite
@@ -132,10 +219,10 @@ export function sessionCookie(options: CookieOptions = {}): SessionCookie {
       ...more,
       name,
       value,
-      secure: secure === 'auto' ? secureRequest : secure,
+      secure: secure === 'auto' ? secureRequest || sameSite === 'none' : secure,
     })
   /** A line with the longest key and age: where that fits, a plain key always does. */
-  const longest = () => line('k'.repeat(64), { maxAge: MAX_AGE }, true)
+  const longest = () => line('k'.repeat(64), { maxAge: MAX_COOKIE_AGE }, true)
   let fitsAnyKey = false
   try {
     fitsAnyKey = longest().length <= MAX_COOKIE_BYTES && !format
@@ -150,7 +237,9 @@ export function sessionCookie(options: CookieOptions = {}): SessionCookie {
       if (before !== '') return before
     }
     const value = format ? format.write(key) : key
-    const text = line(value, maxAge === undefined ? {} : { maxAge }, secureRequest)
+    const age = maxAge === undefined ? {} : { maxAge: Math.min(maxAge, MAX_COOKIE_AGE) }
+    const text = line(value, age, secureRequest)
+    if (secure === 'auto' && sameSite === 'none' && !secureRequest) warnOfHttp(name)
     const bytes = Buffer.byteLength(text)
     if (bytes > MAX_COOKIE_BYTES) {
       throw new SessionTooLargeError(

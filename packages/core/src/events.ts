@@ -7,7 +7,10 @@ import type { Clash } from './strategies.ts'
 
 /** What arrives on the channel `coatcheck:warning`. Never holds a key, a secret or session data. */
 export interface SessionWarning {
-  /** A stable name: `MALFORMED_COOKIE`, `CORRUPT_DATA`, `STORE_UNAVAILABLE`, `CHANGED_AFTER_HEADERS`, `PUBLIC_RESPONSE`, `CLASH` or `CACHE_AWAY`. */
+  /**
+   * A stable name: `MALFORMED_COOKIE`, `CORRUPT_DATA`, `STORE_UNAVAILABLE`, `CHANGED_AFTER_HEADERS`, `PUBLIC_RESPONSE`,
+   * `COOKIE_NOT_SENT`, `CLASH`, `CACHE_AWAY`, `COOKIE_NEEDS_HTTPS` or `COOKIE_AGE`.
+   */
   code: string
   /** What happened and what to do. */
   message: string

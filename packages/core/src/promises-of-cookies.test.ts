@@ -366,13 +366,13 @@ describe('signed cookies', () => {
       }
       const sessions = createSessions<Any>({
         store: sync ? store : later,
-        cookie: { path: `/${'p'.repeat(1500)}` },
+        cookie: { path: `/${'p'.repeat(1000)}` },
       })
       const browser = openBrowser({ sessions, calls: controlled(store) })
       await browser.visit((session) => session.set('small', 1))
       const { session, answer } = await browser.open()
       expect(session.get('small')).toBe(1)
-      session.set('large', noise(3500))
+      session.set('large', noise(4000))
       await expect(session.save()).rejects.toMatchObject({ code: 'ERR_SESSION_TOO_LARGE' })
       const { status } = await answer()
       expect(status).toBe(500)

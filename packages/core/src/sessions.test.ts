@@ -472,6 +472,35 @@ test.each([
   )
 })
 
+test('maxAge beyond 400 days is a warning when the manager is made: the cookie has 400 days, the stored session all of it', async () => {
+  const year = 365 * 86_400
+  const make = (options: Partial<SessionsOptions>) =>
+    published('coatcheck:warning', async () => {
+      setUp(options)
+    })
+  expect(await make({ maxAge: 2 * year })).toMatchObject([
+    { code: 'COOKIE_AGE', message: expect.stringContaining('63072000') },
+  ])
+  expect(await make({ maxAge: 400 * 86_400 })).toEqual([])
+  expect(await make({ maxAge: 2 * year, absoluteMaxAge: year })).toEqual([])
+  expect(await make({ maxAge: 2 * year, expireAtBrowserClose: true })).toEqual([])
+
+  const { sessions, store } = setUp({ maxAge: 2 * year })
+  for (const change of [
+    (session: any) => session.set('a', 1),
+    (session: any) => session.setExpiry(2 * year),
+    (session: any) => session.setExpiry(new Date(Date.now() + 2000 * year)),
+  ]) {
+    const session = await sessions.open(undefined)
+    session.set('b', 1)
+    change(session)
+    const { setCookie } = await sessions.commit(session)
+    expect(setCookie).toContain('Max-Age=34560000;')
+    const { expiresAt } = (await store.load(/=(\w+)/.exec(setCookie!)![1]!))!
+    expect(expiresAt).toBeGreaterThan(Date.now() + (2 * year - 60) * 1000)
+  }
+})
+
 test('a change made while a save is under way is not lost, and a flush then is not undone', async () => {
   const { sessions, start, data, store } = setUp({}, (inner) =>
     slow(inner, { save: 20, create: 20 }),

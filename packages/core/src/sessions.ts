@@ -5,9 +5,10 @@ import { systemClock } from './clock.ts'
 import { assertSiteData, type SiteData } from './clear-site-data.ts'
 import { jsonCodec, type Codec } from './codec.ts'
 import type { Concurrency } from './content.ts'
-import { sessionCookie, type CookieOptions } from './cookie.ts'
+import { MAX_COOKIE_AGE, sessionCookie, type CookieOptions } from './cookie.ts'
 import { Draft } from './draft.ts'
 import { SessionUsageError } from './errors.ts'
+import { warnDeveloper } from './events.ts'
 import type { ExpirySettings } from './expiry.ts'
 import type { SessionHeaders } from './headers.ts'
 import { load, refuseCookie, type LoadOptions } from './load.ts'
@@ -32,7 +33,10 @@ export type { CookieInfo } from './standing.ts'
 export interface SessionsOptions<D extends object = SessionData> {
   /** The engine that keeps the sessions. */
   readonly store: SessionStore
-  /** How long a session lives after its last change, in seconds. Default 1,209,600: two weeks. */
+  /**
+   * How long a session lives after its last change, in seconds. Default 1,209,600: two weeks. Browsers keep a cookie for 400 days
+   * (34,560,000) at the most, whatever they are told.
+   */
   readonly maxAge?: number
   /** The cookie ends with the browser; the stored session still lives for `maxAge`. Default false. */
   readonly expireAtBrowserClose?: boolean
@@ -171,6 +175,7 @@ function createManager(options: SessionsOptions<any>): OwnManager {
     absoluteMaxAge: options.absoluteMaxAge,
   }
   const cookie = sessionCookie(cookieOptions)
+  warnOfAge(settings)
   const { ifUnavailable = 'error', concurrency = 'merge', maxBytes = Infinity } = options
   const { saveEveryRequest = false, touchAfter = 0, shownBookkeeping: shown = [] } = options
   const strategies = sessionStrategies(options.merge)
@@ -338,6 +343,19 @@ function assertOptions(options: SessionsOptions<any>): void {
   if (ifUnavailable !== undefined && !['error', 'anonymous'].includes(ifUnavailable)) {
     refuse(`\`ifUnavailable\` must be error or anonymous, and is ${String(ifUnavailable)}`)
   }
+}
+
+/** The stored session lives as long as it was told; its cookie does not. */
+function warnOfAge({
+  maxAge,
+  absoluteMaxAge = Infinity,
+  expireAtBrowserClose,
+}: ExpirySettings): void {
+  if (expireAtBrowserClose || Math.min(maxAge, absoluteMaxAge) <= MAX_COOKIE_AGE) return
+  warnDeveloper(
+    'COOKIE_AGE',
+    `createSessions: \`maxAge\` is ${maxAge} seconds, and browsers keep a cookie for ${MAX_COOKIE_AGE} (400 days) at the most: who has not had a new one by then is logged out, though the stored session lives on. Take a shorter \`maxAge\`, with \`saveEveryRequest\` to renew it.`,
+  )
 }
 
 function refuse(what: string): never {
