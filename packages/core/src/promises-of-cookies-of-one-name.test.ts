@@ -145,15 +145,17 @@ describe('another cookie of the name before the live one', () => {
   })
 
   inEveryWay(
-    'whose absolute lifetime is over: the live session is found',
+    'whose absolute lifetime is over: the live session is found, and that one is left alone',
     async (site) => {
       const old = await site.visitor({ user: 'ann' })
       outlive(site, old)
       site.pass(90)
       const browser = among(site, [keyIn(old.cookie)], (await site.visitor({ user: 'ben' })).cookie)
       site.pass(20)
+      const before = site.records.get(keyIn(old.cookie))
       const { status } = await browser.visit((session) => session.set('more', 1))
       expect(status).toBe(200)
+      expect(site.records.get(keyIn(old.cookie))).toEqual(before)
       expect(await browser.data()).toEqual({ user: 'ben', more: 1 })
     },
     { absoluteMaxAge: 100 },
@@ -184,6 +186,23 @@ describe('another cookie of the name before the live one', () => {
         expect(session.get('user')).toBe('ann'),
       )
       expect(setCookie).toContain(keyIn(to.cookie))
+    }
+  })
+})
+
+describe('what must die', () => {
+  test('a login in doubt whose session was ended meanwhile is ended for good, also beside a live session', async () => {
+    for (const sync of [true, false]) {
+      const site = openSite({ sync })
+      const ended = await site.visitor({ user: 'ann' })
+      const live = await site.visitor({ user: 'ben' })
+      const doubt = `${keyIn(ended.cookie)}.${createKey()}.${Date.now().toString(36)}`
+      const browser = among(site, [doubt], live.cookie)
+      const { status } = await browser.visit((session) => expect(session.get('user')).toBe('ben'))
+      expect(status).toBe(200)
+      site.pass(120)
+      expect(await opens(site.one.sessions, named(doubt))).toEqual({})
+      expect(await browser.data()).toEqual({ user: 'ben' })
     }
   })
 })
@@ -414,21 +433,27 @@ describe('signed cookies', () => {
     for (const encrypt of [false, true]) {
       const { store } = controlled(signedCookieStore({ secrets, encrypt }))
       const sessions = createSessions<Any>({ store })
-      const ticket = async (of: string[], at = Date.now()) => {
+      const ticket = async (of: string[], at = Date.now(), data = '{"user":"ann"}') => {
         const now = () => at
         const theirs = signedCookieStore({ secrets: of, encrypt, now })
-        return theirs.create('', { data: '{"user":"ann"}', expiresAt: at + 1e6 })
+        return theirs.create('', { data, expiresAt: at + 1e6 })
       }
       const live = await ticket(secrets)
       const dead = ['', 'no', await ticket(foreign), await ticket(secrets, Date.now() - 1e7)]
       const many = Array.from({ length: 50 }, (_, n) => `planted${n}`)
-      const session = await sessions.open(named(...dead, ...many, live))
+      const session = await sessions.open(named(...dead, live, ...many))
       expect(session.get('user')).toBe('ann')
       expect((await sessions.commit(session)).setCookie).toBeUndefined()
 
       const none = await sessions.open(named(...dead))
       expect(none.get('user')).toBeUndefined()
       expect((await sessions.commit(none)).setCookie).toContain('Max-Age=0;')
+
+      // What another version of the application may read is not deleted for what is forged beside it.
+      const unreadable = await ticket(secrets, Date.now(), 'no JSON')
+      const left = await sessions.open(named(...dead, unreadable))
+      expect(left.get('user')).toBeUndefined()
+      expect((await sessions.commit(left)).setCookie).toBeUndefined()
     }
   })
 })

@@ -501,6 +501,23 @@ test('maxAge beyond 400 days is a warning when the manager is made: the cookie h
   }
 })
 
+test('attributes for one response follow the rules too: SameSite=None is Secure, and what browsers drop is refused before anything is stored', async () => {
+  const { sessions, calls } = setUp()
+  const send = async (cookie: object) => {
+    const session = await sessions.open(undefined)
+    session.set('a', 1)
+    return sessions.commit(session, { cookie, secure: false })
+  }
+  expect((await send({ sameSite: 'none' })).setCookie).toMatch(/; Secure; SameSite=None$/)
+  calls.length = 0
+  for (const cookie of [{ sameSite: 'None' }, { path: 'app' }, { domain: 'a:80' }]) {
+    await expect(send(cookie)).rejects.toThrow(
+      expect.objectContaining({ code: 'ERR_SESSION_OPTIONS' }),
+    )
+  }
+  expect(calls).toEqual([])
+})
+
 test('a change made while a save is under way is not lost, and a flush then is not undone', async () => {
   const { sessions, start, data, store } = setUp({}, (inner) =>
     slow(inner, { save: 20, create: 20 }),

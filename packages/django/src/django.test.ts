@@ -168,6 +168,15 @@ describe('vectors', () => {
     })
   }
 
+  test('signed cookie: of several of the name the first counts that the site has signed', async () => {
+    const sessions = djangoSessions({ secretKey, engine: djangoSignedCookies(), now })
+    const { data, session_key: token } = vectors.signed_cookie_sessions.at(-1)!
+    const header = ['', 'no', token.slice(1), token].map((value) => `sessionid=${value}`)
+    const session = await opened(sessions, header.join('; '))
+    expect(contents(session)).toEqual(data)
+    expect((await sessions.commit(session)).setCookie).toBeUndefined()
+  })
+
   test('the salts of the engines are those that Django signs with', () => {
     for (const salt of Object.values(vectors.key_salts)) {
       expect(salt).toBe('django.contrib.sessions.SessionStore')

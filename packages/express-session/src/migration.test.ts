@@ -173,6 +173,24 @@ plainTest('an old secret of express-session is still read', async () => {
 })
 
 plainTest(
+  'of several cookies of the name the first counts whose signature is good and whose session is there',
+  async () => {
+    const store = new expressSession.MemoryStore()
+    const [old, fresh] = [await listen(before(store)), await listen(after(store))]
+    const { visit, jar } = browser()
+    await visit(`${old}/login`)
+    const live = await jar.getCookieString('http://shop.example.org/')
+    const ended = connectCookie({ secrets: SECRETS }).format!.write('ended-ended-ended-ended')
+    for (const value of ['', 's:forged-forged.forged', 'abcdefgh12345678', ended]) {
+      const header = `connect.sid=${encodeURIComponent(value)}; ${live}`
+      const response = await fetch(fresh, { headers: { cookie: header } })
+      expect(await response.json()).toEqual(['ann', [1]])
+      expect(response.headers.getSetCookie()).toEqual([])
+    }
+  },
+)
+
+plainTest(
   'an id that genid made of other text is not taken over: the visitor is anonymous, logs in again, and the old session is left alone',
   async () => {
     const store = new expressSession.MemoryStore()
