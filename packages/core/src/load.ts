@@ -1,4 +1,4 @@
-// Finds out where a session stands: asks the store once, when the request first needs to know.
+// Finds out where a session stands: asks the store when the request first needs to know, for the client's keys until one opens it.
 import { attempt, isPromise, run, wait, type Awaitable, type Steps } from './awaitable.ts'
 import type { Merging } from './changes.ts'
 import type { Codec } from './codec.ts'

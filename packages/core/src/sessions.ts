@@ -108,8 +108,8 @@ export interface Sessions<D extends object = SessionData> {
   /** The name, path and domain of the cookie, as the manager was given them: what tells one cookie from another. */
   readonly cookie: { readonly name: string; readonly path: string; readonly domain?: string }
   /**
-   * The session that a request's Cookie header stands for: an empty one if there is no cookie, or the store does not
-   * know its key. Forged and malformed cookies are empty sessions too, never errors.
+   * The session that a request's Cookie header stands for: of several cookies of the name the first that opens one; an empty one if
+   * there is no cookie, or the store does not know its key. Forged and malformed cookies are empty sessions too, never errors.
    * @param cookieInfo Asked for the cookie's attributes by `session.save()`, which must know before it writes whether the
    * client can be given the cookie. Default: the manager's own.
    * @throws SessionStoreError if the backend fails.
