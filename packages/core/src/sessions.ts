@@ -267,11 +267,11 @@ function commit(
 /** Whether the response must carry no cookie: nobody looked at the session, and shared caches may keep what they get. */
 function isShared(
   { saveEveryRequest }: OwnManager,
-  { accessed, clientKey, untold, owed }: SessionState,
+  { accessed, standing, untold, owed }: SessionState,
   response: ResponseInfo,
 ): boolean {
   if (accessed || owed !== undefined || typeof untold === 'object') return false
-  const mayCarryCookie = untold === 'delete' || (saveEveryRequest && clientKey !== undefined)
+  const mayCarryCookie = untold === 'delete' || (saveEveryRequest && standing.is !== 'new')
   return mayCarryCookie && (response.isShared?.() ?? false)
 }
 
