@@ -88,7 +88,7 @@ test('a page that shows no session is kept by the browser as ever', async (conte
   expect(await visit('/about')).toBe('about us')
   await visit('/account')
   expect(await go('goBack')).toBe('about us')
-  expect(await page.title()).toBe('kept whole')
+  await page.waitForFunction(() => document.title === 'kept whole')
   await page.close()
 })
 
