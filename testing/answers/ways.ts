@@ -1,0 +1,20 @@
+// All ways in which a handler may answer, by what they run on: Node's response, a framework's own means.
+import { servers } from './servers.ts'
+import type { Answer, Way } from './visit.ts'
+import { waysOfNode } from './ways-of-node.ts'
+
+const groups: Readonly<Record<string, Readonly<Record<string, Answer | Way>>>> = {
+  Node: waysOfNode,
+}
+
+/** The ways that can be tried on a framework, by name. */
+export function waysOn(framework: string): Map<string, Way> {
+  const ways = new Map<string, Way>()
+  for (const group of servers[framework]!.groups) {
+    for (const [name, given] of Object.entries(groups[group] ?? {})) {
+      const way = typeof given === 'function' ? { answer: given } : given
+      if (way.on?.test(framework) ?? true) ways.set(name, way)
+    }
+  }
+  return ways
+}
