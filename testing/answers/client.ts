@@ -3,6 +3,7 @@ import { createHash } from 'node:crypto'
 import { connect as connectHttp2, type IncomingHttpHeaders } from 'node:http2'
 import { connect } from 'node:net'
 import { setTimeout } from 'node:timers/promises'
+import { constants, gunzipSync } from 'node:zlib'
 
 /** How the client asks. */
 export interface Ask {
@@ -42,13 +43,20 @@ export interface Heard {
 }
 
 /** ms without a byte after which the client gives up. The store takes 50 ms; the rest is for a busy machine. */
-const PATIENCE = 1000
+const PATIENCE = 1200
 
 /** The path of the request that tries whether the connection can still be used. */
 export const PROBE = '/~probe'
 
-function digest(pieces: Buffer[]): string {
-  const body = Buffer.concat(pieces)
+/** A body as text, unpacked: into which pieces it was packed is not the handler's affair. */
+function digest(pieces: Buffer[], headers: [string, string][]): string {
+  let body = Buffer.concat(pieces)
+  const packed = headers.some(([name, value]) => /^content-encoding$/i.test(name) && value === 'gzip')
+  try {
+    if (packed) body = gunzipSync(body, { finishFlush: constants.Z_SYNC_FLUSH })
+  } catch (error) {
+    return `${error}: ${body.toString('latin1').slice(0, 200)}`
+  }
   if (body.length <= 4000) return body.toString('latin1')
   return `${body.length} bytes, ${createHash('sha256').update(body).digest('hex')}`
 }
@@ -73,7 +81,7 @@ function reader(methods: readonly string[], heard: Heard) {
   let left = Buffer.alloc(0)
   let current: { answer: Answered; pieces: Buffer[]; remaining: number; in: string } | undefined
   const finish = (whole: boolean) => {
-    current!.answer.body = digest(current!.pieces)
+    current!.answer.body = digest(current!.pieces, current!.answer.headers)
     current!.answer.whole = whole
     current = undefined
   }
@@ -276,7 +284,7 @@ export async function askHttp2(port: number, ask: Partial<Ask>, beforeLeaving: (
       stream.on('close', () => {
         clearTimeout(timer)
         if (answer) {
-          answer.body = digest(pieces)
+          answer.body = digest(pieces, answer.headers)
           answer.whole = ended && stream.rstCode === 0
         }
         resolve(answer)

@@ -19,3 +19,10 @@ export const FILE = join(FOLDER, 'page.txt')
 mkdirSync(FOLDER, { recursive: true })
 writeFileSync(FILE, long(200_000))
 utimesSync(FILE, 1_700_000_000, 1_700_000_000)
+
+/** An error of a handler's own, whose stack is the same wherever it is thrown: error pages show it. */
+export function failure(message: string, status?: number): Error {
+  const error = Object.assign(new RangeError(message), status !== undefined && { status })
+  error.stack = String(error)
+  return error
+}

@@ -25,6 +25,11 @@ export type Handle = (
 export interface Framework {
   readonly groups: readonly string[]
   readonly protocol: 1 | 2
+  /**
+   * Whether the server beneath sends a Response that nobody has looked at by a shortcut, which spells headers otherwise and may
+   * know a length: then neither is compared.
+   */
+  readonly shortcut?: true
   /** A server that is not listening. Without a store there is no session, and its place is taken by `stub`. */
   serve(way: Way, handle: Handle, store?: SessionStore): Server | Promise<Server>
 }
@@ -116,12 +121,14 @@ const fastify = (groups: string[], byHand: boolean): Framework => ({
 })
 
 const hono: Framework = {
-  groups: ['Hono'],
+  groups: ['Response', 'Hono'],
+  shortcut: true,
   protocol: 1,
   async serve(way, handle, store) {
     const app = new Hono()
     await way.setUp?.(app, 'outside')
-    if (store) app.use(honoSession({ store }))
+    // Any middleware changes what Hono makes of a handler that returns nothing.
+    app.use(store ? honoSession({ store }) : (_c, next) => next())
     await way.setUp?.(app, 'inside')
     app.all('/*', (c) =>
       handle({ request: c.req, c, session: store ? c.get('session') : stub }),
@@ -131,7 +138,8 @@ const hono: Framework = {
 }
 
 const standard: Framework = {
-  groups: ['fetch'],
+  groups: ['Response'],
+  shortcut: true,
   protocol: 1,
   serve(_way, handle, store) {
     const fetch = store

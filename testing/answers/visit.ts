@@ -26,7 +26,13 @@ export interface Way {
   /** Whether its session changes before it answers. Default true. */
   readonly changes?: boolean
   /** What is not compared with the plain server, and why the difference is in the nature of things. */
-  readonly exempt?: { readonly handler?: string; readonly client?: string; readonly failing?: string }
+  readonly exempt?: {
+    readonly handler?: string
+    readonly client?: string
+    /** Of what the client gets only the status is compared. */
+    readonly page?: string
+    readonly failing?: string
+  }
 }
 
 /** What a way is given. Which of the framework's own objects are there depends on its group. */
@@ -135,23 +141,19 @@ export function begin(
   }
   response?.on('finish', () => note('finish'))
   response?.on('close', () => note('close'))
-  const fell = (error: unknown): never => {
-    seen.settled = true
-    note('the handler throws', error)
-    throw error
-  }
   if (way.changes !== false) session.set('changed', true)
   let result
   try {
     result = way.answer(visit)
   } catch (error) {
-    return fell(error)
+    seen.settled = true
+    note('the handler throws', error)
+    throw error
   }
-  if (typeof (result as Promise<unknown>)?.then === 'function') {
-    result = (result as Promise<unknown>).then((value) => {
-      seen.settled = true
-      return value
-    }, fell)
+  if (result instanceof Promise) {
+    result = result.finally(() => (seen.settled = true))
+    // A promise is told of later than some events and earlier than others.
+    ;(result as Promise<unknown>).catch((error) => visit.apart('the handler throws', error))
   } else seen.settled = true
   return result
 }
