@@ -3,6 +3,7 @@ import { fork, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
 import { servers } from './servers.ts'
+import { STORMED } from './storm.ts'
 import { waysOn } from './ways.ts'
 
 /** As many as there are cores on the smallest machine that this runs on. */
@@ -10,15 +11,21 @@ const PROCESSES = 2
 /** So many at once: most of a judgement is waiting for the store and for clients that wait. */
 vi.setConfig({ maxConcurrency: 24 })
 
+/** A process whose uncaught errors are its own. What frameworks write to the terminal is of no interest. */
+const start = (file: string, ...args: string[]) =>
+  fork(`${import.meta.dirname}/${file}`, args, {
+    env: { ...process.env, NODE_ENV: 'test' },
+    execArgv: ['--expose-gc'],
+    stdio: ['ignore', 'ignore', 'ignore', 'ipc'],
+  })
+
 const processes: ChildProcess[] = []
 const waiting = new Map<string, (faults: string[]) => void>()
 let turn = 0
 
 beforeAll(async () => {
   for (let i = 0; i < PROCESSES; i++) {
-    // Connect writes errors to the terminal but for NODE_ENV=test.
-    const env = { ...process.env, NODE_ENV: 'test', NODE_NO_WARNINGS: '1' }
-    const child = fork(`${import.meta.dirname}/judge-process.ts`, { env, execArgv: [] })
+    const child = start('judge-process.ts')
     processes.push(child)
     await once(child, 'message')
     child.on('message', ({ framework, name, faults }: Record<string, any>) =>
@@ -39,5 +46,12 @@ function judged(framework: string, name: string): Promise<string[]> {
 describe.concurrent.each(Object.keys(servers))('a held response is a sent one: %s', (framework) => {
   test.each([...waysOn(framework).keys()])('%s', async (name) => {
     expect(await judged(framework, name)).toEqual([])
+  })
+})
+
+describe('a storm of requests, of failing saves and of clients that hang up leaves nothing behind', () => {
+  test.each(STORMED)('%s', async (framework) => {
+    const [told] = await once(start('storm.ts', '1000', framework), 'message')
+    expect((told as { faults: string[] }).faults).toEqual([])
   })
 })

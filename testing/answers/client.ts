@@ -51,7 +51,9 @@ export const PROBE = '/~probe'
 /** A body as text, unpacked: into which pieces it was packed is not the handler's affair. */
 function digest(pieces: Buffer[], headers: [string, string][]): string {
   let body = Buffer.concat(pieces)
-  const packed = headers.some(([name, value]) => /^content-encoding$/i.test(name) && value === 'gzip')
+  const packed = headers.some(
+    ([name, value]) => /^content-encoding$/i.test(name) && value === 'gzip',
+  )
   try {
     if (packed) body = gunzipSync(body, { finishFlush: constants.Z_SYNC_FLUSH })
   } catch (error) {
@@ -74,11 +76,11 @@ const linesOf = (text: string): [string, string][] =>
       const colon = line.indexOf(':')
       return [line.slice(0, colon), line.slice(colon + 1).trim()]
     })
-    .sort(byName)
+    .toSorted(byName)
 
 /** Reads answers out of a connection's bytes, as they come. */
 function reader(methods: readonly string[], heard: Heard) {
-  let left = Buffer.alloc(0)
+  let left: Buffer = Buffer.alloc(0)
   let current: { answer: Answered; pieces: Buffer[]; remaining: number; in: string } | undefined
   const finish = (whole: boolean) => {
     current!.answer.body = digest(current!.pieces, current!.answer.headers)
@@ -103,11 +105,9 @@ function reader(methods: readonly string[], heard: Heard) {
       heard.informational.push([status, ...headers.map((header) => header.join(': '))].join(' | '))
       return true
     }
-    const value = (wanted: string) =>
-      headers.find(([name]) => name.toLowerCase() === wanted)?.[1]
+    const value = (wanted: string) => headers.find(([name]) => name.toLowerCase() === wanted)?.[1]
     const length = value('content-length')
-    const bodiless =
-      methods[heard.answers.length] === 'HEAD' || code === 204 || code === 304
+    const bodiless = methods[heard.answers.length] === 'HEAD' || code === 204 || code === 304
     const framing = bodiless
       ? 'none'
       : value('transfer-encoding')?.includes('chunked')
@@ -117,7 +117,12 @@ function reader(methods: readonly string[], heard: Heard) {
           : 'length'
     const answer: Answered = { status, headers, framing, body: '', whole: false, trailers: [] }
     heard.answers.push(answer)
-    current = { answer, pieces: [], remaining: Number(length), in: framing === 'chunked' ? 'size' : framing }
+    current = {
+      answer,
+      pieces: [],
+      remaining: Number(length),
+      in: framing === 'chunked' ? 'size' : framing,
+    }
     if (framing === 'none' || (framing === 'length' && current.remaining === 0)) finish(true)
     return true
   }
@@ -181,12 +186,16 @@ function reader(methods: readonly string[], heard: Heard) {
 }
 
 /** Asks over HTTP/1, and tries the connection with another request when it has its answers. */
-export async function askHttp1(port: number, ask: Partial<Ask>, beforeLeaving: () => void): Promise<Heard> {
+export async function askHttp1(
+  port: number,
+  ask: Partial<Ask>,
+  beforeLeaving: () => void,
+): Promise<Heard> {
   const { method = 'GET', headers = {}, version = '1.1', body = '', times = 1, hangUp, slow } = ask
   const heard: Heard = { informational: [], answers: [], stray: '', connection: 'silent' }
   const read = reader([...Array.from({ length: times }, () => method), 'GET'], heard)
   const socket = connect(port, '127.0.0.1')
-  let closed = false
+  const line = { closed: false }
   let lastByte = Date.now()
   let change = () => {}
   socket.on('data', (bytes) => {
@@ -196,12 +205,12 @@ export async function askHttp1(port: number, ask: Partial<Ask>, beforeLeaving: (
   })
   socket.on('error', () => {})
   socket.on('close', () => {
-    closed = true
+    line.closed = true
     read.end()
     change()
   })
   const until = async (done: () => boolean) => {
-    while (!done() && !closed && Date.now() - lastByte < PATIENCE) {
+    while (!done() && !line.closed && Date.now() - lastByte < PATIENCE) {
       const changed = new Promise<void>((resolve) => (change = resolve))
       await Promise.race([changed, setTimeout(PATIENCE / 4, undefined, { ref: false })])
     }
@@ -219,18 +228,18 @@ export async function askHttp1(port: number, ask: Partial<Ask>, beforeLeaving: (
   if (hangUp !== undefined) {
     await setTimeout(hangUp)
     socket.resetAndDestroy()
-    await until(() => closed)
+    await until(() => line.closed)
     return { ...heard, connection: 'closed' }
   }
   await until(() => read.whole >= times)
-  if (!closed && read.whole >= times) {
+  if (!line.closed && read.whole >= times) {
     const closing = heard.answers.some(({ headers: sent }) =>
       sent.some(([name, value]) => /^connection$/i.test(name) && /close/i.test(value)),
     )
     if (!closing) socket.write(`GET ${PROBE} HTTP/1.1\r\nHost: localhost\r\n\r\n`)
-    await until(() => closed || (!closing && read.whole > times))
+    await until(() => line.closed || (!closing && read.whole > times))
   }
-  if (closed) heard.connection = 'closed'
+  if (line.closed) heard.connection = 'closed'
   else {
     const probe = heard.answers[times]
     if (probe?.body === 'probe' && probe.whole) {
@@ -240,30 +249,42 @@ export async function askHttp1(port: number, ask: Partial<Ask>, beforeLeaving: (
     beforeLeaving()
   }
   socket.destroy()
-  await until(() => closed)
+  await until(() => line.closed)
   read.end()
   return heard
 }
 
 const pairs = (headers: IncomingHttpHeaders): [string, string][] =>
   Object.entries(headers)
-    .flatMap(([name, values]) => [values ?? []].flat().map((value): [string, string] => [name, value]))
-    .sort(byName)
+    .flatMap(([name, values]) =>
+      [values ?? []].flat().map((value): [string, string] => [name, value]),
+    )
+    .toSorted(byName)
 
 /** Asks over HTTP/2 without TLS, and tries the connection with another request when it has its answer. */
-export async function askHttp2(port: number, ask: Partial<Ask>, beforeLeaving: () => void): Promise<Heard> {
+export async function askHttp2(
+  port: number,
+  ask: Partial<Ask>,
+  beforeLeaving: () => void,
+): Promise<Heard> {
   const { method = 'GET', headers = {}, body = '', hangUp, slow } = ask
   const heard: Heard = { informational: [], answers: [], stray: '', connection: 'silent' }
   const client = connectHttp2(`http://127.0.0.1:${port}`)
   client.on('error', () => {})
   const one = (path: string) =>
     new Promise<Answered | undefined>((resolve) => {
-      const stream = client.request({ ':method': path === '/' ? method : 'GET', ':path': path, ...(path === '/' && headers) })
+      const stream = client.request({
+        ':method': path === '/' ? method : 'GET',
+        ':path': path,
+        ...(path === '/' && headers),
+      })
       const pieces: Buffer[] = []
       let answer: Answered | undefined
       let ended = false
       const timer = globalThis.setTimeout(() => stream.destroy(), PATIENCE)
-      stream.on('headers', (sent) => heard.informational.push(`${sent[':status']} ${JSON.stringify(sent)}`))
+      stream.on('headers', (sent) =>
+        heard.informational.push(`${sent[':status']} ${JSON.stringify(sent)}`),
+      )
       stream.on('response', (sent) => {
         answer = {
           status: String(sent[':status']),
@@ -293,7 +314,8 @@ export async function askHttp2(port: number, ask: Partial<Ask>, beforeLeaving: (
         stream.pause()
         globalThis.setTimeout(() => stream.resume(), slow)
       }
-      if (hangUp !== undefined && path === '/') globalThis.setTimeout(() => client.destroy(), hangUp)
+      if (hangUp !== undefined && path === '/')
+        globalThis.setTimeout(() => client.destroy(), hangUp)
       stream.end((path === '/' && body) || undefined)
     })
   const first = await one('/')

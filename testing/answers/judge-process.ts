@@ -4,7 +4,9 @@ import { waysOn } from './ways.ts'
 
 catchAll()
 process.on('message', async ({ framework, name }: { framework: string; name: string }) => {
-  const faults = await judge(framework, waysOn(framework).get(name)!)
+  const faults = await judge(framework, waysOn(framework).get(name)!).catch((error: Error) => [
+    `the judge itself: ${error.stack}`,
+  ])
   process.send!({ framework, name, faults })
 })
 process.on('disconnect', () => process.exit())

@@ -32,7 +32,12 @@ const storeOf: Record<Kind, () => SessionStore | undefined> = {
       await setTimeout(HELD)
       throw new SessionStoreError('The backend is away.')
     }
-    return { ...lruStore(SMALL), traits: { ephemeral: true, unshared: true }, create: fails, save: fails }
+    return {
+      ...lruStore(SMALL),
+      traits: { ephemeral: true, unshared: true },
+      create: fails,
+      save: fails,
+    }
   },
 }
 
@@ -48,7 +53,8 @@ export interface Trial {
   readonly uncaught: string[]
 }
 
-const running = new AsyncLocalStorage<string[]>()
+/** What is thrown into the void is told to the list that it was started under. */
+export const running: AsyncLocalStorage<string[]> = new AsyncLocalStorage()
 
 /** Has what is thrown into the void told to the run that it belongs to. For a process that does nothing else. */
 export function catchAll(): void {
@@ -64,7 +70,14 @@ export function catchAll(): void {
 function stateOf(response: any): string {
   if (!response) return ''
   const { headersSent, writableEnded, writableFinished, destroyed, finished, statusCode } = response
-  return JSON.stringify({ headersSent, writableEnded, writableFinished, destroyed, finished, statusCode })
+  return JSON.stringify({
+    headersSent,
+    writableEnded,
+    writableFinished,
+    destroyed,
+    finished,
+    statusCode,
+  })
 }
 
 /** One run of a way. */
@@ -73,11 +86,7 @@ export function trial(framework: string, way: Way, kind: Kind): Promise<Trial> {
   return running.run(uncaught, async () => {
     const { serve, protocol } = servers[framework]!
     const seen: Seen[] = []
-    const server = await serve(
-      way,
-      (given) => begin(way, given, seen),
-      storeOf[kind](),
-    )
+    const server = await serve(way, (given) => begin(way, given, seen), storeOf[kind]())
     const sessions = new Set<ServerHttp2Session>()
     server.on('session', (session: ServerHttp2Session) => sessions.add(session))
     const port = await listen(server)
@@ -94,12 +103,18 @@ export function trial(framework: string, way: Way, kind: Kind): Promise<Trial> {
           (!response || notes.includes('close')) &&
           sources.every((source) => source.destroyed),
       )
-    for (const until = Date.now() + GRACE; !over() && Date.now() < until; ) await setTimeout(5)
+    for (const until = Date.now() + GRACE; !over() && Date.now() < until;) await setTimeout(5)
     await setTimeout(10)
     await setImmediate()
     for (const session of sessions) session.destroy()
     close(server)
-    return { heard, seen, closedInTime, uncaught, states: seen.map(({ response }) => stateOf(response)) }
+    return {
+      heard,
+      seen,
+      closedInTime,
+      uncaught,
+      states: seen.map(({ response }) => stateOf(response)),
+    }
   })
 }
 
@@ -128,15 +143,19 @@ function comparable(answer: Answered): Answered {
 const text = (value: unknown) => JSON.stringify(value, undefined, 1)
 
 /** An answer without what a server's shortcut changes. */
-function spelledAlike({ headers, framing, ...rest }: Answered) {
+function spelledAlike(answer: Answered): Partial<Answered> {
+  const { status, headers, body, whole, trailers } = answer
   return {
-    ...rest,
+    status,
+    body,
+    whole,
+    trailers,
     headers: headers
-      .map(([name, value]) => [
+      .map(([name, value]): [string, string] => [
         name.toLowerCase(),
         /^content-type$/i.test(name) ? value.toLowerCase().replace(/;\s*/, ';') : value,
       ])
-      .filter(([name]) => !/^(content-length|transfer-encoding|content-type)$/.test(name!)),
+      .filter(([name]) => !/^(content-length|transfer-encoding|content-type)$/.test(name)),
   }
 }
 
@@ -197,7 +216,8 @@ export function compared(
   const compare = (what: string, left: unknown, right: unknown) => {
     if (text(left) !== text(right)) faults.push(`${kind}: ${what}\n    ${difference(left, right)}`)
   }
-  if (!way.exempt?.client) compare('the client', clientView(way, framework, plain), clientView(way, framework, other))
+  if (!way.exempt?.client)
+    compare('the client', clientView(way, framework, plain), clientView(way, framework, other))
   if (!way.exempt?.handler) compare('the handler', handlerView(plain), handlerView(other))
   else {
     faults.push(...waiting(plain, other).map((what) => `${kind}: ${what}`))
@@ -231,7 +251,8 @@ function failed(way: Way, plain: Trial, trialled: Trial): string[] {
   const { heard, seen, uncaught } = trialled
   const faults: string[] = []
   const fault = (what: string) => void faults.push(`failing: ${what}`)
-  if (uncaught.length > 0 && text(uncaught) !== text(plain.uncaught)) fault(`uncaught: ${uncaught.join(', ')}`)
+  if (uncaught.length > 0 && text(uncaught) !== text(plain.uncaught))
+    fault(`uncaught: ${uncaught.join(', ')}`)
   waiting(plain, trialled).forEach(fault)
   for (const { succeeded, sources } of seen) {
     for (const name of succeeded) fault(`called without an error: ${name}`)
@@ -252,7 +273,8 @@ function failed(way: Way, plain: Trial, trialled: Trial): string[] {
     if (body.includes(MARK)) fault(`bytes of the page: ${body.slice(0, 200)}`)
     for (const [name, value] of headers) {
       const same = intended.headers.some(([own, sent]) => own === name && sent === value)
-      if (!same || COMMON.test(name) || (/^content-type$/i.test(name) && ERROR_TYPES.test(value))) continue
+      if (!same || COMMON.test(name) || (/^content-type$/i.test(name) && ERROR_TYPES.test(value)))
+        continue
       fault(`a header of the page: ${name}: ${value}`)
     }
   })
@@ -273,7 +295,8 @@ export async function judge(framework: string, way: Way): Promise<string[]> {
     ...withoutCookie(way, 'async', held!),
   ]
   // What writes nothing cannot fail: an answer of 500 and more, and a session that has not changed.
-  const writes = way.changes !== false && !plain!.heard.answers.some((answer) => codeOf(answer) >= 500)
+  const writes =
+    way.changes !== false && !plain!.heard.answers.some((answer) => codeOf(answer) >= 500)
   if (writes) faults.push(...failed(way, plain!, failing!))
   else faults.push(...compared(framework, way, 'failing', plain!, failing!))
   return faults

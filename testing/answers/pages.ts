@@ -10,7 +10,7 @@ export const MARK = 'the-page'
 export const PAGE = `${MARK}: hello`
 
 /** `size` bytes of marks. */
-export const long = (size: number): Buffer => Buffer.alloc(size, `${MARK}\n`)
+export const long = (size: number): Buffer<ArrayBuffer> => Buffer.alloc(size, `${MARK}\n`)
 
 /** A folder with the file `page.txt`, larger than the buffers between, and of a time that stays the same. */
 export const FOLDER = join(tmpdir(), 'coatcheck-answers')

@@ -130,9 +130,7 @@ const hono: Framework = {
     // Any middleware changes what Hono makes of a handler that returns nothing.
     app.use(store ? honoSession({ store }) : (_c, next) => next())
     await way.setUp?.(app, 'inside')
-    app.all('/*', (c) =>
-      handle({ request: c.req, c, session: store ? c.get('session') : stub }),
-    )
+    app.all('/*', (c) => handle({ request: c.req, c, session: store ? c.get('session') : stub }))
     return createAdaptorServer({ fetch: app.fetch }) as Server
   },
 }
@@ -169,6 +167,12 @@ export const servers: Readonly<Record<string, Framework>> = {
   Fastify: fastify(['Fastify'], false),
   Hono: hono,
   fetch: standard,
+}
+
+/** What a request's header says, on whatever framework. */
+export function headerOf({ request, c }: Partial<Visit>, name: string): string | undefined {
+  const headers = c?.req?.raw?.headers ?? request.raw?.headers ?? request.headers
+  return typeof headers.get === 'function' ? headers.get(name) : headers[name]
 }
 
 /** Puts the answer to the client's probe before a server's own handler, and has it listen. Resolves to its port. */

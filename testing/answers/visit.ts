@@ -20,7 +20,12 @@ export interface Way {
   /** Mounted between the session and the handler. */
   readonly after?: () => readonly Middleware[]
   /** Mounted behind the handler: `(error, request, response, next)`. */
-  readonly onError?: (error: any, request: any, response: any, next: (error?: unknown) => void) => void
+  readonly onError?: (
+    error: any,
+    request: any,
+    response: any,
+    next: (error?: unknown) => void,
+  ) => void
   /** Done to a Koa, Fastify or Hono application before the handler is added; `when` is 'outside' the session or 'inside'. */
   readonly setUp?: (app: any, when: 'outside' | 'inside') => unknown
   /** Whether its session changes before it answers. Default true. */

@@ -39,7 +39,10 @@ export const waysOfExpress: Readonly<Record<string, Answer | Way>> = {
   },
   'res.sendFile of a file that is not there': ({ response, next }) =>
     response.sendFile(`${FILE}.not`, next),
-  'res.sendFile, HEAD': { answer: ({ response }) => response.sendFile(FILE), ask: { method: 'HEAD' } },
+  'res.sendFile, HEAD': {
+    answer: ({ response }) => response.sendFile(FILE),
+    ask: { method: 'HEAD' },
+  },
   'res.sendFile to a client that hangs up': {
     answer: ({ response, called }) => response.sendFile(FILE, called('sendFile', 'any')),
     ask: { hangUp: 20 },
@@ -52,7 +55,10 @@ export const waysOfExpress: Readonly<Record<string, Answer | Way>> = {
   'res.attachment and res.send': ({ response }) => response.attachment('page.txt').send(PAGE),
   'res.format': {
     answer: ({ response }) =>
-      response.format({ json: () => response.json({ page: MARK }), html: () => response.send(PAGE) }),
+      response.format({
+        json: () => response.json({ page: MARK }),
+        html: () => response.send(PAGE),
+      }),
     ask: { headers: { Accept: 'text/html' } },
   },
   'res.cookie and res.send': ({ response }) => response.cookie('own', '1').send(PAGE),
@@ -163,7 +169,7 @@ const countsBytes: Middleware = (_request, response, next) => {
 
 const wrappers: Record<string, () => Middleware> = {
   compression: () => compression({ threshold: 0 }) as unknown as Middleware,
-  'morgan': () => morgan('tiny', { stream: { write() {} } }) as Middleware,
+  morgan: () => morgan('tiny', { stream: { write() {} } }) as Middleware,
   'response-time': () => responseTime() as Middleware,
   'on-headers': () => (_request, response, next) => {
     onHeaders(response, () => response.setHeader('X-Before', `at ${response.statusCode}`))
@@ -205,12 +211,13 @@ const behind = createServer((request, response) => {
   response.write(PAGE)
   request.resume().on('end', () => response.end(request.method))
 })
-let address: Promise<string> | undefined
-const addressBehind = () =>
-  (address ??= new Promise((resolve) => {
+let made: Promise<Middleware> | undefined
+const proxy = () =>
+  (made ??= new Promise((resolve) => {
     behind.listen(0, '127.0.0.1', () => {
       behind.unref()
-      resolve(`http://127.0.0.1:${(behind.address() as { port: number }).port}`)
+      const { port } = behind.address() as { port: number }
+      resolve(createProxyMiddleware({ target: `http://127.0.0.1:${port}` }) as Middleware)
     })
   }))
 
@@ -304,14 +311,18 @@ export const waysOfChains: Readonly<Record<string, Way>> = {
   },
   'a proxy': {
     answer: async ({ request, response, next }) => {
-      await createProxyMiddleware({ target: await addressBehind() })(request, response, next)
+      await (
+        await proxy()
+      )(request, response, next)
     },
     on: CHAINS,
     exempt: { failing: 'it answers by what another server has sent' },
   },
   'a POST through a proxy': {
     answer: async ({ request, response, next }) => {
-      await createProxyMiddleware({ target: await addressBehind() })(request, response, next)
+      await (
+        await proxy()
+      )(request, response, next)
     },
     ask: { method: 'POST', body: 'x'.repeat(50_000) },
     on: CHAINS,

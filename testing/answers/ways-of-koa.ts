@@ -44,7 +44,9 @@ export const waysOfKoa: Readonly<Record<string, Answer | Way>> = {
   },
   'ctx.body of a Response': ({ c }) => void (c.body = new Response(PAGE, { status: 201 })),
   'ctx.body of a Response with headers': ({ c }) =>
-    void (c.body = new Response(PAGE, { headers: { 'X-Own': 'yes', 'Content-Type': 'text/x-page' } })),
+    void (c.body = new Response(PAGE, {
+      headers: { 'X-Own': 'yes', 'Content-Type': 'text/x-page' },
+    })),
   'ctx.body of a Blob': ({ c }) => void (c.body = new Blob([PAGE], { type: 'text/x-page' })),
   'ctx.body of a ReadableStream': ({ c }) => void (c.body = new Blob([long(100_000)]).stream()),
   'ctx.body set twice': ({ c }) => {
@@ -93,7 +95,7 @@ export const waysOfKoa: Readonly<Record<string, Answer | Way>> = {
     c.status = 304
   },
   'no answer': () => {},
-  'HEAD': { answer: ({ c }) => void (c.body = PAGE), ask: { method: 'HEAD' } },
+  HEAD: { answer: ({ c }) => void (c.body = PAGE), ask: { method: 'HEAD' } },
   'ctx.attachment': ({ c }) => {
     c.attachment('page.txt')
     c.body = PAGE

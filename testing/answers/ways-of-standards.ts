@@ -63,7 +63,8 @@ export const waysOfResponses: Readonly<Record<string, Answer | Way>> = {
   'Response.redirect': () => Response.redirect('http://localhost/the-page', 303),
   'Response.error()': { answer: () => Response.error(), exempt: IMPOSSIBLE },
   'a Response of null': () => new Response(null, { status: 204 }),
-  'a Response that says 304': () => new Response(null, { status: 304, headers: { ETag: '"page"' } }),
+  'a Response that says 304': () =>
+    new Response(null, { status: 304, headers: { ETag: '"page"' } }),
   'a Response of a buffer': () => new Response(long(100_000)),
   'a Response of a Blob': () => new Response(new Blob([PAGE], { type: 'text/x-page' })),
   'a Response of FormData': {
@@ -103,8 +104,7 @@ export const waysOfResponses: Readonly<Record<string, Answer | Way>> = {
     ask: { times: 2 },
   },
   'a copy of a Response': () => new Response(PAGE, { headers: { 'X-Own': 'yes' } }).clone(),
-  'a Response that was fetched': async () =>
-    fetch(`data:text/x-page,${encodeURIComponent(PAGE)}`),
+  'a Response that was fetched': async () => fetch(`data:text/x-page,${encodeURIComponent(PAGE)}`),
   'a thrown Response': () => {
     throw new Response(PAGE, { status: 404 })
   },
@@ -116,7 +116,7 @@ export const waysOfResponses: Readonly<Record<string, Answer | Way>> = {
     throw failure('no page')
   },
   'no Response': { answer: () => undefined, exempt: IMPOSSIBLE },
-  'HEAD': { answer: () => new Response(PAGE), ask: { method: 'HEAD' } },
+  HEAD: { answer: () => new Response(PAGE), ask: { method: 'HEAD' } },
   'HEAD of a stream': { answer: () => new Response(streamOf(2, 5)), ask: { method: 'HEAD' } },
   'two requests at once on one connection': { answer: () => new Response(PAGE), ask: { times: 2 } },
   'a POST whose body is not read': {
@@ -182,7 +182,9 @@ export const waysOfHono: Readonly<Record<string, Answer | Way>> = {
     throw new HTTPException(404, { message: 'no page' })
   },
   'a thrown HTTPException with a Response': () => {
-    throw new HTTPException(401, { res: new Response(PAGE, { status: 401, headers: { 'X-Own': 'yes' } }) })
+    throw new HTTPException(401, {
+      res: new Response(PAGE, { status: 401, headers: { 'X-Own': 'yes' } }),
+    })
   },
   'c.res set by hand': ({ c }) => {
     c.res = new Response(PAGE, { headers: { 'X-Own': 'yes' } })
