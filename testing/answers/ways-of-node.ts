@@ -355,29 +355,38 @@ const answeredTwice: Record<string, Answer | Way> = {
     response.end(PAGE)
     attempt('again', () => response.end())
   },
-  'end twice, with callbacks': ({ response, called }) => {
+  'end twice, with callbacks': ({ response, called, apart }) => {
     response.end(PAGE, called('end'))
     response.end(called('end again'))
-    response.end('more', called('end with more'))
+    // Told at once, and so before or after the others, as the line is slow or fast.
+    response.end('more', (error: unknown) => apart('end with more', error))
   },
   'end with a callback when it has finished': ({ response, called }) => {
     const again = called('end again', 'any')
     response.end(PAGE)
     response.once('close', () => response.end(again))
   },
-  'write after end': ({ response, called, note }) => {
-    response.on('error', (error: unknown) => note('error', error))
+  'write after end': ({ response, apart }) => {
+    // Told at once, and so before or after what waits for the line.
+    response.on('error', (error: unknown) => apart('error', error))
     response.end(PAGE)
-    note('write', response.write('late', called('late')))
+    apart(
+      'write',
+      response.write('late', (error: unknown) => apart('late', error)),
+    )
   },
   'write after end without a listener': ({ response }) => {
     response.end(PAGE)
     response.write('late')
   },
-  'write 10 ms after end': async ({ response, wait }) => {
-    response.end(PAGE)
-    await wait(10)
-    response.write('late')
+  'write 10 ms after end': {
+    answer: async ({ response, wait, called }) => {
+      response.on('error', () => {})
+      response.end(PAGE)
+      await wait(10)
+      response.write('late', called('late'))
+    },
+    exempt: { handler: 'over a slow line Node emits an error, over a fast one it does not' },
   },
   'write when the answer has left': async ({ response, apart }) => {
     response.end(PAGE)
@@ -455,10 +464,16 @@ const chunks: Record<string, Answer | Way> = {
       response.end('2', called('end'))
     })
   },
-  'cork without uncork': ({ response }) => {
-    response.cork()
-    response.write(`${MARK} 1`)
-    response.end('2')
+  'cork without uncork': {
+    answer: ({ response }) => {
+      response.cork()
+      response.write(`${MARK} 1`)
+      response.end('2')
+    },
+    exempt: {
+      client: 'Node 24 itself sends what was corked behind the end of the body',
+      failing: 'Node 24 itself sends what was corked behind the end of the body',
+    },
   },
 }
 
@@ -897,7 +912,10 @@ const ends: Record<string, Answer | Way> = {
       await wait(10)
       throw failure('after the answer')
     },
-    exempt: { handler: 'a timer races with what waits for the store' },
+    exempt: {
+      page: 'where the framework closes the connection, the next request may be faster',
+      handler: 'a timer races with what waits for the store',
+    },
   },
   'throws after write': {
     answer: ({ response }) => {
