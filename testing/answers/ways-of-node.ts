@@ -65,6 +65,13 @@ const beginnings: Record<string, Answer | Way> = {
     }
     response.end('last')
   },
+  'a write every few ms until after the save': async ({ response, wait }) => {
+    for (let i = 0; i < 50; i++) {
+      response.write(`${MARK} ${i}`)
+      await wait(2)
+    }
+    response.end()
+  },
   'the callbacks of write and end': ({ response, called }) => {
     response.write(PAGE, called('first'))
     response.write('61', 'hex', called('second'))
