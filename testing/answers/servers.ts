@@ -99,6 +99,8 @@ const fastify = (groups: string[], byHand: boolean): Framework => ({
   protocol: 1,
   async serve(way, handle, store) {
     const app = Fastify({ forceCloseConnections: true })
+    // By hand, a body of any type is left to the handler.
+    if (byHand) app.addContentTypeParser('*', (_request, _body, done) => done(null))
     await way.setUp?.(app, 'outside')
     if (store) await app.register(fastifySession, { store })
     await way.setUp?.(app, 'inside')

@@ -37,6 +37,8 @@ export interface Way {
     /** Of what the client gets only the status is compared. */
     readonly page?: string
     readonly failing?: string
+    /** Nothing is compared over http2. */
+    readonly http2?: string
   }
 }
 

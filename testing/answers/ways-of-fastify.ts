@@ -162,6 +162,11 @@ export const waysOfFastify: Readonly<Record<string, Answer | Way>> = {
       attempt('send', () => void reply.send('the second'))
       setTimeout(() => reply.raw.end(), 5)
     },
+    exempt: {
+      client: 'with any hook onSend, what its end throws is the hook’s own error to Fastify',
+      handler: 'the same',
+      failing: 'the same',
+    },
   },
   'reply.hijack and raw, in a later turn': async ({ reply, wait }) => {
     reply.hijack()
@@ -211,6 +216,7 @@ export const waysOfFastify: Readonly<Record<string, Answer | Way>> = {
         reply.header('X-Own', `${Number(reply.getHeader('X-Own') ?? 0) + 1}`)
       })
     },
+    exempt: { failing: 'the hook is the site’s own, and runs for the error too' },
   },
   'onSend that changes the payload': {
     answer: async () => MARK,

@@ -14,8 +14,11 @@ import {
   assertChunk,
   assertStatus,
   destroyedError,
+  forgetRemovals,
   headersSentError,
   isHttp2,
+  lengthMismatch,
+  messageOf,
   writeAfterEnd,
 } from './node-rules.ts'
 
@@ -85,7 +88,7 @@ export class ResponseHold {
   /** The answer was not sent in the turn in which it was due. */
   #hasWaited = false
   #statusCode = 200
-  #statusMessage = ''
+  #statusMessage: string | undefined
   /** The response's properties as they were before it seemed to be something else. */
   #covered: [name: string, own: PropertyDescriptor | undefined][] = []
   #sources: Readable[] | undefined
@@ -172,6 +175,7 @@ export class ResponseHold {
     if (this.#due() === 'held') {
       if (this.#isEnded) return this.#refuse(callback)
       if (this.#destruction) return this.#drop(callback, destroyedError())
+      this.#assertLength(chunk, false)
       const own = ownChunk(chunk)
       this.#keep(() => (write as Function).call(response, own, encoding, callback), callback)
       this.#keptBytes += Buffer.byteLength(own as string)
@@ -191,6 +195,7 @@ export class ResponseHold {
     const state = this.#due()
     if (state === 'held') {
       const isFirst = !this.#isEnded
+      if (isFirst) this.#assertLength(chunk, true)
       if (chunk && !isFirst) this.#refuseEnd(callback)
       else if (this.#destruction) this.#drop(callback, destroyedError())
       else if (isFirst || callback) {
@@ -220,9 +225,7 @@ export class ResponseHold {
 
   #begin(): void {
     const response = this.#response
-    if ('statusCode' in response) {
-      assertStatus(response, response.statusCode, response.statusMessage)
-    }
+    if ('statusCode' in response) assertStatus(response, response.statusCode, messageOf(response))
     let committed
     try {
       committed = this.#commit()
@@ -237,7 +240,7 @@ export class ResponseHold {
     this.#state = 'held'
     this.#hasWaited = true
     this.#statusCode = response.statusCode
-    this.#statusMessage = response.statusMessage
+    this.#statusMessage = messageOf(response)
     this.#seemSent()
     committed.then(
       (tell) => this.#release(tell),
@@ -250,6 +253,7 @@ export class ResponseHold {
     const response = this.#response
     this.#uncover()
     this.#state = 'sent'
+    if (isHttp2(response) && response.stream.destroyed) return this.#letGoOfAll(destroyedError())
     // What the handler has made of the status since then comes too late for the client, and is there to be read.
     const { statusCode } = response
     const kept = this.#kept
@@ -271,29 +275,32 @@ export class ResponseHold {
 
   /** The session is not stored: the answer is dropped, and all that waits for it is let go. */
   #failed(error: unknown): void {
-    const response = this.#response
     if (this.#state === 'open') this.#seemSent()
     this.#state = 'failing'
     this.#hasWaited = true
     this.#error = error
-    for (const { callback } of this.#kept) this.#drop(callback)
+    this.#letGoOfAll(error)
+    setImmediate(() => this.#answer())
+  }
+
+  /**
+   * Nothing of what the handler sends is taken any more: callbacks are told why, and so is who has listened for errors of the
+   * response since the session was opened, a `pipeline` for one; sources are closed. In turns of their own, so that nothing of
+   * the handler's mixes with the answer to a failure.
+   */
+  #letGoOfAll(error: unknown): void {
+    const response = this.#response
+    for (const { callback } of this.#kept) this.#drop(callback, error)
     this.#kept = []
     for (const source of this.#sources ?? []) {
       source.unpipe?.(response)
       source.destroy?.()
     }
-    // In turns of their own, so that nothing of the handler's mixes with the answer.
-    process.nextTick(() => this.#tellListeners())
+    process.nextTick(() => {
+      const listeners = response.rawListeners?.('error') ?? []
+      for (const listener of listeners.slice(this.#errorListeners)) listener.call(response, error)
+    })
     this.#drain()
-    setImmediate(() => this.#answer())
-  }
-
-  /** Those who have listened for errors of the response since the session was opened, a `pipeline` for one, write to it no more. */
-  #tellListeners(): void {
-    const listeners = this.#response.rawListeners?.('error') ?? []
-    for (const listener of listeners.slice(this.#errorListeners)) {
-      listener.call(this.#response, this.#error)
-    }
   }
 
   #answer(): void {
@@ -309,7 +316,8 @@ export class ResponseHold {
     for (const name of response.getHeaderNames?.() ?? []) {
       if (isOfAnswer(name)) response.removeHeader?.(name)
     }
-    this.#setStatus(plainAnswer(this.#error).status, '')
+    if (!isHttp2(response)) forgetRemovals(response)
+    this.#setStatus(plainAnswer(this.#error).status, undefined)
     if (!isHttp2(response)) response.addTrailers?.({})
     this.#seemDropped()
     if (this.#letGo?.()) response.once('finish', () => response.socket?.destroy())
@@ -358,13 +366,22 @@ export class ResponseHold {
     return true
   }
 
+  /** @throws as Node does with `strictContentLength`. */
+  #assertLength(chunk: unknown, isEnd: boolean): void {
+    const response = this.#response
+    if (!response.strictContentLength || !response.hasHeader('Content-Length')) return
+    const promised = Number(response.getHeader('Content-Length'))
+    const length = this.#keptBytes + (chunk ? Buffer.byteLength(chunk as string) : 0)
+    if (length > promised || (isEnd && length < promised)) throw lengthMismatch(length, promised)
+  }
+
   #keep(call: () => unknown, callback?: Callback): ServerResponse {
     this.#kept.push({ call, callback })
     return this.#response
   }
 
   /** A write to an answer that was dropped or destroyed. */
-  #drop(callback: Callback | undefined, error = this.#error as Error): false {
+  #drop(callback: Callback | undefined, error = this.#error): false {
     if (callback) process.nextTick(callback, error)
     if (this.#state !== 'held') this.#drain()
     return false
@@ -406,10 +423,10 @@ export class ResponseHold {
     }
   }
 
-  #setStatus(code: number, message: string): void {
+  #setStatus(code: number, message: string | undefined): void {
     const response = this.#response
     if (response.statusCode !== code) response.statusCode = code
-    if (response.statusMessage !== message) response.statusMessage = message
+    if (messageOf(response) !== message) response.statusMessage = message!
   }
 
   #seemSent(): void {

@@ -2,7 +2,9 @@
 import type { OutgoingHttpHeader, OutgoingHttpHeaders, ServerResponse } from 'node:http'
 
 /** Whether this is the compatibility API of node:http2. */
-export function isHttp2(response: ServerResponse): boolean {
+export function isHttp2(
+  response: ServerResponse,
+): response is ServerResponse & { readonly stream: { readonly destroyed: boolean } } {
   return 'stream' in response
 }
 
@@ -24,6 +26,29 @@ export function writeAfterEnd(): Error {
 /** What Node reports of a write to a response that was destroyed. */
 export function destroyedError(): Error {
   return coded(new Error('Cannot call write after a stream was destroyed'), 'ERR_STREAM_DESTROYED')
+}
+
+/** What Node throws of a body that is longer or shorter than its Content-Length, with `strictContentLength`. */
+export function lengthMismatch(length: number, promised: number): Error {
+  const error = new Error(
+    `Response body's content-length of ${length} byte(s) does not match the content-length of ${promised} byte(s) set in header`,
+  )
+  return coded(error, 'ERR_HTTP_CONTENT_LENGTH_MISMATCH')
+}
+
+/** The status line's text: of http2, which has none, even to ask for it is a warning. */
+export function messageOf(response: ServerResponse): string | undefined {
+  return isHttp2(response) ? undefined : response.statusMessage
+}
+
+/**
+ * Node tells no length and no framing of its own for a response from which such a header was once removed, and there is no other way
+ * to have it forget that.
+ */
+export function forgetRemovals(response: ServerResponse): void {
+  for (const name of ['_removedContLen', '_removedTE']) {
+    if (name in response) (response as unknown as Record<string, boolean>)[name] = false
+  }
 }
 
 /** @throws what Node throws for a chunk that is neither text nor bytes. */
