@@ -2,6 +2,8 @@
 // it takes the number of requests and a framework's name (default: 10,000, and one framework for each adapter).
 import { readdirSync } from 'node:fs'
 import { setTimeout } from 'node:timers/promises'
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
 import { lruStore } from '@coatcheck/cache/lru'
 import { SessionStoreError, type SessionStore } from '@coatcheck/core/store'
 import { askHttp1, askHttp2, type Ask, type Heard } from './client.ts'
@@ -87,8 +89,11 @@ async function calmWays(framework: string): Promise<Stormed[]> {
 
 const openFiles = () => readdirSync('/proc/self/fd').length
 
+setFlagsFromString('--expose-gc')
+const collectGarbage = runInNewContext('gc') as () => void
+
 function memory(): number {
-  ;(globalThis as { gc?(): void }).gc?.()
+  collectGarbage()
   const { heapUsed, external } = process.memoryUsage()
   return heapUsed + external
 }
@@ -139,7 +144,10 @@ export async function storm(framework: string, requests: number): Promise<string
       const index = number % ways.length
       const stormed = ways[index]!
       // A pipe without a pipeline leaves its source open when the client hangs up, on a plain server too.
-      const leaves = chance(LEAVING) && stormed.plain.seen.every(({ sources }) => !sources.length)
+      // Over http2 a pipeline waits for ever on a plain server, as the response does not tell it of the stream's end.
+      const tells = protocol === 1 || !/generator|pipeline/.test(stormed.name)
+      const isClean = tells && stormed.plain.seen.every(({ sources }) => !sources.length)
+      const leaves = chance(LEAVING) && isClean
       const asked: Partial<Ask> = {
         ...stormed.way.ask,
         headers: { ...stormed.way.ask?.headers, 'x-way': `${index},${leaves ? 'left' : 'stays'}` },
@@ -183,6 +191,8 @@ export async function storm(framework: string, requests: number): Promise<string
       fault(`${name}: it waits for ever, or a source stays open`)
     const connections = await connectionsOf(server)
     if (connections > 0) fault(`${connections} connections are left`)
+    // A stream that is destroyed closes its file a little later.
+    for (let tries = 0; openFiles() > before.files && tries < 50; tries++) await setTimeout(20)
     const files = openFiles() - before.files
     if (files > 0) fault(`${files} files are left open`)
     open.clear()

@@ -115,7 +115,10 @@ export const waysOfResponses: Readonly<Record<string, Answer | Way>> = {
     await wait(5)
     throw failure('no page')
   },
-  'no Response': { answer: () => undefined, exempt: IMPOSSIBLE },
+  'no Response': {
+    answer: () => undefined,
+    exempt: { ...IMPOSSIBLE, handler: 'the connection of what is no answer' },
+  },
   HEAD: { answer: () => new Response(PAGE), ask: { method: 'HEAD' } },
   'HEAD of a stream': { answer: () => new Response(streamOf(2, 5)), ask: { method: 'HEAD' } },
   'two requests at once on one connection': { answer: () => new Response(PAGE), ask: { times: 2 } },
