@@ -1,6 +1,9 @@
 // Fastify 5: the suite for all adapters, and what only Fastify has.
+import { createReadStream } from 'node:fs'
 import { Readable } from 'node:stream'
+import { setTimeout } from 'node:timers/promises'
 import { lruStore } from '@coatcheck/cache/lru'
+import { SessionStoreError } from '@coatcheck/core'
 import Fastify from 'fastify'
 import { expect, test } from 'vitest'
 import { proveAdapter } from '../../../testing/adapter-suite.ts'
@@ -60,4 +63,144 @@ test('a plugin in an inner scope has its session in that scope alone', async () 
 
 test('getSession without the plugin says what is missing', async () => {
   await expect(getSession({})).rejects.toThrow(/Put the session middleware before/)
+})
+
+/** An application whose store takes its time, and fails for those who want it to. */
+async function openApp() {
+  const app = Fastify()
+  const store = lruStore()
+  const wait = () => setTimeout(20)
+  await app.register(session, {
+    store: {
+      ...store,
+      traits: {},
+      async create(key, record) {
+        await wait()
+        if (record.data.includes('fail')) throw new SessionStoreError('down')
+        return store.create(key, record)
+      },
+    },
+  })
+  return { app, store }
+}
+type Fields = Map<string, unknown>
+const sessionOf = (request: { session: unknown }) => request.session as Fields
+
+test('an answer by hand, past Fastify, waits for the session and has its cookie', async () => {
+  const { app, store } = await openApp()
+  app.get('/', (request, reply) => {
+    sessionOf(request).set('a', 1)
+    reply.hijack()
+    reply.raw.writeHead(201, { 'X-Own': 'yes' })
+    reply.raw.end('by hand')
+  })
+  const response = await app.inject('/')
+  expect([response.statusCode, response.headers['x-own'], response.body]).toEqual([
+    201,
+    'yes',
+    'by hand',
+  ])
+  const key = /^sessionid=(\w+)/.exec(String(response.headers['set-cookie']))![1]!
+  expect(await store.load(key)).toMatchObject({ data: '{"a":1}' })
+})
+
+test('an answer by hand whose session cannot be saved is answered in plain text', async () => {
+  const { app } = await openApp()
+  app.get('/', (request, reply) => {
+    sessionOf(request).set('fail', true)
+    reply.hijack()
+    reply.raw.setHeader('ETag', '"1"')
+    reply.raw.end('never')
+  })
+  const response = await app.inject('/')
+  expect([response.statusCode, response.headers['etag'], response.body]).toEqual([
+    503,
+    undefined,
+    'down',
+  ])
+})
+
+test('what is done to a reply that waits comes too late: a header, a status, a second answer', async () => {
+  const { app } = await openApp()
+  app.get('/', (request, reply) => {
+    sessionOf(request).set('a', 1)
+    reply.header('X-Own', 'first').header('X-Gone', 'no').send('first')
+    expect(reply.sent).toBe(true)
+    reply.header('X-Own', 'second').header('X-Late', 'yes').removeHeader('X-Gone')
+    reply.code(404).send('second')
+  })
+  const { statusCode, headers, body } = await app.inject('/')
+  expect([statusCode, body]).toEqual([200, 'first'])
+  expect(headers).toMatchObject({ 'x-own': 'first', 'x-gone': 'no' })
+  expect(headers['x-late']).toBeUndefined()
+})
+
+test('a stream that breaks off while its reply waits is an error of the reply', async () => {
+  const { app } = await openApp()
+  app.get('/', (request, reply) => {
+    sessionOf(request).set('a', 1)
+    return reply.send(createReadStream('/nowhere/at/all'))
+  })
+  const response = await app.inject('/')
+  expect(response.statusCode).toBe(500)
+  expect(response.json()).toMatchObject({ code: 'ENOENT' })
+})
+
+test('the status and the headers of a Response count: one of 500 saves nothing, a public one goes out private', async () => {
+  const { app, store } = await openApp()
+  app.get('/:status', async (request) => {
+    sessionOf(request).set('a', 1)
+    return new Response('body', {
+      status: Number((request.params as { status: string }).status),
+      headers: [
+        ['Cache-Control', 'public, max-age=60'],
+        ['Set-Cookie', 'own=1'],
+        ['Set-Cookie', 'two=2'],
+      ],
+    })
+  })
+  const failed = await app.inject('/500')
+  expect([failed.statusCode, failed.body, failed.headers['set-cookie']]).toEqual([
+    500,
+    'body',
+    ['own=1', 'two=2'],
+  ])
+  expect(failed.headers['cache-control']).toBe('public, max-age=60')
+  const saved = await app.inject('/201')
+  expect([saved.statusCode, saved.body]).toEqual([201, 'body'])
+  expect(saved.headers['cache-control']).toBe('private, max-age=60')
+  expect(saved.headers['set-cookie']).toHaveLength(3)
+  const key = /^sessionid=(\w+)/.exec((saved.headers['set-cookie'] as string[])[2]!)![1]!
+  expect(await store.load(key)).toBeDefined()
+})
+
+test('a failed save leaves no trailers of the reply', async () => {
+  const { app } = await openApp()
+  app.get('/', (request, reply) => {
+    sessionOf(request).set('fail', true)
+    reply.trailer('X-Sum', async () => 'abc')
+    return reply.send('never')
+  })
+  const { statusCode, headers, trailers } = await app.inject('/')
+  expect([statusCode, headers['trailer'], trailers]).toEqual([503, undefined, {}])
+})
+
+test('registered in an inner scope too, the same manager steps aside; another plugin’s property is not taken', async () => {
+  const { app } = await openApp()
+  const store = lruStore()
+  const outer = Fastify()
+  await outer.register(session, { store })
+  outer.register(async (inner) => {
+    await inner.register(session, { store })
+    inner.get('/in', (request, reply) => {
+      sessionOf(request).set('a', 1)
+      reply.send('done')
+    })
+  })
+  const response = await outer.inject('/in')
+  expect([response.headers['set-cookie']].flat()).toHaveLength(1)
+  const taken = Fastify()
+  taken.decorateRequest('session')
+  await expect(async () => taken.register(session, { store })).rejects.toThrow(/already been added/)
+  await app.close()
 })

@@ -50,11 +50,6 @@ export function withSession<D extends object = SessionData, Rest extends unknown
 ): (request: Request, ...rest: Rest) => Promise<Response> {
   const sessions = createSessions<D>(options)
 
-  const failed = (error: unknown, request: Request) => {
-    if (!(error instanceof SessionError)) throw error
-    return onError(error, request)
-  }
-
   return async (request, ...rest) => {
     const info = () => ({
       secure: request.url.startsWith('https:'),
@@ -65,7 +60,8 @@ export function withSession<D extends object = SessionData, Rest extends unknown
       before = sessionBefore(request, property, sessions)
       opened = before ?? (await sessions.open(request.headers.get('Cookie') ?? undefined, info))
     } catch (error) {
-      return failed(error, request)
+      if (!(error instanceof SessionError)) throw error
+      return onError(error, request)
     }
     if (before) return handler(request, before, ...rest)
     keepSession(request, property, sessions, opened)
@@ -75,10 +71,7 @@ export function withSession<D extends object = SessionData, Rest extends unknown
       response = await handler(request, opened, ...rest)
     } catch (thrown) {
       response = answerOf(thrown)
-      if (!response) {
-        if (headersAfterFailure(sessions, opened, info).setCookie !== undefined) cookieNotSent()
-        throw thrown
-      }
+      if (!response) throw unanswered(thrown, headersAfterFailure(sessions, opened, info))
       isThrown = response === thrown
     }
     let answer
@@ -88,16 +81,20 @@ export function withSession<D extends object = SessionData, Rest extends unknown
       answer = withHeaders(response, headers)
     } catch (error) {
       // Nobody is going to read it.
-      response.body?.cancel().catch(() => {})
-      answer = withHeaders(
-        await failed(error, request),
-        headersAfterFailure(sessions, opened, info),
-        cookiesTold(response),
-      )
+      response?.body?.cancel().catch(() => {})
+      const headers = headersAfterFailure(sessions, opened, info)
+      if (!(error instanceof SessionError)) throw unanswered(error, headers)
+      answer = withHeaders(await onError(error, request), headers, cookiesTold(response))
     }
     if (isThrown) throw answer
     return answer
   }
+}
+
+/** An error that the platform answers: a cookie that is due cannot go with it. */
+function unanswered(error: unknown, { setCookie }: SessionHeaders): unknown {
+  if (setCookie !== undefined) cookieNotSent()
+  return error
 }
 
 /**
@@ -119,8 +116,10 @@ function answerOf(thrown: unknown): Response | undefined {
 }
 
 function redirectTo(location: string, status: number): Response | undefined {
-  const isRedirect = status >= 300 && status < 400
-  return isRedirect ? new Response(null, { status, headers: { Location: location } }) : undefined
+  if (!(status >= 300 && status < 400)) return undefined
+  // A header has room for one byte a character.
+  const Location = /[^\x20-\xff]/.test(location) ? encodeURI(location) : location
+  return new Response(null, { status, headers: { Location } })
 }
 
 /**

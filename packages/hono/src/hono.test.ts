@@ -63,3 +63,37 @@ test('without onError a failing backend is answered 503', async () => {
   const response = await app.request('/', { headers: { cookie: 'sessionid=abcdefgh' } })
   expect([response.status, await response.text()]).toEqual([503, 'The backend is down.'])
 })
+
+test('a Response that a handler throws is thrown with the cookie, when its session is saved', async () => {
+  const store = lruStore()
+  const app = appOf([{ options: { store } }])
+  app.get('/', (c) => {
+    ;(c.get('session') as unknown as Map<string, number>).set('a', 1)
+    // oxlint-disable-next-line no-throw-literal -- what frameworks on Hono throw
+    throw new Response('thrown', { status: 402, headers: { 'X-Own': 'yes' } })
+  })
+  const thrown = await (async () => app.request('/'))().catch((error: unknown) => error)
+  expect(thrown).toBeInstanceOf(Response)
+  const { status, headers } = thrown as Response
+  expect([status, headers.get('x-own')]).toEqual([402, 'yes'])
+  const key = /^sessionid=(\w+)/.exec(headers.getSetCookie()[0]!)![1]!
+  expect(await store.load(key)).toMatchObject({ data: '{"a":1}' })
+})
+
+test('an onError that says no status answers a failed save by the error’s, and with nothing of the answer', async () => {
+  const create = () => Promise.reject(new SessionStoreError('down'))
+  const app = appOf([{ options: { store: { ...lruStore(), traits: {}, create } } }])
+  app.onError((_error, c) => c.text('sorry'))
+  app.get('/', (c) => {
+    ;(c.get('session') as unknown as Map<string, number>).set('a', 1)
+    c.header('ETag', '"1"')
+    c.header('Content-Length', '5')
+    return c.body('never', 201)
+  })
+  const response = await app.request('/')
+  expect([response.status, await response.text()]).toEqual([503, 'sorry'])
+  expect([response.headers.get('etag'), response.headers.get('content-length')]).toEqual([
+    null,
+    null,
+  ])
+})
