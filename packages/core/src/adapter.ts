@@ -3,7 +3,7 @@ import type { Awaitable } from './awaitable.ts'
 import { isSharedResponse } from './cache-control.ts'
 import type { CookieOptions } from './cookie.ts'
 import { SessionUsageError } from './errors.ts'
-import { warnDeveloper } from './events.ts'
+import { warnOfEach } from './events.ts'
 import { addSessionHeaders, type HeaderTarget, type SessionHeaders } from './headers.ts'
 import type { Session, SessionData } from './session.ts'
 import type { CookieInfo, Sessions } from './sessions.ts'
@@ -121,9 +121,10 @@ export function cookiesTold(carrier: object): readonly string[] {
 
 /** Reports that a client does not get the cookie of what was stored. */
 export function cookieNotSent(): void {
-  warnDeveloper(
+  warnOfEach(
     'COOKIE_NOT_SENT',
-    "A response could not carry its session's cookie, so the client does not have the key of what was stored: its headers were out, or it has none. Put the session middleware before whatever answers.",
+    () =>
+      "A response could not carry its session's cookie, so the client does not have the key of what was stored: its headers were out, or it has none. Put the session middleware before whatever answers.",
   )
 }
 

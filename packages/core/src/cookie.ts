@@ -2,7 +2,7 @@
 import { Buffer } from 'node:buffer'
 import { parseCookie, stringifySetCookie, type SetCookie } from 'cookie'
 import { SessionTooLargeError, SessionUsageError } from './errors.ts'
-import { warnDeveloper } from './events.ts'
+import { warnOfEach } from './events.ts'
 
 /** How a key stands in its cookie, where it is not the cookie's value itself: signed by another library, for one. */
 export interface CookieFormat {
@@ -169,15 +169,11 @@ function shown(value: unknown): string {
   return text.length > 60 ? `${text.slice(0, 60)}…` : text
 }
 
-/** Whether it was told already: it is the same for every request of the process. */
-let isToldOfHttp = false
-
 function warnOfHttp(name: string): void {
-  if (isToldOfHttp) return
-  isToldOfHttp = true
-  warnDeveloper(
+  warnOfEach(
     'COOKIE_NEEDS_HTTPS',
-    `The session cookie '${name}' has sameSite: 'none', so it is sent with Secure, but the request came over plain HTTP, where browsers drop such a cookie (but for localhost). Serve by HTTPS; behind a proxy that does, have the framework trust it.`,
+    () =>
+      `The session cookie '${name}' has sameSite: 'none', so it is sent with Secure, but the request came over plain HTTP, where browsers drop such a cookie (but for localhost). Serve by HTTPS; behind a proxy that does, have the framework trust it.`,
   )
 }
 

@@ -66,20 +66,18 @@ export function warnDeveloper(code: string, message: string): void {
   else process.emitWarning(message, { type: 'CoatcheckWarning', code })
 }
 
-let isPublicResponseTold = false
+/** The codes that were told as process warnings. */
+const warned = new Set<string>()
 
 /**
- * A route asks shared caches to keep a response that carries a session's cookie: each time on the channel, or once in this process
- * as a process warning.
- * @param changes The headers before and after, in words.
+ * Something that may happen with every request: each time on the channel `coatcheck:warning` or, where nobody listens there, once in
+ * this process as a process warning.
+ * @param message As of {@link warnDeveloper}; made only if somebody is told.
  */
-export function warnOfPublicResponse(changes: () => string): void {
-  if (!warnings.hasSubscribers && isPublicResponseTold) return
-  isPublicResponseTold ||= !warnings.hasSubscribers
-  warnDeveloper(
-    'PUBLIC_RESPONSE',
-    `A response that sets a session's cookie asked shared caches to keep it, and they would have given the cookie to other visitors: changed ${changes()}. Change no session in a public route, or declare the route private.`,
-  )
+export function warnOfEach(code: string, message: () => string): void {
+  if (!warnings.hasSubscribers && warned.has(code)) return
+  if (!warnings.hasSubscribers) warned.add(code)
+  warnDeveloper(code, message())
 }
 
 /** So many unknown keys are told in a second: a client that guesses must not fill the log. */

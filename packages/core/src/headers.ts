@@ -1,7 +1,7 @@
 // What a committed session adds to the response's headers, for every adapter alike.
 import { changesToKeepPrivate, type HeaderChange } from './cache-control.ts'
 import { joinSiteData } from './clear-site-data.ts'
-import { warnOfPublicResponse } from './events.ts'
+import { warnOfEach } from './events.ts'
 
 /** What {@link Sessions.commit} asks the adapter to send. */
 export interface SessionHeaders {
@@ -59,7 +59,12 @@ function keepPrivate(target: HeaderTarget): void {
   const changes = changesToKeepPrivate((name) => target.get(name))
   for (const { name, after } of changes) target.set(name, after)
   const shared = changes.filter(({ wasShared }) => wasShared)
-  if (shared.length > 0) warnOfPublicResponse(() => shared.map(inWords).join('; '))
+  if (shared.length === 0) return
+  warnOfEach(
+    'PUBLIC_RESPONSE',
+    () =>
+      `A response that sets a session's cookie asked shared caches to keep it, and they would have given the cookie to other visitors: changed ${shared.map(inWords).join('; ')}. Change no session in a public route, or declare the route private.`,
+  )
 }
 
 function inWords({ name, before, after }: HeaderChange): string {
