@@ -2,13 +2,7 @@
 import { wait, type Steps } from './awaitable.ts'
 import type { Content } from './content.ts'
 import type { EndOptions } from './end.ts'
-import {
-  headersSent,
-  isRefusal,
-  KeyExistsError,
-  SessionError,
-  SessionStoreError,
-} from './errors.ts'
+import { headersSent, isRefusal, KeyExistsError } from './errors.ts'
 import { createKey } from './key.ts'
 import { condemnKey, type SessionState, type Told } from './standing.ts'
 import type { SessionRecord } from './store.ts'
@@ -43,8 +37,7 @@ export function* createRecord(
     } catch (error) {
       if (error instanceof KeyExistsError && tries < TRIES) continue
       if (!isRefusal(error) && !stateless) inDoubt(turn, key, record, content)
-      if (error instanceof SessionError) throw error
-      throw new SessionStoreError('The store failed to create a session.', error)
+      throw error
     }
   }
 }

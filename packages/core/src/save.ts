@@ -3,13 +3,7 @@ import { isPromise, run, wait, type Steps } from './awaitable.ts'
 import { contentOnto, found, kept, recordOf, type Content, type ContentOptions } from './content.ts'
 import type { Kept } from './snapshot.ts'
 import { ENDED, MAX_CONFLICTS, removeEmptied, type EndOptions } from './end.ts'
-import {
-  isRefusal,
-  SessionConflictError,
-  SessionError,
-  SessionGoneError,
-  SessionStoreError,
-} from './errors.ts'
+import { isRefusal, SessionConflictError, SessionGoneError, SessionStoreError } from './errors.ts'
 import { byUpdate, reportClash, reportConflict } from './events.ts'
 import type { Lane } from './lanes.ts'
 import { isRetired } from './standing.ts'
@@ -48,7 +42,7 @@ export function* saveTogether(
       lane.newest = undefined
       // What leaves the data as it is can be done again without a look.
       const unsure = record.data === newest.stored ? [] : turns
-      if (!isRefusal(error)) throw inDoubt(key, unsure, record, error)
+      if (!isRefusal(error)) inDoubt(key, unsure, record)
       if (!(error instanceof SessionConflictError) || ++conflicts > MAX_CONFLICTS) throw error
       if (turns.some(({ state }) => state.unsure)) throw cannotBeTold()
       const before = newest
@@ -81,8 +75,7 @@ function inDoubt(
   key: string,
   turns: readonly Turn[],
   { data: stored, expiresAt }: SessionRecord,
-  error: unknown,
-): SessionError {
+): void {
   for (const { state, draft, snapshot, standing, content } of turns) {
     if (isFlushed(state, draft) || stored === ENDED.data) continue
     const { browserLength } = content
@@ -90,8 +83,6 @@ function inDoubt(
     const endStays = hasPassed && snapshot.base?.expiresAt === expiresAt
     state.doubt = { key, stored, expiresAt, endStays, snapshot, browserLength }
   }
-  if (error instanceof SessionError) return error
-  return new SessionStoreError('The store failed to save a session.', error)
 }
 
 function* reload(options: ContentOptions & EndOptions, key: string): Steps<Kept> {

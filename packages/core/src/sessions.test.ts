@@ -1,7 +1,7 @@
 // The manager: what it asks of the store, what it sends, and what happens when two requests meet.
 import { subscribe, unsubscribe } from 'node:diagnostics_channel'
 import { setTimeout } from 'node:timers/promises'
-import { expect, test } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import { mapStore } from '../../../testing/map-store.ts'
 import { counting, slow } from '../../../testing/wrappers.ts'
 import {
@@ -415,7 +415,9 @@ test('a failing store is an error, never an empty session', async () => {
   const broken = createSessions({
     store: { ...mapStore(), load: () => Promise.reject(new Error('down')), traits: {} },
   })
-  await expect(async () => broken.open(`sessionid=${'k'.repeat(32)}`)).rejects.toThrow('down')
+  await expect(async () => broken.open(`sessionid=${'k'.repeat(32)}`)).rejects.toThrow(
+    'The store failed to load a session.',
+  )
 })
 
 test('ifUnavailable: anonymous gives an empty session that can be read and not saved', async () => {
@@ -616,4 +618,60 @@ test('a codec that seals: data that it did not seal is an empty session', async 
   const key = 'k'.repeat(32)
   await store.create(key, { data: '{"a":1}', expiresAt: Date.now() + 60_000 })
   expect((await sessions.open(`sessionid=${key}`)).size).toBe(0)
+})
+
+describe('a store that throws errors of its own', () => {
+  const boom = new Error('backend boom')
+  const breaking = (method: 'load' | 'create' | 'save', sync: boolean) => {
+    const fail = () => {
+      if (sync) throw boom
+      return Promise.reject(boom)
+    }
+    const store = mapStore()
+    return { ...store, traits: { sync }, [method]: fail } as SessionStore
+  }
+  const failed = expect.objectContaining({
+    code: 'ERR_SESSION_STORE',
+    status: 503,
+    cause: boom,
+  })
+
+  test.each([true, false])(
+    'fails as a SessionStoreError with that cause: synchronous %s',
+    async (sync) => {
+      const cookie = 'sessionid=abcdefghijklmnopqrstuvwxyz012345'
+      const loading = createSessions<any>({ store: breaking('load', sync) })
+      await expect(async () => (await loading.open(cookie)).get('a')).rejects.toEqual(failed)
+      const creating = createSessions<any>({ store: breaking('create', sync) })
+      const fresh = await creating.open(undefined)
+      fresh.set('a', 1)
+      await expect(async () => creating.commit(fresh)).rejects.toEqual(failed)
+      const saving = breaking('save', sync)
+      saving.create(cookie.slice(10), { data: '{"a":1}', expiresAt: Date.now() + 1e6 })
+      const leaving = createSessions<any>({ store: saving })
+      const session = await leaving.open(cookie)
+      session.flush()
+      await expect(async () => leaving.commit(session)).rejects.toEqual(failed)
+    },
+  )
+
+  test('may be done without: ifUnavailable `anonymous` holds for it too', async () => {
+    const sessions = createSessions<any>({
+      store: breaking('load', false),
+      ifUnavailable: 'anonymous',
+    })
+    expect((await sessions.open('sessionid=abcdefghijklmnopqrstuvwxyz012345')).size).toBe(0)
+  })
+})
+
+test('a store that says `sync` and answers with a promise is refused at first use: nothing is lost in silence', async () => {
+  const store = mapStore()
+  const wrapper: SessionStore = { ...store, load: async (key) => store.load(key) }
+  expect(wrapper.traits).toMatchObject({ sync: true })
+  const sessions = createSessions<any>({ store: wrapper })
+  const first = await sessions.open(undefined)
+  first.set('a', 1)
+  const cookie = (await sessions.commit(first)).setCookie!.split(';', 1)[0]
+  const session = await sessions.open(cookie)
+  expect(() => session.flush()).toThrow(/has the trait `sync`.*promise.*wrapper/)
 })

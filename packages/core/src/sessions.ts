@@ -10,6 +10,7 @@ import { Draft } from './draft.ts'
 import { SessionUsageError } from './errors.ts'
 import { warnDeveloper } from './events.ts'
 import type { ExpirySettings } from './expiry.ts'
+import { guard } from './guard.ts'
 import type { SessionHeaders } from './headers.ts'
 import { load, refuseCookie, type LoadOptions } from './load.ts'
 import { Session, stateOf, type Fields, type SessionData } from './session.ts'
@@ -143,7 +144,7 @@ export function createSessions<D extends object = SessionData>(
   if (isSessions<D>(options)) return options
   assertOptions(options)
   const manager = createManager(options)
-  const { store } = manager
+  const { store } = options
   const { name = 'sessionid', path = '/', domain } = options.cookie ?? {}
   return {
     store,
@@ -168,7 +169,8 @@ type OwnManager = Manager &
   }
 
 function createManager(options: SessionsOptions<any>): OwnManager {
-  const { store, codec = jsonCodec, now = systemClock, cookie: cookieOptions } = options
+  const { codec = jsonCodec, now = systemClock, cookie: cookieOptions } = options
+  const store = guard(options.store)
   const settings: ExpirySettings = {
     maxAge: options.maxAge ?? 1_209_600,
     expireAtBrowserClose: options.expireAtBrowserClose ?? false,

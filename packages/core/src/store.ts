@@ -43,7 +43,10 @@ export const MAX_EXPIRES_AT = 253_402_300_799_999
 
 /** What a store is, where it matters to the manager or the conformance suite. Unset means: it does not apply. */
 export interface StoreTraits {
-  /** `load` answers without a promise, so the manager asks it on first use instead of before the handler. */
+  /**
+   * `load` answers without a promise, so the manager asks it on first use instead of before the handler. A wrapper that answers
+   * later must not copy it from the store it wraps: that is refused at the first `load`.
+   */
   readonly sync?: boolean
   /** Keeps nothing on the server: the key *is* the record, signed. It cannot conflict, and cannot be revoked. */
   readonly stateless?: boolean

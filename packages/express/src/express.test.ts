@@ -420,3 +420,24 @@ test('the middleware takes a manager too, and getSession without it says what is
   expect(session(sessions)).toBeTypeOf('function')
   await expect(getSession({} as never)).rejects.toThrow(/Put the session middleware before/)
 })
+
+test('an error handler that says no status answers a failed load, and a failed save, by the error’s', async () => {
+  const down = () => Promise.reject(new SessionStoreError('down'))
+  const app = await serve(
+    'Express 5',
+    { ...freshStore(), traits: {}, load: down, create: down },
+    (request, response) => {
+      request.session.set('a', 1)
+      response.end('never')
+    },
+    {
+      after: ((_error: any, _request: any, response: any, _next: any) =>
+        response.send('sorry')) as unknown as Handler,
+    },
+  )
+  const saving = await app.get()
+  expect([saving.status, await saving.text()]).toEqual([503, 'sorry'])
+  app.cookie = `sessionid=${'k'.repeat(32)}`
+  const loading = await app.get()
+  expect([loading.status, await loading.text()]).toEqual([503, 'sorry'])
+})

@@ -7,7 +7,12 @@ import {
   type Sessions,
   type SessionsOptions,
 } from '@coatcheck/core'
-import { keepSession, sessionBefore, type AdapterOptions } from '@coatcheck/core/adapter'
+import {
+  keepSession,
+  plainAnswer,
+  sessionBefore,
+  type AdapterOptions,
+} from '@coatcheck/core/adapter'
 import { commitBeforeHeaders } from '@coatcheck/core/node'
 
 export { getSession } from '@coatcheck/core'
@@ -62,18 +67,23 @@ export function session<D extends object = SessionData>(
       next()
     }
 
+    /** An error handler that says no status answers by the error's. */
+    const fail = (error: unknown) => {
+      response.statusCode = plainAnswer(error).status
+      next(error)
+    }
     let before, opened
     try {
       before = sessionBefore(request, property, sessions)
       opened = before ?? sessions.open(request.headers.cookie, info)
     } catch (error) {
-      return next(error)
+      return fail(error)
     }
     if (before) {
       request[property] = before
       return next()
     }
-    if (opened instanceof Promise) opened.then(start, next)
+    if (opened instanceof Promise) opened.then(start, fail)
     else start(opened)
   }
 }

@@ -204,3 +204,14 @@ test('registered in an inner scope too, the same manager steps aside; another pl
   await expect(async () => taken.register(session, { store })).rejects.toThrow(/already been added/)
   await app.close()
 })
+
+test('an error handler that says no status answers a failed load by the error’s', async () => {
+  const app = Fastify()
+  const load = () => Promise.reject(new SessionStoreError('down'))
+  app.register(session, { store: { ...lruStore(), traits: {}, load } })
+  app.setErrorHandler((_error, _request, reply) => reply.send('sorry'))
+  app.get('/', (_request, reply) => reply.send('never'))
+  const headers = { cookie: `sessionid=${'k'.repeat(32)}` }
+  const { statusCode, body } = await app.inject({ url: '/', headers })
+  expect([statusCode, body]).toEqual([503, 'sorry'])
+})

@@ -3,6 +3,7 @@ import { createSessions, type Session, type Sessions, type SessionsOptions } fro
 import {
   isOfAnswer,
   keepSession,
+  plainAnswer,
   sessionBefore,
   type AdapterOptions,
   type HeaderTarget,
@@ -74,17 +75,22 @@ const plugin: FastifyPluginAsync<SessionPluginOptions> = async (app, options) =>
       }
       next()
     }
+    /** An error handler that says no status answers by the error's. */
+    const fail = (error: unknown) => {
+      reply.code(plainAnswer(error).status)
+      next(error as Error)
+    }
     let before, opened
     try {
       before = sessionBefore(request, property, sessions)
       opened = before ?? sessions.open(request.headers.cookie, info)
     } catch (error) {
-      return next(error as Error)
+      return fail(error)
     }
     if (before) {
       holder[property] = before
       next()
-    } else if (opened instanceof Promise) opened.then(start, next)
+    } else if (opened instanceof Promise) opened.then(start, fail)
     else start(opened)
   })
 

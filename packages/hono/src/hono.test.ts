@@ -97,3 +97,28 @@ test('an onError that says no status answers a failed save by the error’s, and
     null,
   ])
 })
+
+test('a thrown Response whose save fails is answered as any other', async () => {
+  const create = () => Promise.reject(new SessionStoreError('down'))
+  const app = appOf([{ options: { store: { ...lruStore(), traits: {}, create } } }])
+  app.onError((_error, c) => c.text('sorry'))
+  app.get('/', (c) => {
+    ;(c.get('session') as unknown as Map<string, number>).set('a', 1)
+    // oxlint-disable-next-line no-throw-literal -- what frameworks on Hono throw
+    throw new Response('never', { headers: { ETag: '"1"' } })
+  })
+  const response = await app.request('/')
+  expect([response.status, await response.text(), response.headers.get('etag')]).toEqual([
+    503,
+    'sorry',
+    null,
+  ])
+})
+
+test('an onError that says no status answers a failed load by the error’s', async () => {
+  const load = () => Promise.reject(new SessionStoreError('down'))
+  const app = appOf([{ options: { store: { ...lruStore(), traits: {}, load } } }])
+  app.onError((_error, c) => c.text('sorry'))
+  const response = await app.request('/', { headers: { cookie: `sessionid=${'k'.repeat(32)}` } })
+  expect([response.status, await response.text()]).toEqual([503, 'sorry'])
+})

@@ -47,47 +47,47 @@ export function session<D extends object = SessionData>(
 
   return async (c, next) => {
     const info = () => ({ secure: isSecure(c), cookie: cookieFor?.(c) })
-    const before = await answerable(() => sessionBefore(c, property, sessions))
+    const before = await answerable(c, () => sessionBefore(c, property, sessions))
     if (before) {
       c.set(property as 'session', before as Session)
       return next()
     }
-    const opened = await answerable(() => sessions.open(c.req.header('Cookie'), info))
+    const opened = await answerable(c, () => sessions.open(c.req.header('Cookie'), info))
     c.set(property as 'session', opened as Session)
     keepSession(c, property, sessions, opened)
     const target = headersOf(c)
-    const commit = () => commitResponse(sessions, opened, info, c.res.status, target)
+    const tellFailure = () => tellSession(c, target, headersAfterFailure(sessions, opened, info))
+    let isThrown = false
     try {
       await next()
     } catch (thrown) {
       // Hono answers errors further in, but for what its own error handler throws.
       if (!(thrown instanceof Response)) {
-        tellSession(c, target, headersAfterFailure(sessions, opened, info))
+        tellFailure()
         throw thrown
       }
       c.res = thrown
-      tellSession(c, target, await answerable(commit))
-      throw c.res
+      isThrown = true
     }
     try {
-      tellSession(c, target, await commit())
+      tellSession(c, target, await commitResponse(sessions, opened, info, c.res.status, target))
     } catch (error) {
-      drop(c, error)
-      tellSession(c, target, headersAfterFailure(sessions, opened, info))
-      throw withAnswer(error)
+      drop(c)
+      tellFailure()
+      throw toAnswer(c, error)
     }
+    if (isThrown) throw c.res
   }
 }
 
 /** Leaves nothing of the answer but what the site says on every page: Hono takes over into the error's answer what is there. */
-function drop(c: Context, error: unknown): void {
+function drop(c: Context): void {
   const { headers, body } = c.res
   body?.cancel().catch(() => {})
   const kept = new Headers([...headers].filter(([name]) => !isOfAnswer(name)))
   for (const line of cookiesTold(c)) kept.append('Set-Cookie', line)
   c.res = undefined
   c.res = new Response(null, { headers: kept })
-  c.status(plainAnswer(error).status as 500)
 }
 
 function headersOf(c: Context): HeaderTarget {
@@ -104,17 +104,21 @@ function isSecure(c: Context): boolean {
 }
 
 /** What `call` resolves to; its errors Hono's own error handler can answer. */
-async function answerable<T>(call: () => T | Promise<T>): Promise<T> {
+async function answerable<T>(c: Context, call: () => T | Promise<T>): Promise<T> {
   try {
     return await call()
   } catch (error) {
-    throw withAnswer(error)
+    throw toAnswer(c, error)
   }
 }
 
-/** A session's error with what Hono's own error handler looks for, as HTTPException has it. */
-function withAnswer(error: unknown): unknown {
-  if (!(error instanceof SessionError)) return error
+/**
+ * An error as Hono's error handlers answer it: by its own status, where they say none; a session's with what Hono's own looks for,
+ * as HTTPException has it.
+ */
+function toAnswer(c: Context, error: unknown): unknown {
   const { status, body } = plainAnswer(error)
+  c.status(status as 500)
+  if (!(error instanceof SessionError)) return error
   return Object.assign(error, { getResponse: () => new Response(body, { status }) })
 }

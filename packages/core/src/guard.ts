@@ -1,0 +1,41 @@
+// The store as the manager uses it: whatever it throws is an error of the library's, and it answers as its traits say.
+import { isPromise, type Awaitable } from './awaitable.ts'
+import { SessionError, SessionStoreError, SessionUsageError } from './errors.ts'
+import type { SessionStore } from './store.ts'
+
+/** A store whose plain errors are SessionStoreErrors, with what it threw as the `cause`. */
+export function guard(store: SessionStore): SessionStore {
+  const { traits = {} } = store
+  return {
+    traits,
+    load: (key, latest) => answer('load', () => inTurn(store, store.load(key, latest))),
+    create: (key, record) => answer('create', () => store.create(key, record)),
+    save: (key, record, expected) => answer('save', () => store.save(key, record, expected)),
+    touch: (key, expiresAt, from) => answer('renew', () => store.touch(key, expiresAt, from)),
+    delete: (key) => answer('delete', () => store.delete(key)),
+  }
+}
+
+function answer<T>(what: string, call: () => Awaitable<T>): Awaitable<T> {
+  try {
+    const answered = call()
+    return isPromise(answered) ? answered.catch((error) => fail(what, error)) : answered
+  } catch (error) {
+    return fail(what, error)
+  }
+}
+
+function fail(what: string, error: unknown): never {
+  if (error instanceof SessionError) throw error
+  throw new SessionStoreError(`The store failed to ${what} a session.`, error)
+}
+
+/** @throws SessionUsageError if a store that has promised to answer at once does not: what is read meanwhile would be empty. */
+function inTurn<T>({ traits }: SessionStore, answered: Awaitable<T>): Awaitable<T> {
+  if (!traits?.sync || !isPromise(answered)) return answered
+  answered.catch(() => {})
+  throw new SessionUsageError(
+    'The store has the trait `sync`, and its load() answers with a promise. Leave the trait out: a wrapper that copies the traits of the store it wraps answers later than that.',
+    'ERR_SESSION_OPTIONS',
+  )
+}
