@@ -22,7 +22,7 @@ export interface AdapterOptions<R> {
   /** The name by which the request has its session. Default `session`; a second manager on one request needs another. */
   readonly property?: string
   /** The cookie's attributes for the response to this request, where they differ: a domain by tenant, for one. */
-  readonly cookieFor?: (request: R) => Omit<CookieOptions, 'name'> | undefined
+  readonly cookieFor?: (request: R) => Omit<CookieOptions, 'name' | 'format'> | undefined
 }
 
 /** The sessions that were opened for one request, the latest first. */
@@ -36,40 +36,49 @@ interface Opened {
 const opened = Symbol('coatcheck.opened')
 type Keeper = object & { [opened]?: Opened }
 
+/**
+ * What stands for a request: the object that its framework's users have, and what is below it (Node's message, the standard Request), so
+ * that one framework within another finds what is there.
+ */
+export type Carriers = readonly (object | undefined)[]
+
 /** An adapter's part of {@link getSession}: notes which session was opened for a request. */
 export function keepSession<D extends object>(
-  request: object,
+  carriers: Carriers,
   property: string,
   sessions: Sessions<D>,
   session: Session<D>,
 ): void {
-  const keeper = request as Keeper
-  keeper[opened] = { property, sessions, session, before: keeper[opened] }
+  for (const keeper of carriers as readonly (Keeper | undefined)[]) {
+    if (keeper) keeper[opened] = { property, sessions, session, before: keeper[opened] }
+  }
 }
 
 /**
  * The session that this request has already from a manager of the same store and cookie: where a middleware is mounted on an
- * application and on a part of it, the second has nothing to open and nothing to commit.
+ * application and on a part of it, the second has nothing to open and nothing to commit. It is loaded, unless `lazy` was asked for.
  * @param property The name that the adapter was given; under it {@link getSession} finds that session too.
  * @throws SessionUsageError (code ERR_SESSION_TWICE) if the request has a session of another store in the same cookie, which has room
- * for one.
+ * for one; SessionStoreError if the backend fails.
  */
 export function sessionBefore<D extends object>(
-  request: object,
+  carriers: Carriers,
   property: string,
   sessions: Sessions<D>,
-): Session<D> | undefined {
-  const keeper = request as Keeper
-  for (let one = keeper[opened]; one; one = one.before) {
-    if (one.sessions !== sessions && !isSameCookie(one.sessions, sessions)) continue
-    if (one.sessions.store !== sessions.store) {
-      throw new SessionUsageError(
-        `This request has a session of another store in the cookie '${sessions.cookie.name}' already. Make one manager with createSessions() and pass it to both, or give the second a cookie name of its own.`,
-        'ERR_SESSION_TWICE',
-      )
+): Awaitable<Session<D>> | undefined {
+  for (const keeper of carriers as readonly (Keeper | undefined)[]) {
+    for (let one = keeper?.[opened]; one; one = one.before) {
+      if (one.sessions !== sessions && !isSameCookie(one.sessions, sessions)) continue
+      if (one.sessions.store !== sessions.store) {
+        throw new SessionUsageError(
+          `This request has a session of another store in the cookie '${sessions.cookie.name}' already. Make one manager with createSessions() and pass it to both, or give the second a cookie name of its own.`,
+          'ERR_SESSION_TWICE',
+        )
+      }
+      keepSession(carriers, property, one.sessions, one.session)
+      const isLoaded = sessions.lazy || !one.sessions.lazy
+      return isLoaded ? one.session : one.sessions.load(one.session)
     }
-    if (one.property !== property) keepSession(request, property, sessions, one.session)
-    return one.session
   }
   return undefined
 }

@@ -14,6 +14,9 @@ const TARGETED = [
   'Netlify-CDN-Cache-Control',
   'Vercel-CDN-Cache-Control',
   'Surrogate-Control',
+  'Akamai-Cache-Control',
+  'Edge-Control',
+  'X-LiteSpeed-Cache-Control',
 ]
 
 /** nginx': seconds, `@` and a time, or 0 for "do not keep". It goes before all others. */

@@ -3,18 +3,19 @@
 import { AsyncLocalStorage } from 'node:async_hooks'
 import { Buffer } from 'node:buffer'
 import type { ServerResponse } from 'node:http'
-import type { Readable } from 'node:stream'
+import { Stream, type Readable } from 'node:stream'
 // Not the globals, which an application's tests may have replaced by timers that stand still.
 import { clearTimeout, setImmediate, setTimeout } from 'node:timers'
 import { isPromise, type Awaitable } from './awaitable.ts'
 import { isOfAnswer, plainAnswer } from './failure.ts'
+import { guiseOf, seemDropped, type Guise } from './guise.ts'
 import { linger } from './linger.ts'
 import {
   applyHead,
   assertChunk,
   assertStatus,
   destroyedError,
-  forgetRemovals,
+  forgetAnswer,
   headersSentError,
   isHttp2,
   lengthMismatch,
@@ -32,12 +33,41 @@ export interface HoldTask {
   readonly tellFailure: () => void
 }
 
-type Callback = (error?: Error | null) => void
+type Callback = (error?: unknown) => void
 
 /** A call that waits. */
 interface Kept {
   readonly call: () => unknown
   readonly callback: Callback | undefined
+}
+
+/** What there is of a response that did not go out in the turn in which it was due. */
+interface Wait {
+  readonly guise: Guise
+  /** As they were when the headers were due. */
+  readonly statusCode: number
+  readonly statusMessage: string | undefined
+  kept: Kept[]
+  keptBytes: number
+  /** A write was told to wait for `drain`. */
+  isFull: boolean
+  /** The handler has ended its answer. */
+  isEnded: boolean
+  /** So long ago that Node would have closed the response. */
+  isLate: boolean
+  /** Lets the connection go. */
+  letGo: ((close?: boolean) => void) | undefined
+}
+
+/** The answer to a failed commit. */
+interface Failure {
+  readonly error: unknown
+  /** The session's headers are on it. */
+  isTold: boolean
+  /** The client has got a plain answer, so that whoever answers now is too late. */
+  isOvertaken: boolean
+  isDraining: boolean
+  patience: NodeJS.Timeout | undefined
 }
 
 /** Whose failure is being answered. With two sessions on one response one answer can be made within another. */
@@ -53,79 +83,57 @@ const answering = new AsyncLocalStorage<Answering>()
  * An error handler that answers from outside the asynchronous context it was called in cannot be told from the handler: so
  * long, in ms, after somebody has ended the response from outside, the client gets a plain answer.
  */
-const PATIENCE = 1000
+const PATIENCE = 5000
 
 /** Where Node's `writableHighWaterMark` is not to be had: bytes. */
 const HIGH_WATER_MARK = 16_384
-
-const SETTERS = {
-  setHeader: 'set',
-  setHeaders: 'set',
-  appendHeader: 'append',
-  removeHeader: 'remove',
-} as const
 
 type State = 'open' | 'held' | 'sent' | 'failing' | 'failed'
 
 /** Holds one response. Its states are a table in ARCHITECTURE.md. */
 export class ResponseHold {
   readonly #response: ServerResponse
-  readonly #commit: HoldTask['commit']
-  readonly #tellFailure: HoldTask['tellFailure']
+  readonly #task: HoldTask
   #fail: HoldTask['fail']
-  /** The methods as they were when the session was opened: what has wrapped them before stays at work. */
-  readonly #native: Pick<ServerResponse, 'writeHead' | 'write' | 'end' | 'flushHeaders'>
-  readonly #own: Record<string, Function>
   #state: State = 'open'
-  #kept: Kept[] = []
-  #keptBytes = 0
-  /** A write was told to wait for `drain`. */
-  #isFull = false
-  /** The handler has ended its answer. */
-  #isEnded = false
-  /** So long ago that Node would have closed the response. */
-  #isLate = false
-  /** The answer was not sent in the turn in which it was due. */
-  #hasWaited = false
-  #statusCode = 200
-  #statusMessage: string | undefined
-  /** The response's properties as they were before it seemed to be something else. */
-  #covered: [name: string, own: PropertyDescriptor | undefined][] = []
+  /** The methods as they were when the session was opened: what has wrapped them before stays at work. */
+  readonly #native: Pick<
+    ServerResponse,
+    'writeHead' | 'write' | 'end' | 'flushHeaders' | 'on' | 'once'
+  >
+  readonly #own: Pick<ServerResponse, 'writeHead' | 'write' | 'end' | 'flushHeaders'>
+  #wait: Wait | undefined
+  #failure: Failure | undefined
   #sources: Readable[] | undefined
   /** How many listened for errors of the response when the session was opened. */
   readonly #errorListeners: number
-  /** The handler has destroyed what it was sending. */
-  #destruction: { readonly error: Error | undefined } | undefined
-  #isDraining = false
-  /** The client is gone: Node has destroyed the response. */
-  #isGone = false
-  /** Lets the connection go; says whether somebody wanted to close it. */
-  #letGo: (() => boolean) | undefined
-  /** Why the commit failed. */
-  #error: unknown
-  #isTold = false
-  #patience: NodeJS.Timeout | undefined
 
   /** @param response One that is not begun. Of a response that is not Node's, `setHeader` and `getHeader` are enough. */
-  constructor(response: ServerResponse, { commit, fail, tellFailure }: HoldTask) {
+  constructor(response: ServerResponse, task: HoldTask) {
     this.#response = response
-    this.#commit = commit
-    this.#fail = fail
-    this.#tellFailure = tellFailure
-    const { writeHead, write, end, flushHeaders } = response
-    this.#native = { writeHead, write, end, flushHeaders }
-    const begin = (...args: unknown[]) => this.#writeHead(args)
+    this.#task = task
+    this.#fail = task.fail
+    const { writeHead, write, end, flushHeaders, on, once } = response
+    this.#native = { writeHead, write, end, flushHeaders, on, once }
     this.#own = {
-      writeHead: begin,
-      // Node's old name for it.
-      writeHeader: begin,
+      writeHead: (...args: unknown[]) => this.#writeHead(args) as ServerResponse,
       write: (...args: unknown[]) => this.#write(args),
-      end: (...args: unknown[]) => this.#end(args),
+      end: (...args: unknown[]) => this.#end(args) as ServerResponse,
       flushHeaders: () => this.#flushHeaders(),
     }
-    this.#takeMethods()
+    const own = this.#own
+    response.writeHead = own.writeHead
+    response.write = own.write
+    response.end = own.end
+    response.flushHeaders = own.flushHeaders
+    // Node's old name for it.
+    ;(response as { writeHeader?: Function }).writeHeader = own.writeHead
     this.#errorListeners = response.listenerCount?.('error') ?? 0
-    response.on?.('pipe', (source: Readable) => void (this.#sources ??= []).push(source))
+    ;(on as Function | undefined)?.call(
+      response,
+      'pipe',
+      (source: Readable) => void (this.#sources ??= []).push(source),
+    )
   }
 
   /**
@@ -133,58 +141,69 @@ export class ResponseHold {
    * the response is sent and ended.
    * @param send Called once the session is stored, in this turn if that takes no time.
    * @param fail Called instead of the hold's own `fail`.
+   * @returns Whether `send` was called.
    */
-  settle(send: () => void, fail: (error: unknown) => void): void {
+  settle(send: () => void, fail: (error: unknown) => void): boolean {
     this.#fail = fail
     const state = this.#due()
-    if (state === 'held') {
+    if (this.#isHeard()) {
+      send()
+      return true
+    }
+    if (state === 'failed') this.#losePatience()
+    else if (!this.#wait!.isEnded) {
+      this.#wait!.kept.push({ call: send, callback: undefined })
       this.#seemEnded()
-      this.#kept.push({ call: send, callback: undefined })
-    } else if (this.#isHeard()) send()
+    }
+    return false
   }
 
   #writeHead(args: unknown[]): unknown {
     const response = this.#response
+    const { writeHead } = this.#native
     const isFirst = this.#state === 'open'
     // Of a response that is not Node's all that is known is that its headers are due.
-    const isNodes = 'statusCode' in response
-    if (isFirst && isNodes) {
+    if (isFirst && 'statusCode' in response) {
       applyHead(response, args)
       args = [response.statusCode]
     }
-    const send = () => (this.#native.writeHead as Function).apply(response, args)
-    if (this.#due() === 'held') {
-      if (isFirst) return this.#keep(send)
-      throw headersSentError(response, 'write')
-    }
-    return this.#isHeard() ? send() : response
+    const state = this.#due()
+    if (this.#isHeard()) return (writeHead as Function).apply(response, args)
+    if (state === 'held' && !isFirst) throw headersSentError(response, 'write')
+    if (state === 'held') this.#keep(() => (writeHead as Function).apply(response, args))
+    return response
   }
 
   #flushHeaders(): void {
     const response = this.#response
     const { flushHeaders } = this.#native
-    if (this.#due() === 'held') this.#keep(() => flushHeaders.call(response))
-    else if (this.#isHeard()) flushHeaders.call(response)
+    const state = this.#due()
+    if (this.#isHeard()) (flushHeaders as Function | undefined)?.call(response)
+    else if (state === 'held')
+      this.#keep(() => (flushHeaders as Function | undefined)?.call(response))
   }
 
   #write(args: unknown[]): boolean {
     const response = this.#response
     const { write } = this.#native
-    const [chunk, encoding, callback] = argumentsOf(args)
-    assertChunk(chunk)
-    if (this.#due() === 'held') {
-      if (this.#isEnded) return this.#refuse(callback)
-      if (this.#destruction) return this.#drop(callback, destroyedError())
-      this.#assertLength(chunk, false)
-      const own = ownChunk(chunk)
-      this.#keep(() => (write as Function).call(response, own, encoding, callback), callback)
-      this.#keptBytes += Buffer.byteLength(own as string)
-      this.#isFull = this.#keptBytes >= (response.writableHighWaterMark ?? HIGH_WATER_MARK)
-      return !this.#isFull
+    assertChunk(args[0])
+    const state = this.#due()
+    if (this.#isHeard()) {
+      if (this.#wait && response.writableEnded) return this.#refuse(argumentsOf(args)[2])
+      return (write as Function).apply(response, args)
     }
-    if (!this.#isHeard()) return this.#drop(callback)
-    if (this.#hasWaited && response.writableEnded) return this.#refuse(callback)
-    return (write as Function).apply(response, args)
+    const [chunk, encoding, callback] = argumentsOf(args)
+    if (state !== 'held') return this.#drop(callback)
+    const wait = this.#wait!
+    if (wait.isEnded) return this.#refuse(callback)
+    if (wait.guise.destruction) return this.#drop(callback, destroyedError())
+    this.#assertLength(chunk, false)
+    const own = ownChunk(chunk)
+    this.#keep(() => (write as Function).call(response, own, encoding, callback), callback)
+    wait.keptBytes += Buffer.byteLength(own as string)
+    wait.isFull = wait.keptBytes >= (response.writableHighWaterMark ?? HIGH_WATER_MARK)
+    wait.guise.seemWritten(wait.keptBytes, wait.isFull)
+    return !wait.isFull
   }
 
   #end(args: unknown[]): unknown {
@@ -193,27 +212,26 @@ export class ResponseHold {
     const [chunk, encoding, callback] = argumentsOf(args)
     if (chunk) assertChunk(chunk)
     const state = this.#due()
-    if (state === 'held') {
-      const isFirst = !this.#isEnded
-      if (isFirst) this.#assertLength(chunk, true)
-      if (chunk && !isFirst) this.#refuseEnd(callback)
-      else if (this.#destruction) this.#drop(callback, destroyedError())
-      else if (isFirst || callback) {
-        const own = ownChunk(chunk)
-        this.#keep(() => (end as Function).call(response, own, encoding, callback), callback)
-      }
-      if (isFirst) this.#seemEnded()
-      return response
-    }
     if (this.#isHeard()) {
-      if (this.#hasWaited && response.writableEnded && chunk) this.#refuseEnd(callback)
+      if (this.#wait && response.writableEnded && chunk) this.#refuseEnd(callback)
       else (end as Function).apply(response, args)
       return response
     }
-    if (state === 'failed') {
-      this.#patience ??= setTimeout(() => this.#answerPlainly(), PATIENCE)
-    } else if (!this.#isEnded) this.#seemEnded()
-    this.#drop(callback)
+    if (state === 'failed') this.#losePatience()
+    if (state !== 'held') {
+      this.#drop(callback)
+      if (state === 'failing' && !this.#wait!.isEnded) this.#seemEnded()
+      return response
+    }
+    const wait = this.#wait!
+    if (!wait.isEnded) this.#assertLength(chunk, true)
+    if (wait.isEnded && chunk) this.#refuseEnd(callback)
+    else if (wait.guise.destruction) this.#drop(callback, destroyedError())
+    else if (!wait.isEnded || callback) {
+      const own = ownChunk(chunk)
+      this.#keep(() => (end as Function).call(response, own, encoding, callback), callback)
+    }
+    if (!wait.isEnded) this.#seemEnded()
     return response
   }
 
@@ -228,9 +246,10 @@ export class ResponseHold {
     if ('statusCode' in response) assertStatus(response, response.statusCode, messageOf(response))
     let committed
     try {
-      committed = this.#commit()
+      committed = this.#task.commit()
       if (!isPromise(committed)) committed()
     } catch (error) {
+      this.#startWaiting()
       return this.#failed(error)
     }
     if (!isPromise(committed)) {
@@ -238,96 +257,139 @@ export class ResponseHold {
       return
     }
     this.#state = 'held'
-    this.#hasWaited = true
-    this.#statusCode = response.statusCode
-    this.#statusMessage = messageOf(response)
-    this.#seemSent()
+    this.#startWaiting()
     committed.then(
       (tell) => this.#release(tell),
       (error) => this.#failed(error),
     )
   }
 
+  #startWaiting(): void {
+    const response = this.#response
+    this.#wait = {
+      guise: guiseOf(response),
+      statusCode: response.statusCode,
+      statusMessage: messageOf(response),
+      kept: [],
+      keptBytes: 0,
+      isFull: false,
+      isEnded: false,
+      isLate: false,
+      letGo: undefined,
+    }
+    this.#wait.guise.seemSent()
+  }
+
   /** The session is stored: what was kept goes out, in order. */
   #release(tell: () => void): void {
     const response = this.#response
-    this.#uncover()
+    const wait = this.#wait!
+    const { guise, kept } = wait
+    guise.lift()
     this.#state = 'sent'
     if (isHttp2(response) && response.stream.destroyed) return this.#letGoOfAll(destroyedError())
     // What the handler has made of the status since then comes too late for the client, and is there to be read.
     const { statusCode } = response
-    const kept = this.#kept
-    this.#kept = []
+    wait.kept = []
     try {
       tell()
-      this.#setStatus(this.#statusCode, this.#statusMessage)
+      this.#setStatus(wait.statusCode, wait.statusMessage)
       for (const { call } of kept) call()
-      if (statusCode !== this.#statusCode) response.statusCode = statusCode
-      if (this.#isFull && !response.writableEnded && !response.writableNeedDrain) {
-        response.emit('drain')
-      }
+      if (statusCode !== wait.statusCode) response.statusCode = statusCode
     } catch (error) {
+      // What Node refuses only now is an error of the answer, as it would have been in the handler's turn.
+      if (!response.headersSent) {
+        guise.seemSent()
+        return this.#failed(error)
+      }
       response.destroy(error as Error)
     }
-    if (this.#destruction) response.destroy(this.#destruction.error)
-    if (this.#letGo?.()) response.socket?.destroy()
+    const isDrained = wait.isFull && !response.writableEnded && !response.writableNeedDrain
+    if (isDrained) emitDrain(response)
+    if (guise.destruction) response.destroy(guise.destruction.error)
+    wait.letGo?.()
   }
 
-  /** The session is not stored: the answer is dropped, and all that waits for it is let go. */
+  /** The session is not stored: the answer is dropped, and another one is made in a turn of its own. */
   #failed(error: unknown): void {
-    if (this.#state === 'open') this.#seemSent()
     this.#state = 'failing'
-    this.#hasWaited = true
-    this.#error = error
-    this.#letGoOfAll(error)
-    setImmediate(() => this.#answer())
-  }
-
-  /**
-   * Nothing of what the handler sends is taken any more: callbacks are told why, and so is who has listened for errors of the
-   * response since the session was opened, a `pipeline` for one; sources are closed. In turns of their own, so that nothing of
-   * the handler's mixes with the answer to a failure.
-   */
-  #letGoOfAll(error: unknown): void {
-    const response = this.#response
-    for (const { callback } of this.#kept) this.#drop(callback, error)
-    this.#kept = []
-    for (const source of this.#sources ?? []) {
-      source.unpipe?.(response)
-      source.destroy?.()
+    this.#failure = {
+      error,
+      isTold: false,
+      isOvertaken: false,
+      isDraining: false,
+      patience: undefined,
     }
-    process.nextTick(() => {
-      const listeners = response.rawListeners?.('error') ?? []
-      for (const listener of listeners.slice(this.#errorListeners)) listener.call(response, error)
-    })
-    this.#drain()
+    for (const source of this.#sources ?? []) source.unpipe?.(this.#response)
+    setImmediate(() => this.#answer())
   }
 
   #answer(): void {
     const response = this.#response
-    this.#uncover()
+    const { guise, letGo } = this.#wait!
+    const failure = this.#failure!
+    guise.lift()
     this.#state = 'failed'
     if (response.headersSent) {
       // Somebody has gone past the hold: what is out cannot be taken back, and shall not look whole.
-      response.destroy(this.#error as Error)
-      return
-    }
-    this.#takeMethods()
-    for (const name of response.getHeaderNames?.() ?? []) {
-      if (isOfAnswer(name)) response.removeHeader?.(name)
-    }
-    if (!isHttp2(response)) forgetRemovals(response)
-    this.#setStatus(plainAnswer(this.#error).status, undefined)
-    if (!isHttp2(response)) response.addTrailers?.({})
-    this.#seemDropped()
-    if (this.#letGo?.()) response.once('finish', () => response.socket?.destroy())
-    this.#answerBy(() => {
-      try {
-        this.#fail(this.#error)
-      } catch {
-        this.#answerPlainly()
+      response.destroy(failure.error as Error)
+    } else {
+      this.#takeMethodsBack()
+      for (const name of response.getHeaderNames?.() ?? []) {
+        if (isOfAnswer(name)) response.removeHeader?.(name)
       }
-    })
+      forgetAnswer(response)
+      this.#setStatus(plainAnswer(failure.error).status, undefined)
+      // The handler's wait for more room is over; a drain from here on is the answer's.
+      const drained = response.rawListeners?.('drain') ?? []
+      response.removeAllListeners?.('drain')
+      seemDropped(response, () => this.#isAnswering)
+      response.once?.('close', () => letGo?.())
+      response.once?.('finish', () => letGo?.())
+      this.#answerBy(() => {
+        try {
+          this.#fail(failure.error)
+        } catch {
+          this.#answerPlainly()
+        }
+      })
+      for (const listener of drained) this.#call(listener)
+    }
+    // After the error handler was called: those who are told may pass the error on to it.
+    this.#letGoOfAll(failure.error)
+  }
+
+  /**
+   * Nothing of what the handler sends is taken any more: sources are closed, callbacks are told why, and so is who has listened for
+   * errors of the response since the session was opened, a `pipeline` for one.
+   */
+  #letGoOfAll(error: unknown): void {
+    const response = this.#response
+    const wait = this.#wait!
+    const { kept } = wait
+    wait.kept = []
+    for (const { callback } of kept) if (callback) process.nextTick(callback, error)
+    const request: unknown = response.req
+    // The request's own body, sent back, is the connection's.
+    const isEchoed = this.#sources?.includes(request as Readable) ?? false
+    for (const source of this.#sources ?? []) {
+      if (source === request) source.resume()
+      else source.destroy?.()
+    }
+    const listeners = response.rawListeners?.('error') ?? []
+    const isHandled = isConnected(response) && !isEchoed
+    if (!isHandled) return
+    for (const listener of listeners.slice(this.#errorListeners)) this.#call(listener, error)
+  }
+
+  /** Calls a listener of whom nobody would hear that it has thrown. */
+  #call(listener: Function, ...args: unknown[]): void {
+    try {
+      const result = listener.apply(this.#response, args)
+      if (isPromise(result)) result.then(undefined, () => {})
+    } catch {
+      // It was called for something that its response has not told it.
+    }
   }
 
   #answerBy(answer: () => void): void {
@@ -336,34 +398,46 @@ export class ResponseHold {
 
   /** Whether what happens now is part of the answer to the failure, and not of the one that was dropped. */
   get #isAnswering(): boolean {
-    let one = this.#state === 'failed' ? answering.getStore() : undefined
+    if (this.#state !== 'failed' || this.#failure!.isOvertaken) return false
+    let one = answering.getStore()
     while (one && one.hold !== this) one = one.within
     return one !== undefined
-  }
-
-  /** Where the application does not answer the failure. */
-  #answerPlainly(): void {
-    const response = this.#response
-    this.#answerBy(() => {
-      if (response.headersSent || response.destroyed) return
-      const { status, body } = plainAnswer(this.#error)
-      response.statusCode = status
-      response.setHeader('Content-Type', 'text/plain; charset=utf-8')
-      response.setHeader('Content-Length', Buffer.byteLength(body))
-      response.end(body)
-    })
   }
 
   /** Whether a call reaches the response. */
   #isHeard(): boolean {
     if (this.#state === 'sent') return true
     if (!this.#isAnswering) return false
-    clearTimeout(this.#patience)
-    if (!this.#isTold) {
-      this.#isTold = true
-      if (!this.#response.headersSent) this.#tellFailure()
+    const failure = this.#failure!
+    if (!failure.isTold) {
+      failure.isTold = true
+      if (!this.#response.headersSent) this.#task.tellFailure()
     }
     return true
+  }
+
+  /** Somebody who is not heard has ended the response: that may have been the error's answer. */
+  #losePatience(): void {
+    this.#failure!.patience ??= setTimeout(() => this.#answerPlainly(), PATIENCE)
+  }
+
+  /** Where the application does not answer the failure. */
+  #answerPlainly(): void {
+    const response = this.#response
+    const failure = this.#failure!
+    clearTimeout(failure.patience)
+    this.#answerBy(() => {
+      if (response.writableEnded || response.destroyed) return
+      if (response.headersSent) response.destroy()
+      else {
+        const { status, body } = plainAnswer(failure.error)
+        response.statusCode = status
+        response.setHeader('Content-Type', 'text/plain; charset=utf-8')
+        response.setHeader('Content-Length', Buffer.byteLength(body))
+        response.end(body)
+      }
+    })
+    failure.isOvertaken = true
   }
 
   /** @throws as Node does with `strictContentLength`. */
@@ -371,30 +445,34 @@ export class ResponseHold {
     const response = this.#response
     if (!response.strictContentLength || !response.hasHeader('Content-Length')) return
     const promised = Number(response.getHeader('Content-Length'))
-    const length = this.#keptBytes + (chunk ? Buffer.byteLength(chunk as string) : 0)
+    const length = this.#wait!.keptBytes + (chunk ? Buffer.byteLength(chunk as string) : 0)
     if (length > promised || (isEnd && length < promised)) throw lengthMismatch(length, promised)
   }
 
-  #keep(call: () => unknown, callback?: Callback): ServerResponse {
-    this.#kept.push({ call, callback })
-    return this.#response
+  #keep(call: () => unknown, callback?: Callback): void {
+    this.#wait!.kept.push({ call, callback })
   }
 
   /** A write to an answer that was dropped or destroyed. */
-  #drop(callback: Callback | undefined, error = this.#error): false {
-    if (callback) process.nextTick(callback, error)
-    if (this.#state !== 'held') this.#drain()
+  #drop(callback: Callback | undefined, error = this.#failure?.error): false {
+    // While the error handler was not called, whoever is told could pass the error on to it.
+    if (this.#state === 'failing') this.#keep(() => {}, callback)
+    else {
+      if (callback) process.nextTick(callback, error)
+      if (this.#state === 'failed') this.#drain()
+    }
     return false
   }
 
   /** Whoever waits to write more goes on, and finds that nobody takes it. */
   #drain(): void {
     const response = this.#response
-    if (this.#isDraining || response.writableFinished) return
-    this.#isDraining = true
+    const failure = this.#failure!
+    if (failure.isDraining || response.writableFinished) return
+    failure.isDraining = true
     setImmediate(() => {
-      this.#isDraining = false
-      response.emit?.('drain')
+      failure.isDraining = false
+      emitDrain(response)
     })
   }
 
@@ -404,8 +482,8 @@ export class ResponseHold {
     const error = writeAfterEnd()
     process.nextTick(() => {
       callback?.(error)
-      const isHeard = !this.#isLate && !isHttp2(response) && response.listenerCount?.('error') > 0
-      if (isHeard) response.emit('error', error)
+      const isLate = this.#wait!.isLate || isHttp2(response)
+      if (!isLate && response.listenerCount?.('error') > 0) response.emit('error', error)
     })
     return false
   }
@@ -416,10 +494,27 @@ export class ResponseHold {
     else if (callback) process.nextTick(callback)
   }
 
-  #takeMethods(): void {
-    for (const [name, method] of Object.entries(this.#own)) {
-      if (name in this.#response)
-        (this.#response as unknown as Record<string, Function>)[name] = method
+  #seemEnded(): void {
+    const response = this.#response
+    const wait = this.#wait!
+    wait.isEnded = true
+    setImmediate(() => {
+      wait.isLate = true
+    })
+    // A platform that makes an answer of its own out of the response would take it for complete.
+    if (!isConnected(response)) return
+    wait.guise.seemEnded()
+    const { socket } = response
+    if (this.#state === 'held' && !isHttp2(response)) wait.letGo = onceOnly(linger(socket!))
+  }
+
+  /** What a wrapper has put over the response since the session was opened belongs to the answer that is dropped. */
+  #takeMethodsBack(): void {
+    const { on, once } = this.#native
+    const methods: Record<string, Function> = { ...this.#own, on, addListener: on, once }
+    for (const name in methods) {
+      // What was made unchangeable stays as it is.
+      if (name in this.#response) Reflect.set(this.#response, name, methods[name])
     }
   }
 
@@ -428,91 +523,27 @@ export class ResponseHold {
     if (response.statusCode !== code) response.statusCode = code
     if (messageOf(response) !== message) response.statusMessage = message!
   }
+}
 
-  #seemSent(): void {
-    const response = this.#response
-    this.#cover('headersSent', { get: () => true })
-    // What several wrappers look at.
-    this.#cover('_header', { value: 'HTTP/1.1 held\r\n\r\n', writable: true })
-    this.#cover('writableLength', { get: () => this.#keptBytes })
-    this.#cover('writableNeedDrain', { get: () => this.#isFull && !this.#isEnded })
-    this.#coverDestroy()
-    for (const [name, action] of Object.entries(SETTERS)) {
-      this.#cover(name, {
-        value() {
-          throw headersSentError(response, action)
-        },
-      })
-    }
+/** Whether there is a connection behind a response: what stands for one on other platforms is no stream. */
+function isConnected(response: ServerResponse): boolean {
+  return isHttp2(response) || response.socket instanceof Stream
+}
+
+function emitDrain(response: ServerResponse): void {
+  try {
+    response.emit('drain')
+  } catch {
+    // Whoever waits for room to write has failed at something else.
   }
+}
 
-  #seemEnded(): void {
-    const response = this.#response
-    this.#isEnded = true
-    this.#cover('finished', { value: true, writable: true })
-    this.#cover('writableEnded', { get: () => true })
-    if (!isHttp2(response)) this.#cover('addTrailers', { value() {} })
-    setImmediate(() => {
-      this.#isLate = true
-    })
-    const { socket } = response
-    if (this.#state === 'held' && socket && !isHttp2(response)) this.#letGo = linger(socket)
-  }
-
-  /** The response is the error answer's: nobody else changes anything. */
-  #seemDropped(): void {
-    const response = this.#response as unknown as Record<string, any>
-    for (const name of Object.keys(SETTERS)) {
-      const native = response[name] as Function | undefined
-      this.#cover(name, {
-        value: (...args: unknown[]) =>
-          this.#isAnswering ? native?.apply(response, args) : response,
-        writable: true,
-      })
-    }
-    this.#coverDestroy()
-  }
-
-  /** What is kept goes out before the response is destroyed; an answer that is dropped cannot destroy the one to the failure. */
-  #coverDestroy(): void {
-    const response = this.#response
-    const { destroy } = response
-    this.#cover('destroy', {
-      value: (error?: Error) => {
-        if (this.#isAnswering) return destroy.call(response, error)
-        if (this.#state === 'held') this.#destruction ??= { error }
-        return response
-      },
-      writable: true,
-    })
-    const otherwise = 'destroyed' in response ? false : undefined
-    this.#isGone ||= response.destroyed ?? false
-    this.#cover('destroyed', {
-      get: () => this.#isGone || (!this.#isAnswering && this.#seemsDestroyed) || otherwise,
-      set: (isGone: boolean) => void (this.#isGone = isGone),
-    })
-  }
-
-  get #seemsDestroyed(): boolean {
-    return this.#destruction !== undefined || this.#state === 'failing' || this.#state === 'failed'
-  }
-
-  #cover(name: string, descriptor: PropertyDescriptor): void {
-    const response = this.#response
-    // http2's response does not say so itself.
-    if (!(name in response) && name !== 'destroyed') return
-    this.#covered.push([name, Object.getOwnPropertyDescriptor(response, name)])
-    Object.defineProperty(response, name, { ...descriptor, configurable: true })
-  }
-
-  #uncover(): void {
-    const response = this.#response as unknown as Record<string, unknown>
-    for (const [name, own] of this.#covered.toReversed()) {
-      if (own) Object.defineProperty(response, name, own)
-      else delete response[name]
-    }
-    this.#covered = []
-    if (this.#isGone) response['destroyed'] = true
+function onceOnly(letGo: (close?: boolean) => void): () => void {
+  let isDone = false
+  return () => {
+    if (isDone) return
+    isDone = true
+    letGo()
   }
 }
 

@@ -6,47 +6,60 @@ import { clearTimeout, setTimeout } from 'node:timers'
 /** A socket that several responses may wait for: requests can be pipelined. */
 interface Lingering {
   waiting: number
-  isAsked: boolean
+  /** The first of those who wanted to close it. */
+  close: (() => void) | undefined
   timer: NodeJS.Timeout | undefined
 }
 
 /** Nobody's answer keeps a connection for longer, in ms: past any time-out of a store. */
 const LONGEST = 30_000
 
+const CLOSERS = ['end', 'destroy', 'destroySoon'] as const
+
 const lingering = new WeakMap<Socket, Lingering>()
 
 /**
- * Puts off `socket.destroy()` (without an error: the connection itself has none) until the function that is returned is called,
- * which says whether somebody has asked for it. Node has handed an answer to the network when `end()` returns, so that
- * a framework may destroy the socket right after it; one that waits for its session is not there yet.
+ * Puts off whatever closes a socket until the function that is returned is called; that closes it where somebody has asked for it, once
+ * what was written is out. Node has handed an answer to the network when `end()` returns, so that a framework, a client that says no
+ * more or a server that shuts down may close the socket right after it; one that waits for its session is not there yet.
  */
-export function linger(socket: Socket): () => boolean {
-  const known = lingering.get(socket)
-  const state = known ?? { waiting: 0, isAsked: false, timer: undefined }
+export function linger(socket: Socket): (close?: boolean) => boolean {
+  const state = lingering.get(socket) ?? takeOver(socket)
   state.waiting++
-  if (!known) {
-    lingering.set(socket, state)
-    socket.destroy = (error) => {
-      if (error) {
-        stop(socket, state)
-        return socket.destroy(error)
+  return (close = true) => {
+    const isAsked = state.close !== undefined
+    if (--state.waiting === 0 && close) letGo(socket, state)
+    return isAsked
+  }
+}
+
+/** The methods of a socket are taken once: with keep-alive it serves many requests. */
+function takeOver(socket: Socket): Lingering {
+  const state: Lingering = { waiting: 0, close: undefined, timer: undefined }
+  lingering.set(socket, state)
+  for (const name of CLOSERS) {
+    const native = socket[name] as Function
+    ;(socket as unknown as Record<string, Function>)[name] = (...args: unknown[]) => {
+      // Whoever sends something by hand knows what it does.
+      if (state.waiting === 0 || (name === 'end' && args.length > 0 && args[0] != null)) {
+        return native.apply(socket, args)
       }
-      state.isAsked = true
+      state.close ??= () => native.apply(socket, name === 'destroy' ? [] : args)
       state.timer ??= setTimeout(() => {
-        stop(socket, state)
-        socket.destroy()
+        state.waiting = 0
+        letGo(socket, state)
       }, LONGEST).unref()
       return socket
     }
   }
-  return () => {
-    if (--state.waiting === 0) stop(socket, state)
-    return state.isAsked
-  }
+  return state
 }
 
-function stop(socket: Socket, state: Lingering): void {
-  clearTimeout(state.timer)
-  lingering.delete(socket)
-  delete (socket as Partial<Socket>).destroy
+function letGo(socket: Socket, state: Lingering): void {
+  const { close, timer } = state
+  clearTimeout(timer)
+  state.close = state.timer = undefined
+  if (!close) return
+  if (socket.writableLength > 0 && !socket.destroyed) socket.destroySoon()
+  else close()
 }

@@ -42,12 +42,20 @@ export function messageOf(response: ServerResponse): string | undefined {
 }
 
 /**
- * Node tells no length and no framing of its own for a response from which such a header was once removed, and there is no other way
- * to have it forget that.
+ * Makes a response forget what there is no other way to have it forget: that a header was once removed, so that it tells no length and
+ * no framing of its own; and its trailers.
  */
-export function forgetRemovals(response: ServerResponse): void {
+export function forgetAnswer(response: ServerResponse): void {
+  const properties = response as unknown as Record<PropertyKey, unknown>
+  if (isHttp2(response)) {
+    const symbols = Object.getOwnPropertySymbols(response)
+    const trailers = symbols.find(({ description }) => description === 'trailers')
+    if (trailers) properties[trailers] = Object.create(null)
+    return
+  }
+  response.addTrailers?.({})
   for (const name of ['_removedContLen', '_removedTE']) {
-    if (name in response) (response as unknown as Record<string, boolean>)[name] = false
+    if (name in response) properties[name] = false
   }
 }
 
@@ -92,6 +100,8 @@ export function applyHead(response: ServerResponse, [status, ...rest]: unknown[]
   if (Array.isArray(headers)) applyPairs(response, headers)
   else {
     for (const [name, value] of Object.entries((headers ?? {}) as OutgoingHttpHeaders)) {
+      // As Node does.
+      if (name === '') continue
       response.setHeader(name, value as OutgoingHttpHeader)
     }
   }

@@ -116,6 +116,8 @@ export interface Sessions<D extends object = SessionData> {
    * @throws SessionStoreError if the backend fails.
    */
   open(cookieHeader: string | undefined, cookieInfo?: () => CookieInfo): Awaitable<Session<D>>
+  /** Whether a session is loaded only when the handler asks for it. */
+  readonly lazy: boolean
   /** Loads a session that `lazy` has left unloaded. @throws SessionStoreError if the backend fails. */
   load(session: Session<D>): Awaitable<Session<D>>
   /**
@@ -149,6 +151,7 @@ export function createSessions<D extends object = SessionData>(
   return {
     store,
     cookie: { name, path, ...(domain !== undefined && { domain }) },
+    lazy: manager.lazy,
     open: (cookieHeader, cookieInfo) => open<D>(manager, cookieHeader, cookieInfo),
     load: (session) => load(manager, stateOf(session), session),
     commit: (session, response = {}) => commit(manager, stateOf(session), response),

@@ -162,7 +162,7 @@ export interface CookieInfo {
   /** Whether the request came over HTTPS, for `secure: 'auto'`. Default false. */
   readonly secure?: boolean
   /** The cookie's attributes, where this response's differ from the manager's. */
-  readonly cookie?: Omit<CookieOptions, 'name'> | undefined
+  readonly cookie?: Omit<CookieOptions, 'name' | 'format'> | undefined
 }
 
 /** What a session needs of its manager. */

@@ -69,7 +69,10 @@ export function assertSendable(
 
 /** The cookie as a response is to have it. */
 function cookieFor({ cookie, cookieOptions }: TellOptions, info: CookieInfo): SessionCookie {
-  return info.cookie ? sessionCookie({ ...cookieOptions, ...info.cookie }) : cookie
+  if (!info.cookie) return cookie
+  // What the next request is read by is the manager's own.
+  const { name = 'sessionid', format } = cookieOptions ?? {}
+  return sessionCookie({ ...cookieOptions, ...info.cookie, name, format } as CookieOptions)
 }
 
 /** In seconds; undefined for as long as the browser runs. */

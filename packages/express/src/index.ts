@@ -60,30 +60,32 @@ export function session<D extends object = SessionData>(
       secure: request.secure ?? 'encrypted' in request.socket,
       cookie: cookieFor?.(request),
     })
-    const start = (opened: Session<D>) => {
-      request[property] = opened
-      keepSession(request, property, sessions, opened)
-      commitBeforeHeaders(sessions, opened, response, info, next)
-      next()
-    }
-
     /** An error handler that says no status answers by the error's. */
     const fail = (error: unknown) => {
       response.statusCode = plainAnswer(error).status
       next(error)
     }
+    const start = (opened: Session<D>, isNew: boolean) => {
+      try {
+        request[property] = opened
+        if (isNew) {
+          keepSession([request], property, sessions, opened)
+          commitBeforeHeaders(sessions, opened, response, info, next)
+        }
+      } catch (error) {
+        return fail(error)
+      }
+      next()
+    }
     let before, opened
     try {
-      before = sessionBefore(request, property, sessions)
+      before = sessionBefore([request], property, sessions)
       opened = before ?? sessions.open(request.headers.cookie, info)
     } catch (error) {
       return fail(error)
     }
-    if (before) {
-      request[property] = before
-      return next()
-    }
-    if (opened instanceof Promise) opened.then(start, fail)
-    else start(opened)
+    const isNew = before === undefined
+    if (opened instanceof Promise) opened.then((session) => start(session, isNew), fail)
+    else start(opened, isNew)
   }
 }

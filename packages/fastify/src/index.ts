@@ -1,4 +1,5 @@
 // The adapter for Fastify 5: a plugin that opens in onRequest and commits in onSend, before the headers.
+import { Buffer } from 'node:buffer'
 import { createSessions, type Session, type Sessions, type SessionsOptions } from '@coatcheck/core'
 import {
   isOfAnswer,
@@ -56,7 +57,7 @@ const plugin: FastifyPluginAsync<SessionPluginOptions> = async (app, options) =>
     const info = () => ({ secure: request.protocol === 'https', cookie: cookieFor?.(request) })
     const start = (opened: Session<any>) => {
       holder[property] = opened
-      keepSession(request, property, sessions, opened)
+      keepSession([request, request.raw], property, sessions, opened)
       const target = replyHeaders(reply)
       holder[held] = {
         target,
@@ -80,18 +81,21 @@ const plugin: FastifyPluginAsync<SessionPluginOptions> = async (app, options) =>
       reply.code(plainAnswer(error).status)
       next(error as Error)
     }
+    /** An outer scope has opened the session. */
+    const share = (opened: Session<any>) => {
+      holder[property] = opened
+      next()
+    }
     let before, opened
     try {
-      before = sessionBefore(request, property, sessions)
+      before = sessionBefore([request, request.raw], property, sessions)
       opened = before ?? sessions.open(request.headers.cookie, info)
     } catch (error) {
       return fail(error)
     }
-    if (before) {
-      holder[property] = before
-      next()
-    } else if (opened instanceof Promise) opened.then(start, fail)
-    else start(opened)
+    const go = before ? share : start
+    if (opened instanceof Promise) opened.then(go, fail)
+    else go(opened)
   })
 
   app.addHook('onSend', (request, reply, payload, next) => {
@@ -99,16 +103,19 @@ const plugin: FastifyPluginAsync<SessionPluginOptions> = async (app, options) =>
     // None if opening has failed, or if an outer scope has opened the session.
     if (!reserved) return next()
     const { hold, target } = reserved
-    const body = payload instanceof Response ? takeOver(reply, payload) : payload
+    let body = isResponse(payload) ? takeOver(reply, payload) : payload
     target.isByHand = false
-    let isSent = false
     let source: Source | undefined
-    hold.settle(
+    const isSent = hold.settle(
       () => {
-        isSent = true
         target.restore()
-        if (source?.error) next(source.error)
-        else next(null, body)
+        if (source?.error) return next(source.error)
+        try {
+          next(null, body)
+        } catch (error) {
+          // A reply that Fastify refuses to send is an error of the reply.
+          next(error as Error)
+        }
       },
       (error) => {
         target.restore()
@@ -119,6 +126,8 @@ const plugin: FastifyPluginAsync<SessionPluginOptions> = async (app, options) =>
     if (isSent) return
     target.keep()
     source = watch(body)
+    // Bytes that stay as they are when the handler uses its buffer for something else.
+    if (body instanceof Uint8Array) body = Buffer.from(body)
   })
 }
 
@@ -185,6 +194,11 @@ function replyHeaders(reply: FastifyReply): ReplyHeaders {
   return self
 }
 
+/** As Fastify tells them: also of another copy of the standard classes. */
+function isResponse(payload: unknown): payload is Response {
+  return Object.prototype.toString.call(payload) === '[object Response]'
+}
+
 /** Puts a Response's status and headers on the reply, as Fastify would after this hook; what is left is its body. */
 function takeOver(reply: FastifyReply, response: Response): unknown {
   if (response.bodyUsed) return response
@@ -210,7 +224,9 @@ function watch(body: unknown): Source | undefined {
 /** Leaves nothing of the reply but what the site says on every page. */
 function drop(reply: FastifyReply, body: unknown): void {
   const source = body as { destroy?: () => void; cancel?: () => Promise<void> } | null | undefined
-  if (typeof source?.destroy === 'function') source.destroy()
+  // The request's own body, sent back, is the connection's.
+  if (body === reply.request.raw) reply.request.raw.resume()
+  else if (typeof source?.destroy === 'function') source.destroy()
   else if (typeof source?.cancel === 'function') source.cancel().catch(() => {})
   for (const name of Object.keys(reply.getHeaders())) {
     if (isOfAnswer(name)) reply.removeHeader(name)

@@ -57,14 +57,15 @@ export function withSession<D extends object = SessionData, Rest extends unknown
     })
     let before, opened
     try {
-      before = sessionBefore(request, property, sessions)
-      opened = before ?? (await sessions.open(request.headers.get('Cookie') ?? undefined, info))
+      before = sessionBefore([request], property, sessions)
+      const cookies = request.headers.get('Cookie') ?? undefined
+      opened = await (before ?? sessions.open(cookies, info))
     } catch (error) {
       if (!(error instanceof SessionError)) throw error
       return onError(error, request)
     }
-    if (before) return handler(request, before, ...rest)
-    keepSession(request, property, sessions, opened)
+    if (before) return handler(request, opened, ...rest)
+    keepSession([request], property, sessions, opened)
     let response
     let isThrown = false
     try {
@@ -77,14 +78,22 @@ export function withSession<D extends object = SessionData, Rest extends unknown
     let answer
     try {
       const { status, headers: given } = response
-      const headers = await commitResponse(sessions, opened, info, status, given)
-      answer = withHeaders(response, headers)
+      const committed = commitResponse(sessions, opened, info, status, given)
+      // A body of bytes is copied now: the handler may use its buffer for something else meanwhile.
+      if (committed instanceof Promise) void response.body
+      answer = withHeaders(response, await committed)
     } catch (error) {
       // Nobody is going to read it.
       response?.body?.cancel().catch(() => {})
       const headers = headersAfterFailure(sessions, opened, info)
       if (!(error instanceof SessionError)) throw unanswered(error, headers)
-      answer = withHeaders(await onError(error, request), headers, cookiesTold(response))
+      let page
+      try {
+        page = await onError(error, request)
+      } catch (thrown) {
+        throw unanswered(thrown, headers)
+      }
+      answer = withHeaders(page, headers, cookiesTold(response))
     }
     if (isThrown) throw answer
     return answer
@@ -102,17 +111,28 @@ function unanswered(error: unknown, { setCookie }: SessionHeaders): unknown {
  * SvelteKit (`status` and `location`); what Next's `redirect()` and `notFound()` throw. Undefined for an error.
  */
 function answerOf(thrown: unknown): Response | undefined {
-  if (thrown instanceof Response) return thrown
+  if (Object.prototype.toString.call(thrown) === '[object Response]') return thrown as Response
   const { status, location, digest } = (thrown ?? {}) as Record<string, unknown>
-  if (typeof digest === 'string') {
-    // NEXT_REDIRECT;replace;/path;307; and NEXT_HTTP_ERROR_FALLBACK;404
-    const [kind, ...rest] = digest.split(';')
-    if (kind === 'NEXT_REDIRECT')
-      return redirectTo(rest.slice(1, -2).join(';'), Number(rest.at(-2)))
-    if (kind === 'NEXT_HTTP_ERROR_FALLBACK') return new Response(null, { status: Number(rest[0]) })
-  }
+  if (typeof digest === 'string') return answerOfNext(digest)
   if (thrown instanceof Error || typeof location !== 'string') return undefined
   return redirectTo(location, status as number)
+}
+
+/**
+ * NEXT_REDIRECT;replace;/path;307; and NEXT_HTTP_ERROR_FALLBACK;404, and what Next had before version 15: NEXT_NOT_FOUND, and redirects
+ * that end with their path or with `false`.
+ */
+function answerOfNext(digest: string): Response | undefined {
+  const [kind, ...rest] = digest.replace(/;$/, '').split(';')
+  if (kind === 'NEXT_REDIRECT') {
+    const last = rest.at(-1) ?? ''
+    const isStatus = /^3\d\d$/.test(last)
+    const path = rest.slice(1, isStatus || last === 'false' ? -1 : undefined)
+    return redirectTo(path.join(';'), isStatus ? Number(last) : 307)
+  }
+  const status = kind === 'NEXT_NOT_FOUND' ? 404 : Number(rest[0])
+  const isError = kind === 'NEXT_NOT_FOUND' || kind === 'NEXT_HTTP_ERROR_FALLBACK'
+  return isError && status >= 400 && status < 600 ? new Response(null, { status }) : undefined
 }
 
 function redirectTo(location: string, status: number): Response | undefined {

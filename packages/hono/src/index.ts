@@ -47,14 +47,15 @@ export function session<D extends object = SessionData>(
 
   return async (c, next) => {
     const info = () => ({ secure: isSecure(c), cookie: cookieFor?.(c) })
-    const before = await answerable(c, () => sessionBefore(c, property, sessions))
+    const carriers = [c, c.req.raw, (c.env as { incoming?: object } | undefined)?.incoming]
+    const before = await answerable(c, () => sessionBefore(carriers, property, sessions))
     if (before) {
       c.set(property as 'session', before as Session)
       return next()
     }
     const opened = await answerable(c, () => sessions.open(c.req.header('Cookie'), info))
     c.set(property as 'session', opened as Session)
-    keepSession(c, property, sessions, opened)
+    keepSession(carriers, property, sessions, opened)
     const target = headersOf(c)
     const tellFailure = () => tellSession(c, target, headersAfterFailure(sessions, opened, info))
     let isThrown = false
@@ -70,7 +71,10 @@ export function session<D extends object = SessionData>(
       isThrown = true
     }
     try {
-      tellSession(c, target, await commitResponse(sessions, opened, info, c.res.status, target))
+      const committed = commitResponse(sessions, opened, info, c.res.status, target)
+      // A body of bytes is copied now: the handler may use its buffer for something else meanwhile.
+      if (committed instanceof Promise) void c.res.body
+      tellSession(c, target, await committed)
     } catch (error) {
       drop(c)
       tellFailure()

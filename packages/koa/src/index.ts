@@ -37,11 +37,11 @@ export function session<D extends object = SessionData>(
 
   return async (ctx, next) => {
     const info = () => ({ secure: ctx.secure, cookie: cookieFor?.(ctx) })
-    const before = sessionBefore(ctx, property, sessions)
-    const opened = before ?? (await sessions.open(ctx.headers.cookie, info))
+    const before = sessionBefore([ctx, ctx.req], property, sessions)
+    const opened = await (before ?? sessions.open(ctx.headers.cookie, info))
     ctx[property] = opened
     if (before) return next()
-    keepSession(ctx, property, sessions, opened)
+    keepSession([ctx, ctx.req], property, sessions, opened)
     commitBeforeHeaders(sessions, opened, ctx.res, info, (error) => ctx.onerror(error as Error))
     return next()
   }

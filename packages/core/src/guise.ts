@@ -1,0 +1,196 @@
+// What a response of node:http says of itself while it waits for its session, and to all but the error's answer after it was dropped.
+import { AsyncResource } from 'node:async_hooks'
+import type { ServerResponse } from 'node:http'
+import { headersSentError, isHttp2 } from './node-rules.ts'
+
+/** How a response looks while it is held. */
+export interface Guise {
+  /** Its headers are out. */
+  seemSent(): void
+  /** So many bytes, by now, are on their way; whether a writer was told to wait. */
+  seemWritten(bytes: number, isFull: boolean): void
+  /** It is complete. */
+  seemEnded(): void
+  /** It is what it was. */
+  lift(): void
+  /** What the handler has asked for meanwhile: to destroy it. */
+  readonly destruction: { readonly error: Error | undefined } | undefined
+}
+
+const SETTERS = {
+  setHeader: 'set',
+  setHeaders: 'set',
+  appendHeader: 'append',
+  removeHeader: 'remove',
+} as const
+
+type Properties = Record<string, any>
+
+/** @param response One that is not begun. */
+export function guiseOf(response: ServerResponse): Guise {
+  const isPlain = '_header' in response && 'outputSize' in response && !isHttp2(response)
+  return isPlain ? new NodeGuise(response) : new CoveredGuise(response)
+}
+
+/**
+ * Node's own response tells all that is asked, and throws what it throws, by a few fields: to set them costs a tenth of what it costs to
+ * put properties over them.
+ */
+class NodeGuise implements Guise {
+  readonly #response: Properties
+  readonly #destroy: Function
+  readonly #addTrailers: Function
+  #bytes = 0
+  #isEnded = false
+  #isFull = false
+  destruction: Guise['destruction']
+
+  constructor(response: ServerResponse) {
+    this.#response = response
+    this.#destroy = response.destroy
+    this.#addTrailers = response.addTrailers
+  }
+
+  seemSent(): void {
+    const response = this.#response
+    response['_header'] = 'HTTP/1.1 held\r\n\r\n'
+    response['destroy'] = (error?: Error) => {
+      this.destruction ??= { error }
+      response['destroyed'] = true
+      return response
+    }
+  }
+
+  seemWritten(bytes: number, isFull: boolean): void {
+    const response = this.#response
+    response['outputSize'] += bytes - this.#bytes
+    this.#bytes = bytes
+    if (!isFull || this.#isFull) return
+    this.#isFull = true
+    const get = () => !this.#isEnded
+    Object.defineProperty(response, 'writableNeedDrain', { configurable: true, get })
+  }
+
+  seemEnded(): void {
+    const response = this.#response
+    this.#isEnded = true
+    response['finished'] = true
+    // Something is on its way: the headers.
+    this.seemWritten(this.#bytes + 1, false)
+    response['addTrailers'] = () => {}
+  }
+
+  lift(): void {
+    const response = this.#response
+    response['_header'] = null
+    response['outputSize'] -= this.#bytes
+    response['destroy'] = this.#destroy
+    if (this.#isFull) delete response['writableNeedDrain']
+    if (this.#isEnded) {
+      response['finished'] = false
+      response['addTrailers'] = this.#addTrailers
+    }
+    // Where the client is gone, Node has said so too.
+    if (this.destruction && !response['closed']) response['destroyed'] = false
+  }
+}
+
+/** Of http2's response, and of those of other platforms, nothing is known but their properties. */
+class CoveredGuise implements Guise {
+  readonly #response: ServerResponse
+  #covered: [name: string, own: PropertyDescriptor | undefined][] = []
+  #bytes = 0
+  #isFull = false
+  #isEnded = false
+  destruction: Guise['destruction']
+
+  constructor(response: ServerResponse) {
+    this.#response = response
+  }
+
+  seemSent(): void {
+    const response = this.#response
+    this.#cover('headersSent', { get: () => true })
+    this.#cover('_header', { value: 'HTTP/1.1 held\r\n\r\n', writable: true })
+    this.#cover('writableLength', { get: () => this.#bytes })
+    this.#cover('writableNeedDrain', { get: () => this.#isFull && !this.#isEnded })
+    for (const [name, action] of Object.entries(SETTERS)) {
+      this.#cover(name, {
+        value() {
+          throw headersSentError(response, action)
+        },
+      })
+    }
+    this.#cover('destroy', {
+      value: (error?: Error) => {
+        this.destruction ??= { error }
+        return response
+      },
+    })
+  }
+
+  seemWritten(bytes: number, isFull: boolean): void {
+    this.#bytes = bytes
+    this.#isFull ||= isFull
+  }
+
+  seemEnded(): void {
+    this.#isEnded = true
+    this.#cover('finished', { value: true, writable: true })
+    this.#cover('writableEnded', { get: () => true })
+  }
+
+  lift(): void {
+    for (const [name, own] of this.#covered.toReversed()) {
+      if (own) Object.defineProperty(this.#response, name, own)
+      else delete (this.#response as unknown as Properties)[name]
+    }
+    this.#covered = []
+  }
+
+  #cover(name: string, descriptor: PropertyDescriptor): void {
+    const response = this.#response
+    if (!(name in response)) return
+    this.#covered.push([name, Object.getOwnPropertyDescriptor(response, name)])
+    cover(response, name, descriptor)
+  }
+}
+
+/**
+ * From here on the response is the error's answer. To all others it is destroyed: what they set is ignored, they cannot destroy it, and
+ * what they do when it drains stays theirs.
+ */
+export function seemDropped(response: ServerResponse, isAnswering: () => boolean): void {
+  const properties = response as unknown as Properties
+  for (const name of [...Object.keys(SETTERS), 'destroy']) {
+    const native = properties[name] as Function | undefined
+    if (!native) continue
+    cover(response, name, {
+      value: (...args: unknown[]) => (isAnswering() ? native.apply(response, args) : response),
+      writable: true,
+    })
+  }
+  let isGone: boolean | undefined = properties['destroyed']
+  cover(response, 'destroyed', {
+    get: () => isGone || !isAnswering() || isGone,
+    set: (value: boolean) => void (isGone = value),
+  })
+  for (const name of ['on', 'once', 'addListener', 'prependListener']) {
+    const native = properties[name] as Function | undefined
+    if (!native) continue
+    cover(response, name, {
+      value(event: string, listener: Function) {
+        if (event !== 'drain' || isAnswering()) return native.call(response, event, listener)
+        const own = AsyncResource.bind(listener as () => void)
+        // By this the listener can be removed.
+        return native.call(response, event, Object.assign(own, { listener }))
+      },
+      writable: true,
+    })
+  }
+}
+
+/** What a wrapper has made unchangeable stays as it is. */
+function cover(response: ServerResponse, name: string, descriptor: PropertyDescriptor): void {
+  Reflect.defineProperty(response, name, { ...descriptor, configurable: true })
+}
