@@ -215,6 +215,7 @@ export class ResponseHold {
     if (this.#isHeard()) {
       if (this.#wait && response.writableEnded && chunk) this.#refuseEnd(callback)
       else (end as Function).apply(response, args)
+      if (state === 'failed') this.#wait!.letGo?.()
       return response
     }
     if (state === 'failed') this.#losePatience()
@@ -333,6 +334,7 @@ export class ResponseHold {
     if (response.headersSent) {
       // Somebody has gone past the hold: what is out cannot be taken back, and shall not look whole.
       response.destroy(failure.error as Error)
+      letGo?.()
     } else {
       this.#takeMethodsBack()
       for (const name of response.getHeaderNames?.() ?? []) {
@@ -344,8 +346,6 @@ export class ResponseHold {
       const drained = response.rawListeners?.('drain') ?? []
       response.removeAllListeners?.('drain')
       seemDropped(response, () => this.#isAnswering)
-      response.once?.('close', () => letGo?.())
-      response.once?.('finish', () => letGo?.())
       this.#answerBy(() => {
         try {
           this.#fail(failure.error)
@@ -369,16 +369,13 @@ export class ResponseHold {
     const { kept } = wait
     wait.kept = []
     for (const { callback } of kept) if (callback) process.nextTick(callback, error)
-    const request: unknown = response.req
-    // The request's own body, sent back, is the connection's.
-    const isEchoed = this.#sources?.includes(request as Readable) ?? false
     for (const source of this.#sources ?? []) {
-      if (source === request) source.resume()
+      // To destroy the request's own body, that was sent back, is to destroy the connection.
+      if (source === (response.req as Readable)) source.resume()
       else source.destroy?.()
     }
-    const listeners = response.rawListeners?.('error') ?? []
-    const isHandled = isConnected(response) && !isEchoed
-    if (!isHandled) return
+    // What a platform that makes an answer of its own listens for is its own.
+    const listeners = (isConnected(response) && response.rawListeners?.('error')) || []
     for (const listener of listeners.slice(this.#errorListeners)) this.#call(listener, error)
   }
 
