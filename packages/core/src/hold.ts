@@ -83,7 +83,7 @@ const answering = new AsyncLocalStorage<Answering>()
  * An error handler that answers from outside the asynchronous context it was called in cannot be told from the handler: so
  * long, in ms, after somebody has ended the response from outside, the client gets a plain answer.
  */
-const PATIENCE = 5000
+const PATIENCE = 3000
 
 /** Where Node's `writableHighWaterMark` is not to be had: bytes. */
 const HIGH_WATER_MARK = 16_384
@@ -288,7 +288,7 @@ export class ResponseHold {
     const { guise, kept } = wait
     guise.lift()
     this.#state = 'sent'
-    if (isHttp2(response) && response.stream.destroyed) return this.#letGoOfAll(destroyedError())
+    if (isHttp2(response) && response.stream.destroyed) return this.#allToLetGo(destroyedError())()
     // What the handler has made of the status since then comes too late for the client, and is there to be read.
     const { statusCode } = response
     wait.kept = []
@@ -322,6 +322,7 @@ export class ResponseHold {
       patience: undefined,
     }
     for (const source of this.#sources ?? []) source.unpipe?.(this.#response)
+    // While the error handler was not called nobody is told, as whoever is told may pass the error on to it.
     setImmediate(() => this.#answer())
   }
 
@@ -331,6 +332,7 @@ export class ResponseHold {
     const failure = this.#failure!
     guise.lift()
     this.#state = 'failed'
+    const letGoOfAll = this.#allToLetGo(failure.error)
     if (response.headersSent) {
       // Somebody has gone past the hold: what is out cannot be taken back, and shall not look whole.
       response.destroy(failure.error as Error)
@@ -342,8 +344,7 @@ export class ResponseHold {
       }
       forgetAnswer(response)
       this.#setStatus(plainAnswer(failure.error).status, undefined)
-      // The handler's wait for more room is over; a drain from here on is the answer's.
-      const drained = response.rawListeners?.('drain') ?? []
+      // A drain from here on is the answer's.
       response.removeAllListeners?.('drain')
       seemDropped(response, () => this.#isAnswering)
       this.#answerBy(() => {
@@ -353,30 +354,36 @@ export class ResponseHold {
           this.#answerPlainly()
         }
       })
-      for (const listener of drained) this.#call(listener)
     }
-    // After the error handler was called: those who are told may pass the error on to it.
-    this.#letGoOfAll(failure.error)
+    letGoOfAll()
   }
 
   /**
-   * Nothing of what the handler sends is taken any more: sources are closed, callbacks are told why, and so is who has listened for
-   * errors of the response since the session was opened, a `pipeline` for one.
+   * Nothing of what the handler sends is taken any more: sources are closed, callbacks are told why, and so is who waits for room to
+   * write, and who has listened for errors of the response since the session was opened, a `pipeline` for one.
+   * @returns What does so, to those who are there by now.
    */
-  #letGoOfAll(error: unknown): void {
+  #allToLetGo(error: unknown): () => void {
     const response = this.#response
     const wait = this.#wait!
     const { kept } = wait
-    wait.kept = []
-    for (const { callback } of kept) if (callback) process.nextTick(callback, error)
-    for (const source of this.#sources ?? []) {
-      // To destroy the request's own body, that was sent back, is to destroy the connection.
-      if (source === (response.req as Readable)) source.resume()
-      else source.destroy?.()
-    }
+    const sources = this.#sources ?? []
+    const writers = response.rawListeners?.('drain') ?? []
     // What a platform that makes an answer of its own listens for is its own.
     const listeners = (isConnected(response) && response.rawListeners?.('error')) || []
-    for (const listener of listeners.slice(this.#errorListeners)) this.#call(listener, error)
+    const told = listeners.slice(this.#errorListeners)
+    wait.kept = []
+    this.#sources = undefined
+    return () => {
+      for (const { callback } of kept) if (callback) process.nextTick(callback, error)
+      for (const source of sources) {
+        // To destroy the request's own body, that was sent back, is to destroy the connection.
+        if (source === (response.req as Readable)) source.resume()
+        else source.destroy?.()
+      }
+      for (const listener of told) this.#call(listener, error)
+      for (const listener of writers) this.#call(listener)
+    }
   }
 
   /** Calls a listener of whom nobody would hear that it has thrown. */
@@ -452,7 +459,6 @@ export class ResponseHold {
 
   /** A write to an answer that was dropped or destroyed. */
   #drop(callback: Callback | undefined, error = this.#failure?.error): false {
-    // While the error handler was not called, whoever is told could pass the error on to it.
     if (this.#state === 'failing') this.#keep(() => {}, callback)
     else {
       if (callback) process.nextTick(callback, error)

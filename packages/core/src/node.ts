@@ -33,8 +33,11 @@ export function commitBeforeHeaders<D extends object>(
       ),
     fail,
     tellFailure() {
-      for (const line of cookiesTold(response)) target.append('Set-Cookie', line)
-      tellSession(response, target, headersAfterFailure(sessions, session, info))
+      const headers = headersAfterFailure(sessions, session, info)
+      for (const line of cookiesTold(response)) {
+        if (line !== headers.setCookie) target.append('Set-Cookie', line)
+      }
+      tellSession(response, target, headers)
     },
   })
 }
