@@ -102,11 +102,13 @@ export function commitResponse<D extends object>(
   target: Pick<HeaderTarget, 'get'>,
 ): Awaitable<SessionHeaders> {
   const isShared = () => isSharedResponse((name) => target.get(name))
-  return sessions.commit(session, { ...info(), status, isShared })
+  const { secure = false, cookie } = info()
+  return sessions.commit(session, { secure, cookie, status, isShared })
 }
 
 /** The Set-Cookie lines that sessions have put on a response: of two, the one that was saved keeps its own where the other fails. */
-const told = new WeakMap<object, string[]>()
+const told = Symbol('coatcheck.told')
+type Carrier = object & { [told]?: readonly string[] }
 
 /**
  * Adds a session's headers to a response. One that cannot carry them any more (they are out, or it has none) is reported, not
@@ -117,7 +119,7 @@ export function tellSession(carrier: object, target: HeaderTarget, headers: Sess
   const { setCookie } = headers
   try {
     addSessionHeaders(target, headers)
-    if (setCookie !== undefined) told.set(carrier, [...cookiesTold(carrier), setCookie])
+    if (setCookie !== undefined) (carrier as Carrier)[told] = [...cookiesTold(carrier), setCookie]
   } catch {
     if (setCookie !== undefined) cookieNotSent()
   }
@@ -125,7 +127,7 @@ export function tellSession(carrier: object, target: HeaderTarget, headers: Sess
 
 /** The Set-Cookie lines that {@link tellSession} has put on a response. */
 export function cookiesTold(carrier: object): readonly string[] {
-  return told.get(carrier) ?? []
+  return (carrier as Carrier)[told] ?? []
 }
 
 /** Reports that a client does not get the cookie of what was stored. */

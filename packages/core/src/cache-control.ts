@@ -22,6 +22,13 @@ const TARGETED = [
 /** nginx': seconds, `@` and a time, or 0 for "do not keep". It goes before all others. */
 const NGINX = 'X-Accel-Expires'
 
+const BEYOND_CACHE_CONTROL = new Set([...TARGETED, NGINX].map((name) => name.toLowerCase()))
+
+/** Whether one of these headers is obeyed by CDNs or proxies before Cache-Control. @param names In small letters. */
+export function goesBeforeCacheControl(names: readonly string[]): boolean {
+  return names.some((name) => BEYOND_CACHE_CONTROL.has(name))
+}
+
 /** What only a shared cache reads, and what `private` stands in for. */
 const SHARED_ONLY = new Set(['public', 's-maxage', 'proxy-revalidate', 'private'])
 

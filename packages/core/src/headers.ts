@@ -1,5 +1,5 @@
 // What a committed session adds to the response's headers, for every adapter alike.
-import { changesToKeepPrivate, type HeaderChange } from './cache-control.ts'
+import { changesToKeepPrivate, goesBeforeCacheControl, type HeaderChange } from './cache-control.ts'
 import { joinSiteData } from './clear-site-data.ts'
 import { warnOfEach } from './events.ts'
 
@@ -23,6 +23,8 @@ export interface HeaderTarget {
   set(name: string, value: string): void
   /** For Set-Cookie alone. */
   append(name: string, value: string): void
+  /** The names of all that are set, in small letters, where to ask for them costs less than to ask for ten headers. */
+  names?(): readonly string[]
 }
 
 /**
@@ -56,6 +58,10 @@ export function addSessionHeaders(target: HeaderTarget, headers: SessionHeaders)
 
 /** Keeps a response with a session's cookie out of shared caches, whatever the handler has said. */
 function keepPrivate(target: HeaderTarget): void {
+  if (target.names && !target.get('Cache-Control') && !goesBeforeCacheControl(target.names())) {
+    target.set('Cache-Control', 'no-store')
+    return
+  }
   const changes = changesToKeepPrivate((name) => target.get(name))
   for (const { name, after } of changes) target.set(name, after)
   const shared = changes.filter(({ wasShared }) => wasShared)

@@ -147,6 +147,7 @@ export class ResponseHold {
     this.#fail = fail
     const state = this.#due()
     if (this.#isHeard()) {
+      if (!this.#wait) this.#giveMethodsBack()
       send()
       return true
     }
@@ -509,6 +510,16 @@ export class ResponseHold {
     wait.guise.seemEnded()
     const { socket } = response
     if (this.#state === 'held' && !isHttp2(response)) wait.letGo = onceOnly(linger(socket!))
+  }
+
+  /** Nothing is waited for: the response is Node's own again, as far as nobody has wrapped it. */
+  #giveMethodsBack(): void {
+    const response = this.#response
+    const { writeHead, write, end, flushHeaders } = this.#native
+    if (response.writeHead === this.#own.writeHead) response.writeHead = writeHead
+    if (response.write === this.#own.write) response.write = write
+    if (response.end === this.#own.end) response.end = end
+    if (response.flushHeaders === this.#own.flushHeaders) response.flushHeaders = flushHeaders
   }
 
   /** What a wrapper has put over the response since the session was opened belongs to the answer that is dropped. */

@@ -44,6 +44,7 @@ export function commitBeforeHeaders<D extends object>(
 
 /** The headers of a response that has `getHeader` and `setHeader`, as every response in Node's manner does. */
 export function headersOf(response: Pick<ServerResponse, 'getHeader' | 'setHeader'>): HeaderTarget {
+  const { getHeaderNames } = response as Partial<ServerResponse>
   return {
     get: (name) => response.getHeader(name)?.toString(),
     set: (name, value) => void response.setHeader(name, value),
@@ -51,5 +52,6 @@ export function headersOf(response: Pick<ServerResponse, 'getHeader' | 'setHeade
       const present = response.getHeader(name)
       response.setHeader(name, present === undefined ? value : [present, value].flat().map(String))
     },
+    ...(getHeaderNames && { names: () => getHeaderNames.call(response as ServerResponse) }),
   }
 }

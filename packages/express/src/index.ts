@@ -85,7 +85,7 @@ export function session<D extends object = SessionData>(
       return fail(error)
     }
     const isNew = before === undefined
-    if (opened instanceof Promise) opened.then((session) => start(session, isNew), fail)
+    if (opened instanceof Promise) opened.then((one) => start(one, isNew), fail)
     else start(opened, isNew)
   }
 }

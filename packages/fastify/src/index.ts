@@ -58,7 +58,7 @@ const plugin: FastifyPluginAsync<SessionPluginOptions> = async (app, options) =>
     const start = (opened: Session<any>) => {
       holder[property] = opened
       keepSession([request, request.raw], property, sessions, opened)
-      const target = replyHeaders(reply)
+      const target = new ReplyHeaders(reply)
       holder[held] = {
         target,
         // An answer by hand, past Fastify: its error handler has nothing to answer with.
@@ -137,12 +137,56 @@ interface HeldReply {
 }
 
 /** Where a session's headers are set: on Fastify's reply or, in an answer by hand, on Node's response. */
-interface ReplyHeaders extends HeaderTarget {
-  isByHand: boolean
+class ReplyHeaders implements HeaderTarget {
+  readonly #reply: FastifyReply
+  #kept: ReturnType<FastifyReply['getHeaders']> | undefined
+  isByHand = true
+
+  constructor(reply: FastifyReply) {
+    this.#reply = reply
+  }
+
   /** The reply waits: what is done to its headers from now on comes too late. */
-  keep(): void
+  keep(): void {
+    this.#kept = { ...this.#reply.getHeaders() }
+  }
+
   /** Makes the headers what they were. */
-  restore(): void
+  restore(): void {
+    const reply = this.#reply
+    const kept = this.#kept
+    this.#kept = undefined
+    if (!kept) return
+    for (const [name, value] of Object.entries(reply.getHeaders())) {
+      if (kept[name] !== value) reply.removeHeader(name)
+    }
+    for (const [name, value] of Object.entries(kept)) {
+      if (!reply.hasHeader(name)) reply.header(name, value)
+    }
+  }
+
+  get(name: string): string | undefined {
+    this.restore()
+    return this.#reply.getHeader(name)?.toString()
+  }
+
+  set(name: string, value: string): void {
+    this.restore()
+    if (this.isByHand) headersOf(this.#reply.raw).set(name, value)
+    else this.#reply.header(name, value)
+  }
+
+  append(name: string, value: string): void {
+    this.restore()
+    if (this.isByHand) headersOf(this.#reply.raw).append(name, value)
+    // Fastify's `header` appends where the name is Set-Cookie.
+    else this.#reply.header(name, value)
+  }
+
+  names(): string[] {
+    this.restore()
+    return Object.keys(this.#reply.getHeaders())
+  }
 }
 
 const decorations = new Map<string, symbol>()
@@ -155,47 +199,9 @@ function decorationOf(property: string): symbol {
   return decoration
 }
 
-function replyHeaders(reply: FastifyReply): ReplyHeaders {
-  const byHand = headersOf(reply.raw)
-  // Fastify's `header` appends where the name is Set-Cookie.
-  const set = (name: string, value: string) => void reply.header(name, value)
-  let kept: ReturnType<FastifyReply['getHeaders']> | undefined
-  const self: ReplyHeaders = {
-    isByHand: true,
-    keep() {
-      kept = { ...reply.getHeaders() }
-    },
-    restore() {
-      const before = kept
-      kept = undefined
-      if (!before) return
-      for (const [name, value] of Object.entries(reply.getHeaders())) {
-        if (before[name] !== value) reply.removeHeader(name)
-      }
-      for (const [name, value] of Object.entries(before)) {
-        if (!reply.hasHeader(name)) reply.header(name, value)
-      }
-    },
-    get(name) {
-      self.restore()
-      return reply.getHeader(name)?.toString()
-    },
-    set(name, value) {
-      self.restore()
-      if (self.isByHand) byHand.set(name, value)
-      else set(name, value)
-    },
-    append(name, value) {
-      self.restore()
-      if (self.isByHand) byHand.append(name, value)
-      else set(name, value)
-    },
-  }
-  return self
-}
-
 /** As Fastify tells them: also of another copy of the standard classes. */
 function isResponse(payload: unknown): payload is Response {
+  if (typeof payload !== 'object' || payload === null) return false
   return Object.prototype.toString.call(payload) === '[object Response]'
 }
 

@@ -1,0 +1,418 @@
+// What attackers have found of held responses: each was an answer lost, cut, mixed or given to the wrong visitor, or a process that ended.
+import { once } from 'node:events'
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
+import { connect as connectHttp2, createServer as createHttp2Server } from 'node:http2'
+import { connect, type AddressInfo } from 'node:net'
+import { createReadStream } from 'node:fs'
+import { pipeline, Readable } from 'node:stream'
+import { setTimeout } from 'node:timers/promises'
+import { lruStore } from '@coatcheck/cache/lru'
+import { createSessions, SessionStoreError, type SessionStore } from '@coatcheck/core'
+import { session } from '@coatcheck/express'
+import { session as fastifySession } from '@coatcheck/fastify'
+import { withSession } from '@coatcheck/fetch'
+import { session as honoSession } from '@coatcheck/hono'
+import { session as koaSession } from '@coatcheck/koa'
+import { createAdaptorServer } from '@hono/node-server'
+import express from 'express'
+import Fastify from 'fastify'
+import { Hono } from 'hono'
+import Koa from 'koa'
+import serverless from 'serverless-http'
+import { afterEach, describe, expect, test } from 'vitest'
+import { slow } from './wrappers.ts'
+
+const closing: (() => unknown)[] = []
+afterEach(async () => {
+  for (const close of closing.splice(0).toReversed()) await close()
+})
+
+/** Takes 60 ms to save. */
+const slowly = () => slow(lruStore(), { create: 60, save: 60 })
+/** Takes 60 ms to fail. */
+const failing = (): SessionStore => ({
+  ...slowly(),
+  create: () => setTimeout(60).then(() => Promise.reject(new SessionStoreError('away'))),
+})
+
+async function listen(server: Server | ReturnType<typeof createHttp2Server>): Promise<number> {
+  await once(server.listen(0, '127.0.0.1'), 'listening')
+  closing.push(() => {
+    ;(server as Server).closeAllConnections?.()
+    server.close()
+  })
+  return (server.address() as AddressInfo).port
+}
+
+type Handler = (request: any, response: ServerResponse, next: (error?: unknown) => void) => unknown
+
+/** A handler that changes its session, behind the middleware, with the error page of an application of its own. */
+const applicationOf =
+  (store: SessionStore, handler: Handler, answer?: Handler) =>
+  (request: IncomingMessage, response: ServerResponse) => {
+    const errorPage = (error?: any) => {
+      if (answer) return answer(error, response, () => {})
+      response.statusCode = error.status
+      response.end('error page')
+    }
+    session({ store })(request, response, (error) => {
+      if (error) return errorPage(error)
+      ;(request as any).session.set('a', 1)
+      handler(request, response, errorPage)
+    })
+  }
+
+const serve = (...args: Parameters<typeof applicationOf>) =>
+  listen(createServer(applicationOf(...args)))
+
+/** All that a client of these bytes gets. */
+async function ask(port: number, more = '', end = false): Promise<string> {
+  const socket = connect({ port, host: '127.0.0.1', allowHalfOpen: true })
+  const request = `${more.startsWith('POST') ? '' : 'GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n'}${more || '\r\n'}`
+  if (end) socket.end(request)
+  else socket.write(request)
+  const chunks: Buffer[] = []
+  try {
+    for await (const chunk of socket) chunks.push(chunk as Buffer)
+  } catch {
+    // Cut: what came until then counts.
+  }
+  return Buffer.concat(chunks).toString('latin1')
+}
+
+describe('an answer that was ended is the client’s, whoever closes the connection', () => {
+  const closers: Record<string, Handler> = {
+    'response.socket.end()': (_request, response) => response.socket!.end(),
+    'response.socket.destroySoon()': (_request, response) => response.socket!.destroySoon(),
+    'request.destroy(error)': (request) => request.destroy(new Error('too large')),
+    'request.socket.destroy()': (request) => request.socket.destroy(),
+    'response.destroy()': (_request, response) => response.destroy(),
+  }
+  test.each(Object.entries(closers))('%s', async (_, close) => {
+    const port = await serve(slowly(), (request, response, next) => {
+      response.end('page')
+      close(request, response, next)
+    })
+    expect(await ask(port)).toMatch(/^HTTP\/1\.1 200 OK[^]*\r\n\r\npage$/)
+  })
+
+  test('a client that says no more', async () => {
+    const port = await serve(slowly(), (_request, response) => response.end('page'))
+    expect(await ask(port, '', true)).toMatch(/page$/)
+  })
+
+  test.each(['close', 'closeAllConnections'] as const)(
+    'a server that shuts down: %s, and 5 MB',
+    async (how) => {
+      const server = createServer(
+        applicationOf(slowly(), (_request, response) => {
+          response.end(Buffer.alloc(5_000_000, 'x'))
+          server.close()
+          if (how === 'closeAllConnections') server.closeAllConnections()
+        }),
+      )
+      const answer = await ask(await listen(server))
+      expect(answer.length - answer.indexOf('\r\n\r\n') - 4).toBe(5_000_000)
+    },
+  )
+
+  test('a shutdown while a save fails is not kept waiting by its connection', async () => {
+    let start = 0
+    const server = createServer(
+      applicationOf(failing(), (_request, response) => {
+        response.end('never')
+        start = Date.now()
+        server.close()
+        server.closeAllConnections()
+      }),
+    )
+    server.keepAliveTimeout = 30_000
+    const closed = once(server, 'close')
+    expect((await fetch(`http://127.0.0.1:${await listen(server)}/`)).status).toBe(503)
+    await closed
+    expect(Date.now() - start).toBeLessThan(5000)
+  })
+})
+
+describe('a save that fails', () => {
+  test('while the request’s own body is sent back: the error page, and not a cut connection', async () => {
+    const port = await serve(failing(), (request, response) => request.pipe(response))
+    const body = 'x'.repeat(50_000)
+    const answer = await ask(
+      port,
+      `POST / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: ${body.length}\r\n\r\n${body}`,
+    )
+    expect(answer).toMatch(/^HTTP\/1\.1 503 [^]*error page$/)
+  })
+
+  test('a handler that writes whenever there is room writes nothing into an error page that streams', async () => {
+    const page = 'p'.repeat(3_000_000)
+    const port = await serve(
+      failing(),
+      (_request, response) => {
+        const write = () => {
+          while (response.write('SECRET'.repeat(3000))) continue
+          response.once('drain', write)
+        }
+        write()
+      },
+      (error, response) => {
+        response.statusCode = error.status
+        Readable.from([page, page]).pipe(response)
+      },
+    )
+    const response = await fetch(`http://127.0.0.1:${port}/`)
+    expect(response.status).toBe(503)
+    expect(await response.text()).toBe(page + page)
+  })
+
+  test('the application’s own page answers, also where the handler passes on what its pipeline is told', async () => {
+    const app = express().set('env', 'test')
+    app.use(session({ store: failing() }))
+    app.get('/', (request, response, next) => {
+      request.session.set('a', 1)
+      pipeline(createReadStream(import.meta.filename), response, (error) => error && next(error))
+    })
+    app.use((error: any, _request: any, response: any, next: any) => {
+      if (response.headersSent) return next(error)
+      response.status(error.status).send('our page')
+    })
+    const response = await fetch(`http://127.0.0.1:${await listen(createServer(app))}/`)
+    expect([response.status, await response.text()]).toEqual([503, 'our page'])
+  })
+
+  test('an error handler that is slow is not overtaken by the handler’s own end, nor ended by its lateness', async () => {
+    const port = await serve(
+      failing(),
+      async (_request, response) => {
+        for (let n = 0; n < 4; n++) {
+          response.write('never')
+          await setTimeout(40)
+        }
+        response.end()
+      },
+      async (error, response) => {
+        await setTimeout(500)
+        response.setHeader('X-Late', 'no')
+        response.statusCode = error.status
+        response.end('our page')
+      },
+    )
+    const response = await fetch(`http://127.0.0.1:${port}/`)
+    expect([response.status, await response.text()]).toEqual([503, 'our page'])
+  })
+
+  test('an error handler whose context is lost leaves nobody waiting', async () => {
+    const queue: (() => void)[] = []
+    const pool = setInterval(() => queue.shift()?.(), 5)
+    closing.push(() => clearInterval(pool))
+    const port = await serve(
+      failing(),
+      (_request, response) => response.end('never'),
+      (error, response) =>
+        void queue.push(() => {
+          response.statusCode = error.status
+          response.end('our page')
+        }),
+    )
+    const response = await fetch(`http://127.0.0.1:${port}/`)
+    expect([response.status, await response.text()]).toEqual([503, 'away'])
+  })
+
+  test('what a wrapper has made unchangeable, and a listener that throws, end no process', async () => {
+    const port = await serve(failing(), (_request, response) => {
+      Object.defineProperty(response, 'write', { value: response.write, writable: false })
+      Object.defineProperty(response, 'end', { value: response.end, writable: false })
+      response.on('error', () => {
+        throw new Error('of the listener')
+      })
+      response.on('drain', async () => {
+        throw new Error('of the other')
+      })
+      response.end('never')
+    })
+    const response = await fetch(`http://127.0.0.1:${port}/`)
+    expect([response.status, await response.text()]).toEqual([503, 'error page'])
+  })
+
+  test('over http2 nothing of the answer’s trailers is left', async () => {
+    const application = applicationOf(failing(), (_request, response) => {
+      response.addTrailers({ 'x-secret': 'yes' })
+      response.end('never')
+    })
+    const port = await listen(createHttp2Server(application as never))
+    const client = connectHttp2(`http://127.0.0.1:${port}`)
+    closing.push(() => client.destroy())
+    const stream = client.request()
+    const trailers: unknown[] = []
+    stream.on('trailers', (headers) => trailers.push(headers))
+    const [headers] = await once(stream, 'response')
+    stream.resume().end()
+    await once(stream, 'close')
+    expect([headers[':status'], trailers]).toEqual([503, []])
+  })
+})
+
+test('over http2 no warning comes of a status message', async () => {
+  const warnings: string[] = []
+  const listen2 = (warning: Error) => void warnings.push(warning.name)
+  process.on('warning', listen2)
+  const application = applicationOf(slowly(), (_request, response) => response.end('page'))
+  const port = await listen(createHttp2Server(application as never))
+  const client = connectHttp2(`http://127.0.0.1:${port}`)
+  closing.push(() => client.destroy())
+  const stream = client.request()
+  await once(stream, 'response')
+  stream.resume().end()
+  await once(stream, 'close')
+  await setTimeout(10)
+  process.off('warning', listen2)
+  expect(warnings).toEqual([])
+})
+
+test.each([
+  ['a store that takes its time', slowly, 200, 'page'],
+  ['a store that fails', failing, 503, 'error page'],
+] as const)(
+  'on a platform that makes an answer of its own out of the response, over %s: whole',
+  async (_, store, status, body) => {
+    const app = express().set('env', 'test')
+    app.use(session({ store: store() }))
+    app.get('/', (request, response) => {
+      request.session.set('a', 1)
+      response.send('page')
+    })
+    app.use((error: any, _request: any, response: any, _next: any) =>
+      response.status(error.status).send('error page'),
+    )
+    const event = { httpMethod: 'GET', path: '/', headers: {}, requestContext: {} }
+    const answer = (await serverless(app)(event, {})) as { statusCode: number; body: string }
+    expect([answer.statusCode, answer.body]).toEqual([status, body])
+  },
+)
+
+describe('a buffer that is used again for the next visitor', () => {
+  const buffer = Buffer.alloc(20)
+  const pageOf = (url: string) => {
+    buffer.fill(' ')
+    buffer.write(`page of ${new URL(url, 'http://x').pathname}`)
+    return buffer
+  }
+  const servers: Record<string, () => Promise<number>> = {
+    Express: () => serve(slowly(), (request, response) => response.end(pageOf(request.url))),
+    async Koa() {
+      const app = new Koa()
+      app.use(koaSession({ store: slowly() }))
+      app.use((ctx) => {
+        ctx['session'].set('a', 1)
+        ctx.body = pageOf(ctx.url)
+      })
+      return listen(createServer(app.callback()))
+    },
+    async Fastify() {
+      const app = Fastify({ forceCloseConnections: true })
+      await app.register(fastifySession, { store: slowly() })
+      app.get('/:who', (request, reply) => {
+        ;(request.session as any).set('a', 1)
+        reply.send(pageOf(request.url))
+      })
+      await app.ready()
+      return listen(app.server)
+    },
+    async Hono() {
+      const app = new Hono()
+      app.use(honoSession({ store: slowly() }))
+      app.get('/:who', (c) => {
+        ;(c.get('session') as any).set('a', 1)
+        return c.body(pageOf(c.req.url))
+      })
+      return listen(createAdaptorServer({ fetch: app.fetch }) as Server)
+    },
+    async fetch() {
+      const handler = withSession<any>({ store: slowly() }, (request, visitor) => {
+        visitor.set('a', 1)
+        return new Response(pageOf(request.url))
+      })
+      return listen(
+        createAdaptorServer({ fetch: (request: Request) => handler(request) }) as Server,
+      )
+    },
+  }
+  test.each(Object.entries(servers))('%s: each gets his own page', async (_, start) => {
+    const port = await start()
+    const visit = async (who: string) => (await fetch(`http://127.0.0.1:${port}/${who}`)).text()
+    const pages = await Promise.all(['ann', 'bob', 'cleo'].map(visit))
+    expect(pages.map((page) => page.trim())).toEqual(
+      ['ann', 'bob', 'cleo'].map((who) => `page of /${who}`),
+    )
+  })
+})
+
+describe('one manager in two frameworks on one request: one session, one cookie', () => {
+  test('Koa in Express', async () => {
+    const sessions = createSessions<any>({ store: slowly() })
+    const koa = new Koa()
+    koa.use(koaSession(sessions))
+    koa.use((ctx) => {
+      ctx['session'].set('inner', 1)
+      ctx.body = JSON.stringify(Object.fromEntries(ctx['session']))
+    })
+    const app = express()
+    app.use(session(sessions), (request, response) => {
+      ;(request.session as any).set('outer', 1)
+      void koa.callback()(request, response)
+    })
+    const response = await fetch(`http://127.0.0.1:${await listen(createServer(app))}/`)
+    expect(await response.json()).toEqual({ outer: 1, inner: 1 })
+    expect(response.headers.getSetCookie()).toHaveLength(1)
+  })
+
+  test('withSession in Hono; and what the outer one has left unloaded the inner one loads', async () => {
+    const store = slowly()
+    const first = createSessions<any>({ store })
+    const ann = await first.open(undefined)
+    ann.set('user', 'ann')
+    const cookie = (await first.commit(ann)).setCookie!.split(';', 1)[0]!
+    const inner = withSession<any>({ store }, (_request, visitor) => {
+      visitor.set('inner', 1)
+      return Response.json(Object.fromEntries(visitor))
+    })
+    const app = new Hono()
+    app.use(honoSession({ store, lazy: true }))
+    app.get('/', (c) => inner(c.req.raw))
+    const response = await app.request('/', { headers: { cookie } })
+    expect(await response.json()).toEqual({ user: 'ann', inner: 1 })
+  })
+})
+
+test('Fastify: a Response of another copy of the standard classes is held to the same rules', async () => {
+  class Foreign {
+    readonly [Symbol.toStringTag] = 'Response'
+    readonly status = 201
+    readonly headers = new Headers({ 'Cache-Control': 'public, max-age=60' })
+    readonly bodyUsed = false
+    readonly body = new Response('body').body
+  }
+  const app = Fastify()
+  await app.register(fastifySession, { store: slowly() })
+  app.get('/', async (request) => {
+    ;(request.session as any).set('a', 1)
+    return new Foreign()
+  })
+  const { statusCode, headers, body } = await app.inject('/')
+  expect([statusCode, body, headers['cache-control']]).toEqual([201, 'body', 'private, max-age=60'])
+})
+
+test('Fastify: a reply that it refuses to send is an error of the reply, also when it has waited', async () => {
+  const app = Fastify()
+  await app.register(fastifySession, { store: slowly() })
+  app.get('/', (request, reply) => {
+    ;(request.session as any).set('a', 1)
+    reply.type('text/plain').send({ a: 1 })
+  })
+  const response = await app.inject('/')
+  expect([response.statusCode, response.json().code]).toEqual([
+    500,
+    'FST_ERR_REP_INVALID_PAYLOAD_TYPE',
+  ])
+})
