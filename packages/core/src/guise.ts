@@ -90,6 +90,8 @@ class NodeGuise implements Guise {
       response['finished'] = false
       response['addTrailers'] = this.#addTrailers
     }
+    this.#bytes = 0
+    this.#isEnded = this.#isFull = false
     // Where the client is gone, Node has said so too.
     if (this.destruction && !response['closed']) response['destroyed'] = false
   }
@@ -172,7 +174,7 @@ export function seemDropped(response: ServerResponse, isAnswering: () => boolean
   }
   let isGone: boolean | undefined = properties['destroyed']
   cover(response, 'destroyed', {
-    get: () => isGone || !isAnswering() || isGone,
+    get: () => (isAnswering() ? isGone : true),
     set: (value: boolean) => void (isGone = value),
   })
   for (const name of ['on', 'once', 'addListener', 'prependListener']) {

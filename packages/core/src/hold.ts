@@ -216,7 +216,10 @@ export class ResponseHold {
     if (this.#isHeard()) {
       if (this.#wait && response.writableEnded && chunk) this.#refuseEnd(callback)
       else (end as Function).apply(response, args)
-      if (state === 'failed') this.#wait!.letGo?.()
+      if (state === 'failed') {
+        clearTimeout(this.#failure!.patience)
+        this.#wait!.letGo?.()
+      }
       return response
     }
     if (state === 'failed') this.#losePatience()
@@ -292,19 +295,26 @@ export class ResponseHold {
     if (isHttp2(response) && response.stream.destroyed) return this.#allToLetGo(destroyedError())()
     // What the handler has made of the status since then comes too late for the client, and is there to be read.
     const { statusCode } = response
-    wait.kept = []
+    let done = 0
     try {
       tell()
       this.#setStatus(wait.statusCode, wait.statusMessage)
-      for (const { call } of kept) call()
+      for (const { call } of kept) {
+        call()
+        done++
+      }
+      wait.kept = []
       if (statusCode !== wait.statusCode) response.statusCode = statusCode
     } catch (error) {
       // What Node refuses only now is an error of the answer, as it would have been in the handler's turn.
+      wait.kept = kept.slice(done)
       if (!response.headersSent) {
         guise.seemSent()
+        if (wait.isEnded) guise.seemEnded()
         return this.#failed(error)
       }
       response.destroy(error as Error)
+      this.#allToLetGo(error)()
     }
     const isDrained = wait.isFull && !response.writableEnded && !response.writableNeedDrain
     if (isDrained) emitDrain(response)
