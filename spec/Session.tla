@@ -137,7 +137,7 @@ Loaded(r, rec) ==
             IF isLive THEN Go(r, "carry")
             ELSE IF isAbsent THEN Go(r, "abandon")
             ELSE IF TellsWhatItFinds THEN GoTelling(r, "done", rec) ELSE Go(r, "done")
-       [] pc[r] = "open" /\ kind[r] \notin {"read", "resume"} ->     \* load.ts: adopt
+       [] pc[r] = "open" /\ kind[r] \notin {"read", "resume"} ->     \* load.ts: judge
             IF isLive THEN Go(r, CASE kind[r] = "renew" -> "renew"  \* plan.ts: plan
                                    [] kind[r] = "login" -> "create"
                                    [] kind[r] = "flush" -> "end"
