@@ -83,6 +83,11 @@ async function ask(port: number, more = '', end = false): Promise<string> {
 describe('an answer that was ended is the client’s, whoever closes the connection', () => {
   const closers: Record<string, Handler> = {
     'response.socket.end()': (_request, response) => response.socket!.end(),
+    'response.socket.end(callback)': (_request, response) => response.socket!.end(() => {}),
+    'response.socket.end() and destroy()': (_request, response) => {
+      response.socket!.end()
+      response.socket!.destroy()
+    },
     'response.socket.destroySoon()': (_request, response) => response.socket!.destroySoon(),
     'request.destroy(error)': (request) => request.destroy(new Error('too large')),
     'request.socket.destroy()': (request) => request.socket.destroy(),
@@ -94,6 +99,32 @@ describe('an answer that was ended is the client’s, whoever closes the connect
       close(request, response, next)
     })
     expect(await ask(port)).toMatch(/^HTTP\/1\.1 200 OK[^]*\r\n\r\npage$/)
+  })
+
+  test.each(Object.entries(closers))(
+    '%s, and a save that fails at once: the error page',
+    async (_, close) => {
+      const down = (): never => {
+        throw new SessionStoreError('away')
+      }
+      const port = await serve({ ...lruStore(), create: down }, (request, response, next) => {
+        response.end('never')
+        close(request, response, next)
+      })
+      expect(await ask(port)).toMatch(/^HTTP\/1\.1 503 [^]*error page$/)
+    },
+  )
+
+  test('two requests at once of a client that says no more: both', async () => {
+    const port = await serve(slowly(), (request, response) => {
+      response.end(`page of ${request.url}`)
+      expect(response.writableEnded).toBe(true)
+    })
+    const socket = connect({ port, host: '127.0.0.1', allowHalfOpen: true })
+    socket.end('GET /one HTTP/1.1\r\nHost: x\r\n\r\nGET /two HTTP/1.1\r\nHost: x\r\n\r\n')
+    let answer = ''
+    for await (const chunk of socket) answer += String(chunk)
+    expect(answer).toMatch(/page of \/one[^]*page of \/two/)
   })
 
   test('a client that says no more', async () => {
@@ -233,6 +264,48 @@ describe('a save that fails', () => {
     })
     const response = await fetch(`http://127.0.0.1:${port}/`)
     expect([response.status, await response.text()]).toEqual([503, 'error page'])
+  })
+
+  test('what the handler still does to the status and the trailers is not the error page’s', async () => {
+    const port = await serve(
+      failing(),
+      async (_request, response) => {
+        response.write('never')
+        await setTimeout(90)
+        if (response.headersSent) expect(response.destroyed).toBe(true)
+        else response.statusCode = 200
+        response.statusCode = 200
+        response.statusMessage = 'All saved'
+        response.addTrailers({ 'X-Secret': 'yes' })
+        response.end('never')
+      },
+      async (error, response) => {
+        response.statusCode = error.status
+        await setTimeout(80)
+        response.write('our ')
+        response.end('page')
+      },
+    )
+    const answer = await ask(port)
+    expect(answer).toMatch(/^HTTP\/1\.1 503 Service Unavailable\r\n/)
+    expect(answer).not.toContain('Secret')
+  })
+
+  test.each<[string, Handler]>([
+    ['destroys the response', (_error, response) => response.destroy()],
+    ['destroys the socket', (_error, response) => response.socket!.destroy()],
+    [
+      'destroys it within its page',
+      (_error, response) => {
+        response.write('half')
+        setImmediate(() => response.destroy())
+      },
+    ],
+  ])('an error handler that %s closes the connection at once', async (_, answer) => {
+    const port = await serve(failing(), (_request, response) => response.end('never'), answer)
+    const start = Date.now()
+    expect(await ask(port)).not.toContain('never')
+    expect(Date.now() - start).toBeLessThan(2000)
   })
 
   test('over http2 nothing of the answer’s trailers is left', async () => {

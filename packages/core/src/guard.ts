@@ -5,9 +5,10 @@ import type { SessionStore } from './store.ts'
 
 /** A store whose plain errors are SessionStoreErrors, with what it threw as the `cause`. */
 export function guard(store: SessionStore): SessionStore {
-  const { traits = {} } = store
   return {
-    traits,
+    get traits() {
+      return store.traits ?? {}
+    },
     load: (key, latest) => answer('load', () => inTurn(store, store.load(key, latest))),
     create: (key, record) => answer('create', () => store.create(key, record)),
     save: (key, record, expected) => answer('save', () => store.save(key, record, expected)),
@@ -19,7 +20,9 @@ export function guard(store: SessionStore): SessionStore {
 function answer<T>(what: string, call: () => Awaitable<T>): Awaitable<T> {
   try {
     const answered = call()
-    return isPromise(answered) ? answered.catch((error) => fail(what, error)) : answered
+    return isPromise(answered)
+      ? Promise.resolve(answered).catch((error) => fail(what, error))
+      : answered
   } catch (error) {
     return fail(what, error)
   }
@@ -33,7 +36,7 @@ function fail(what: string, error: unknown): never {
 /** @throws SessionUsageError if a store that has promised to answer at once does not: what is read meanwhile would be empty. */
 function inTurn<T>({ traits }: SessionStore, answered: Awaitable<T>): Awaitable<T> {
   if (!traits?.sync || !isPromise(answered)) return answered
-  answered.catch(() => {})
+  Promise.resolve(answered).catch(() => {})
   throw new SessionUsageError(
     'The store has the trait `sync`, and its load() answers with a promise. Leave the trait out: a wrapper that copies the traits of the store it wraps answers later than that.',
     'ERR_SESSION_OPTIONS',

@@ -54,6 +54,8 @@ class NodeGuise implements Guise {
   seemSent(): void {
     const response = this.#response
     response['_header'] = 'HTTP/1.1 held\r\n\r\n'
+    // What Node asks before it answers a request that it cannot read.
+    response['_headerSent'] = true
     response['destroy'] = (error?: Error) => {
       this.destruction ??= { error }
       response['destroyed'] = true
@@ -83,6 +85,7 @@ class NodeGuise implements Guise {
   lift(): void {
     const response = this.#response
     response['_header'] = null
+    response['_headerSent'] = false
     response['outputSize'] -= this.#bytes
     response['destroy'] = this.#destroy
     if (this.#isFull) delete response['writableNeedDrain']
@@ -164,7 +167,7 @@ class CoveredGuise implements Guise {
  */
 export function seemDropped(response: ServerResponse, isAnswering: () => boolean): void {
   const properties = response as unknown as Properties
-  for (const name of [...Object.keys(SETTERS), 'destroy']) {
+  for (const name of [...Object.keys(SETTERS), 'addTrailers', 'destroy']) {
     const native = properties[name] as Function | undefined
     if (!native) continue
     cover(response, name, {
@@ -177,19 +180,51 @@ export function seemDropped(response: ServerResponse, isAnswering: () => boolean
     get: () => (isAnswering() ? isGone : true),
     set: (value: boolean) => void (isGone = value),
   })
-  for (const name of ['on', 'once', 'addListener', 'prependListener']) {
+  coverStatus(response, isAnswering)
+  const headersSent = accessorOf(response, 'headersSent')
+  cover(response, 'headersSent', {
+    get: () => !isAnswering() || (headersSent?.get?.call(response) ?? false),
+  })
+  for (const name of ['on', 'addListener', 'prependListener']) {
     const native = properties[name] as Function | undefined
     if (!native) continue
     cover(response, name, {
       value(event: string, listener: Function) {
         if (event !== 'drain' || isAnswering()) return native.call(response, event, listener)
         const own = AsyncResource.bind(listener as () => void)
-        // By this the listener can be removed.
-        return native.call(response, event, Object.assign(own, { listener }))
+        // By this the listener can be removed; what once() makes of it has it too.
+        const removable = (listener as { listener?: Function }).listener ?? listener
+        return native.call(response, event, Object.assign(own, { listener: removable }))
       },
       writable: true,
     })
   }
+}
+
+/** The status is the error's answer's. */
+function coverStatus(response: ServerResponse, isAnswering: () => boolean): void {
+  for (const name of ['statusCode', 'statusMessage'] as const) {
+    // Of http2 even to ask for a message is a warning.
+    if (name === 'statusMessage' && isHttp2(response)) continue
+    const native = accessorOf(response, name)
+    let value: unknown = response[name]
+    cover(response, name, {
+      get: () => (native?.get ? native.get.call(response) : value),
+      set(given: unknown) {
+        if (!isAnswering()) return
+        if (native?.set) native.set.call(response, given)
+        else value = given
+      },
+    })
+  }
+}
+
+/** A property that is not the response's own, if it is no plain value. */
+function accessorOf(response: ServerResponse, name: string): PropertyDescriptor | undefined {
+  let one: object | null = Object.getPrototypeOf(response) as object | null
+  while (one && !Object.hasOwn(one, name)) one = Object.getPrototypeOf(one) as object | null
+  const found = one ? Object.getOwnPropertyDescriptor(one, name) : undefined
+  return (found?.get ?? found?.set) ? found : undefined
 }
 
 /** What a wrapper has made unchangeable stays as it is. */

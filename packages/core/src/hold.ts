@@ -2,14 +2,15 @@
 // its headers are due; the client gets it when the session is stored, or the answer to the failure instead, whole.
 import { AsyncLocalStorage } from 'node:async_hooks'
 import { Buffer } from 'node:buffer'
-import type { ServerResponse } from 'node:http'
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { Socket } from 'node:net'
 import { Stream, type Readable } from 'node:stream'
 // Not the globals, which an application's tests may have replaced by timers that stand still.
 import { clearTimeout, setImmediate, setTimeout } from 'node:timers'
 import { isPromise, type Awaitable } from './awaitable.ts'
 import { isOfAnswer, plainAnswer } from './failure.ts'
 import { guiseOf, seemDropped, type Guise } from './guise.ts'
-import { linger } from './linger.ts'
+import { closeSoon, linger } from './linger.ts'
 import {
   applyHead,
   assertChunk,
@@ -55,8 +56,10 @@ interface Wait {
   isEnded: boolean
   /** So long ago that Node would have closed the response. */
   isLate: boolean
+  /** The connection, of an answer that was ended: a pipeline takes it from a request that it destroys. */
+  socket: Socket | undefined
   /** Lets the connection go. */
-  letGo: ((close?: boolean) => void) | undefined
+  letGo: ((close: boolean) => boolean) | undefined
 }
 
 /** The answer to a failed commit. */
@@ -67,6 +70,8 @@ interface Failure {
   /** The client has got a plain answer, so that whoever answers now is too late. */
   isOvertaken: boolean
   isDraining: boolean
+  /** Somebody wanted to close the connection after the answer that was dropped. */
+  isClosing: boolean
   patience: NodeJS.Timeout | undefined
 }
 
@@ -84,6 +89,9 @@ const answering = new AsyncLocalStorage<Answering>()
  * long, in ms, after somebody has ended the response from outside, the client gets a plain answer.
  */
 const PATIENCE = 3000
+
+/** And so long, in ms, if that answer was begun and is not ended. */
+const LONGEST = 30_000
 
 /** Where Node's `writableHighWaterMark` is not to be had: bytes. */
 const HIGH_WATER_MARK = 16_384
@@ -187,7 +195,7 @@ export class ResponseHold {
   #write(args: unknown[]): boolean {
     const response = this.#response
     const { write } = this.#native
-    assertChunk(args[0])
+    assertChunk(args[0], args[1])
     const state = this.#due()
     if (this.#isHeard()) {
       if (this.#wait && response.writableEnded) return this.#refuse(argumentsOf(args)[2])
@@ -198,10 +206,10 @@ export class ResponseHold {
     const wait = this.#wait!
     if (wait.isEnded) return this.#refuse(callback)
     if (wait.guise.destruction) return this.#drop(callback, destroyedError())
-    this.#assertLength(chunk, false)
+    this.#assertLength(chunk, encoding, false)
     const own = ownChunk(chunk)
     this.#keep(() => (write as Function).call(response, own, encoding, callback), callback)
-    wait.keptBytes += Buffer.byteLength(own as string)
+    wait.keptBytes += bytesOf(own, encoding)
     wait.isFull = wait.keptBytes >= (response.writableHighWaterMark ?? HIGH_WATER_MARK)
     wait.guise.seemWritten(wait.keptBytes, wait.isFull)
     return !wait.isFull
@@ -211,14 +219,14 @@ export class ResponseHold {
     const response = this.#response
     const { end } = this.#native
     const [chunk, encoding, callback] = argumentsOf(args)
-    if (chunk) assertChunk(chunk)
+    if (chunk) assertChunk(chunk, encoding)
     const state = this.#due()
     if (this.#isHeard()) {
       if (this.#wait && response.writableEnded && chunk) this.#refuseEnd(callback)
       else (end as Function).apply(response, args)
       if (state === 'failed') {
         clearTimeout(this.#failure!.patience)
-        this.#wait!.letGo?.()
+        if (this.#failure!.isClosing) closeSoon(this.#wait!.socket!)
       }
       return response
     }
@@ -229,7 +237,7 @@ export class ResponseHold {
       return response
     }
     const wait = this.#wait!
-    if (!wait.isEnded) this.#assertLength(chunk, true)
+    if (!wait.isEnded) this.#assertLength(chunk, encoding, true)
     if (wait.isEnded && chunk) this.#refuseEnd(callback)
     else if (wait.guise.destruction) this.#drop(callback, destroyedError())
     else if (!wait.isEnded || callback) {
@@ -280,6 +288,7 @@ export class ResponseHold {
       isFull: false,
       isEnded: false,
       isLate: false,
+      socket: undefined,
       letGo: undefined,
     }
     this.#wait.guise.seemSent()
@@ -319,7 +328,7 @@ export class ResponseHold {
     const isDrained = wait.isFull && !response.writableEnded && !response.writableNeedDrain
     if (isDrained) emitDrain(response)
     if (guise.destruction) response.destroy(guise.destruction.error)
-    wait.letGo?.()
+    wait.letGo?.(true)
   }
 
   /** The session is not stored: the answer is dropped, and another one is made in a turn of its own. */
@@ -330,6 +339,7 @@ export class ResponseHold {
       isTold: false,
       isOvertaken: false,
       isDraining: false,
+      isClosing: false,
       patience: undefined,
     }
     for (const source of this.#sources ?? []) source.unpipe?.(this.#response)
@@ -339,15 +349,17 @@ export class ResponseHold {
 
   #answer(): void {
     const response = this.#response
-    const { guise, letGo } = this.#wait!
+    const { guise, letGo, socket } = this.#wait!
     const failure = this.#failure!
     guise.lift()
     this.#state = 'failed'
+    // From here on whoever closes the connection closes that of the error's answer.
+    failure.isClosing = letGo?.(false) ?? false
+    if (failure.isClosing) this.#closeAtLast(socket!)
     const letGoOfAll = this.#allToLetGo(failure.error)
     if (response.headersSent) {
       // Somebody has gone past the hold: what is out cannot be taken back, and shall not look whole.
       response.destroy(failure.error as Error)
-      letGo?.()
     } else {
       this.#takeMethodsBack()
       for (const name of response.getHeaderNames?.() ?? []) {
@@ -367,6 +379,12 @@ export class ResponseHold {
       })
     }
     letGoOfAll()
+  }
+
+  /** Where the error is not answered, a connection that somebody wanted to close must not stay. */
+  #closeAtLast(socket: Socket): void {
+    if (socket.writable) setTimeout(() => closeSoon(socket), LONGEST).unref()
+    else socket.destroy()
   }
 
   /**
@@ -433,7 +451,8 @@ export class ResponseHold {
 
   /** Somebody who is not heard has ended the response: that may have been the error's answer. */
   #losePatience(): void {
-    this.#failure!.patience ??= setTimeout(() => this.#answerPlainly(), PATIENCE)
+    if (this.#response.writableEnded) return
+    this.#failure!.patience ??= setTimeout(() => this.#answerPlainly(), PATIENCE).unref()
   }
 
   /** Where the application does not answer the failure. */
@@ -441,10 +460,15 @@ export class ResponseHold {
     const response = this.#response
     const failure = this.#failure!
     clearTimeout(failure.patience)
+    let isUnderWay = false
     this.#answerBy(() => {
       if (response.writableEnded || response.destroyed) return
-      if (response.headersSent) response.destroy()
-      else {
+      if (response.headersSent) {
+        // It is under way; what is never ended shall not keep the client for ever.
+        isUnderWay = true
+        const giveUp = () => this.#answerBy(() => void response.destroy())
+        failure.patience = setTimeout(giveUp, LONGEST).unref()
+      } else {
         const { status, body } = plainAnswer(failure.error)
         response.statusCode = status
         response.setHeader('Content-Type', 'text/plain; charset=utf-8')
@@ -452,15 +476,18 @@ export class ResponseHold {
         response.end(body)
       }
     })
-    failure.isOvertaken = true
+    failure.isOvertaken = !isUnderWay
   }
 
   /** @throws as Node does with `strictContentLength`. */
-  #assertLength(chunk: unknown, isEnd: boolean): void {
+  #assertLength(chunk: unknown, encoding: unknown, isEnd: boolean): void {
     const response = this.#response
     if (!response.strictContentLength || !response.hasHeader('Content-Length')) return
+    const { statusCode } = this.#wait!
+    const hasBody = response.req?.method !== 'HEAD' && statusCode !== 204 && statusCode !== 304
+    if (!hasBody || response.hasHeader('Transfer-Encoding')) return
     const promised = Number(response.getHeader('Content-Length'))
-    const length = this.#wait!.keptBytes + (chunk ? Buffer.byteLength(chunk as string) : 0)
+    const length = this.#wait!.keptBytes + bytesOf(chunk, encoding)
     if (length > promised || (isEnd && length < promised)) throw lengthMismatch(length, promised)
   }
 
@@ -518,8 +545,9 @@ export class ResponseHold {
     // A platform that makes an answer of its own out of the response would take it for complete.
     if (!isConnected(response)) return
     wait.guise.seemEnded()
-    const { socket } = response
-    if (this.#state === 'held' && !isHttp2(response)) wait.letGo = onceOnly(linger(socket!))
+    if (isHttp2(response)) return
+    wait.socket = connectionOf(response)!
+    wait.letGo = linger(wait.socket)
   }
 
   /** Nothing is waited for: the response is Node's own again, as far as nobody has wrapped it. */
@@ -551,7 +579,18 @@ export class ResponseHold {
 
 /** Whether there is a connection behind a response: what stands for one on other platforms is no stream. */
 function isConnected(response: ServerResponse): boolean {
-  return isHttp2(response) || response.socket instanceof Stream
+  return isHttp2(response) || connectionOf(response) instanceof Stream
+}
+
+/** Of a request that was sent before the one before it was answered, the response has no socket yet. */
+function connectionOf(response: ServerResponse): Socket | null | undefined {
+  return response.socket ?? (response.req as IncomingMessage | undefined)?.socket
+}
+
+/** How many bytes text or bytes are on the wire. */
+function bytesOf(chunk: unknown, encoding: unknown): number {
+  if (!chunk) return 0
+  return Buffer.byteLength(chunk as string, encoding as BufferEncoding | undefined)
 }
 
 function emitDrain(response: ServerResponse): void {
@@ -559,15 +598,6 @@ function emitDrain(response: ServerResponse): void {
     response.emit('drain')
   } catch {
     // Whoever waits for room to write has failed at something else.
-  }
-}
-
-function onceOnly(letGo: (close?: boolean) => void): () => void {
-  let isDone = false
-  return () => {
-    if (isDone) return
-    isDone = true
-    letGo()
   }
 }
 

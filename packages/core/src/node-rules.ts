@@ -1,4 +1,5 @@
 // What Node's own response refuses, and what `writeHead` does to the headers: for a response whose sending has to wait.
+import { Buffer } from 'node:buffer'
 import type { OutgoingHttpHeader, OutgoingHttpHeaders, ServerResponse } from 'node:http'
 
 /** Whether this is the compatibility API of node:http2. */
@@ -59,8 +60,11 @@ export function forgetAnswer(response: ServerResponse): void {
   }
 }
 
-/** @throws what Node throws for a chunk that is neither text nor bytes. */
-export function assertChunk(chunk: unknown): void {
+/** @throws what Node throws for a chunk that is neither text nor bytes, or of an encoding that it does not know. */
+export function assertChunk(chunk: unknown, encoding: unknown): void {
+  if (typeof chunk === 'string' && typeof encoding === 'string' && !Buffer.isEncoding(encoding)) {
+    throw coded(new TypeError(`Unknown encoding: ${encoding}`), 'ERR_UNKNOWN_ENCODING')
+  }
   if (typeof chunk === 'string' || chunk instanceof Uint8Array) return
   if (chunk === null) {
     throw coded(new TypeError('May not write null values to stream'), 'ERR_STREAM_NULL_VALUES')

@@ -75,6 +75,7 @@ export function withSession<D extends object = SessionData, Rest extends unknown
       if (!response) throw unanswered(thrown, headersAfterFailure(sessions, opened, info))
       isThrown = response === thrown
     }
+    if (!response) throw new TypeError('withSession: the handler has returned no Response.')
     let answer
     try {
       const { status, headers: given } = response
@@ -84,7 +85,7 @@ export function withSession<D extends object = SessionData, Rest extends unknown
       answer = withHeaders(response, await committed)
     } catch (error) {
       // Nobody is going to read it.
-      response?.body?.cancel().catch(() => {})
+      response.body?.cancel().catch(() => {})
       const headers = headersAfterFailure(sessions, opened, info)
       if (!(error instanceof SessionError)) throw unanswered(error, headers)
       let page
