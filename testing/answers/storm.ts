@@ -68,7 +68,9 @@ async function calmWays(framework: string): Promise<Stormed[]> {
       !setUp &&
       !ask?.hangUp &&
       !ask?.slow &&
-      !/^\d+ MB/.test(name),
+      !/^\d+ MB/.test(name) &&
+      // Its agent keeps connections of its own.
+      !/proxy|fetched/.test(name),
   )
   const found = await Promise.all(
     ways.map(async ([name, way]): Promise<Stormed[]> => {

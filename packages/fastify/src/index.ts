@@ -207,10 +207,10 @@ function isResponse(payload: unknown): payload is Response {
 
 /** Puts a Response's status and headers on the reply, as Fastify would after this hook; what is left is its body. */
 function takeOver(reply: FastifyReply, response: Response): unknown {
-  if (response.bodyUsed) return response
   reply.code(response.status)
   for (const [name, value] of response.headers) reply.header(name, value)
-  return response.body
+  // Fastify refuses one that was read.
+  return response.bodyUsed ? response : response.body
 }
 
 /** A body that is a stream, while nobody reads it yet. */
