@@ -4,7 +4,17 @@ import { PassThrough, Readable } from 'node:stream'
 import compress from '@fastify/compress'
 import statics from '@fastify/static'
 import { failure, FILE, FOLDER, long, MARK, PAGE } from './pages.ts'
-import type { Answer, Way } from './visit.ts'
+import type { Answer, Visit, Way } from './visit.ts'
+
+/** A second answer, and what comes of it. */
+function sendAgain(reply: any, apart: Visit['apart']): void {
+  try {
+    reply.send('the second')
+    apart('second', 'went through')
+  } catch (error) {
+    apart('second', error)
+  }
+}
 
 /** Ways of answering by `reply`, and by what a handler returns. */
 export const waysOfFastify: Readonly<Record<string, Answer | Way>> = {
@@ -74,23 +84,13 @@ export const waysOfFastify: Readonly<Record<string, Answer | Way>> = {
     reply.send(PAGE)
     await wait(10)
     apart('sent', reply.sent)
-    try {
-      reply.send('the second')
-      apart('second', 'went through')
-    } catch (error) {
-      apart('second', error)
-    }
+    sendAgain(reply, apart)
     return reply
   },
   'reply.send twice, the second when the first has left': async ({ reply, apart }) => {
     reply.send(PAGE)
     await new Promise((resolve) => reply.raw.once('close', resolve))
-    try {
-      reply.send('the second')
-      apart('second', 'went through')
-    } catch (error) {
-      apart('second', error)
-    }
+    sendAgain(reply, apart)
     return reply
   },
   'a value returned after reply.send': async ({ reply }) => {

@@ -130,6 +130,15 @@ export function cookiesTold(carrier: object): readonly string[] {
   return (carrier as Carrier)[told] ?? []
 }
 
+/**
+ * Whether something is a standard Response: also of another copy of the standard classes (undici's from npm), with which frameworks answer
+ * as they do with the global one.
+ */
+export function isResponse(value: unknown): value is Response {
+  if (typeof value !== 'object' || value === null) return false
+  return Object.prototype.toString.call(value) === '[object Response]'
+}
+
 /** Reports that a client does not get the cookie of what was stored. */
 export function cookieNotSent(): void {
   warnOfEach(

@@ -55,6 +55,8 @@ const MAX_ATTRIBUTE_BYTES = 1024
 
 /** The session cookie of one manager. */
 export interface SessionCookie {
+  /** What tells it from another cookie. */
+  readonly identity: { readonly name: string; readonly path: string; readonly domain?: string }
   /**
    * The keys in a Cookie header, in its order, each once: a browser sends every cookie of the name, from whatever path or domain.
    * Empty text stands for those that are forged or malformed.
@@ -250,6 +252,7 @@ export function sessionCookie(options: CookieOptions = {}): SessionCookie {
   }
 
   return {
+    identity: { name, path, ...(domain !== undefined && { domain }) },
     read(header) {
       const values = readCookies(header, name)
       if (!format || values.length === 0) return values

@@ -10,7 +10,7 @@ import { clearTimeout, setImmediate, setTimeout } from 'node:timers'
 import { isPromise, type Awaitable } from './awaitable.ts'
 import { isOfAnswer, plainAnswer } from './failure.ts'
 import { guiseOf, seemDropped, type Guise } from './guise.ts'
-import { closeSoon, linger } from './linger.ts'
+import { closeSoon, linger, LONGEST } from './linger.ts'
 import {
   applyHead,
   assertChunk,
@@ -89,9 +89,6 @@ const answering = new AsyncLocalStorage<Answering>()
  * long, in ms, after somebody has ended the response from outside, the client gets a plain answer.
  */
 const PATIENCE = 3000
-
-/** And so long, in ms, if that answer was begun and is not ended. */
-const LONGEST = 30_000
 
 /** Where Node's `writableHighWaterMark` is not to be had: bytes. */
 const HIGH_WATER_MARK = 16_384

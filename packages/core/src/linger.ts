@@ -12,7 +12,7 @@ interface Lingering {
 }
 
 /** Nobody's answer keeps a connection for longer, in ms: past any time-out of a store. */
-const LONGEST = 30_000
+export const LONGEST = 30_000
 
 const CLOSERS = ['end', 'destroy', 'destroySoon'] as const
 

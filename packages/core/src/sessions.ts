@@ -5,7 +5,7 @@ import { systemClock } from './clock.ts'
 import { assertSiteData, type SiteData } from './clear-site-data.ts'
 import { jsonCodec, type Codec } from './codec.ts'
 import type { Concurrency } from './content.ts'
-import { MAX_COOKIE_AGE, sessionCookie, type CookieOptions } from './cookie.ts'
+import { MAX_COOKIE_AGE, sessionCookie, type CookieOptions, type SessionCookie } from './cookie.ts'
 import { Draft } from './draft.ts'
 import { SessionUsageError } from './errors.ts'
 import { warnDeveloper } from './events.ts'
@@ -107,7 +107,7 @@ export interface Sessions<D extends object = SessionData> {
   /** The engine that keeps the sessions. */
   readonly store: SessionStore
   /** The name, path and domain of the cookie, as the manager was given them: what tells one cookie from another. */
-  readonly cookie: { readonly name: string; readonly path: string; readonly domain?: string }
+  readonly cookie: SessionCookie['identity']
   /**
    * The session that a request's Cookie header stands for: of several cookies of the name the first that opens one; an empty one if
    * there is no cookie, or the store does not know its key. Forged and malformed cookies are empty sessions too, never errors.
@@ -147,10 +147,9 @@ export function createSessions<D extends object = SessionData>(
   assertOptions(options)
   const manager = createManager(options)
   const { store } = options
-  const { name = 'sessionid', path = '/', domain } = options.cookie ?? {}
   return {
     store,
-    cookie: { name, path, ...(domain !== undefined && { domain }) },
+    cookie: manager.cookie.identity,
     lazy: manager.lazy,
     open: (cookieHeader, cookieInfo) => open<D>(manager, cookieHeader, cookieInfo),
     load: (session) => load(manager, stateOf(session), session),

@@ -71,7 +71,8 @@ export function assertSendable(
 function cookieFor({ cookie, cookieOptions }: TellOptions, info: CookieInfo): SessionCookie {
   if (!info.cookie) return cookie
   // What the next request is read by is the manager's own.
-  const { name = 'sessionid', format } = cookieOptions ?? {}
+  const { name } = cookie.identity
+  const format = cookieOptions?.format
   return sessionCookie({ ...cookieOptions, ...info.cookie, name, format } as CookieOptions)
 }
 

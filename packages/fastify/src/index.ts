@@ -3,6 +3,7 @@ import { Buffer } from 'node:buffer'
 import { createSessions, type Session, type Sessions, type SessionsOptions } from '@coatcheck/core'
 import {
   isOfAnswer,
+  isResponse,
   keepSession,
   plainAnswer,
   sessionBefore,
@@ -44,8 +45,8 @@ const plugin: FastifyPluginAsync<SessionPluginOptions> = async (app, options) =>
     [property: string]: Session<any> | undefined
     [held]?: HeldReply
   }
-  const decorated = decorationOf(property)
-  // In an inner scope the property may be there already.
+  // Tells that requests have the property from this plugin: in an inner scope it may be there already.
+  const decorated = Symbol.for(`coatcheck.${property}`)
   if (!app.hasRequestDecorator(decorated)) {
     app.decorateRequest(property)
     app.decorateRequest(decorated)
@@ -187,22 +188,6 @@ class ReplyHeaders implements HeaderTarget {
     this.restore()
     return Object.keys(this.#reply.getHeaders())
   }
-}
-
-const decorations = new Map<string, symbol>()
-
-/** What tells that a request has a property from this plugin, and not from another. */
-function decorationOf(property: string): symbol {
-  const known = decorations.get(property)
-  const decoration = known ?? Symbol(`coatcheck.${property}`)
-  decorations.set(property, decoration)
-  return decoration
-}
-
-/** As Fastify tells them: also of another copy of the standard classes. */
-function isResponse(payload: unknown): payload is Response {
-  if (typeof payload !== 'object' || payload === null) return false
-  return Object.prototype.toString.call(payload) === '[object Response]'
 }
 
 /** Puts a Response's status and headers on the reply, as Fastify would after this hook; what is left is its body. */

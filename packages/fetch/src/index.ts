@@ -12,6 +12,7 @@ import {
   cookieNotSent,
   cookiesTold,
   headersAfterFailure,
+  isResponse,
   keepSession,
   plainAnswer,
   sessionBefore,
@@ -112,7 +113,7 @@ function unanswered(error: unknown, { setCookie }: SessionHeaders): unknown {
  * SvelteKit (`status` and `location`); what Next's `redirect()` and `notFound()` throw. Undefined for an error.
  */
 function answerOf(thrown: unknown): Response | undefined {
-  if (Object.prototype.toString.call(thrown) === '[object Response]') return thrown as Response
+  if (isResponse(thrown)) return thrown
   const { status, location, digest } = (thrown ?? {}) as Record<string, unknown>
   if (typeof digest === 'string') return answerOfNext(digest)
   if (thrown instanceof Error || typeof location !== 'string') return undefined

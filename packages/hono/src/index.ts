@@ -12,6 +12,7 @@ import {
   cookiesTold,
   headersAfterFailure,
   isOfAnswer,
+  isResponse,
   keepSession,
   plainAnswer,
   sessionBefore,
@@ -63,7 +64,7 @@ export function session<D extends object = SessionData>(
       await next()
     } catch (thrown) {
       // Hono answers errors further in, but for what its own error handler throws.
-      if (!(thrown instanceof Response)) {
+      if (!isResponse(thrown)) {
         tellFailure()
         throw thrown
       }
