@@ -9,7 +9,7 @@ import type { Clash } from './strategies.ts'
 export interface SessionWarning {
   /**
    * A stable name: `MALFORMED_COOKIE`, `CORRUPT_DATA`, `STORE_UNAVAILABLE`, `CHANGED_AFTER_HEADERS`, `PUBLIC_RESPONSE`,
-   * `COOKIE_NOT_SENT`, `CLASH`, `CACHE_AWAY`, `COOKIE_NEEDS_HTTPS` or `COOKIE_AGE`.
+   * `COOKIE_NOT_SENT`, `CLASH`, `CACHE_AWAY`, `SWEEP_FAILED`, `PREPARED_STATEMENTS`, `COOKIE_NEEDS_HTTPS` or `COOKIE_AGE`.
    */
   code: string
   /** What happened and what to do. */
@@ -41,6 +41,17 @@ export interface UnknownKey {
   suppressed: number
 }
 
+/** What arrives on the channel `coatcheck:sweep`: one sweep of `sweep(store)` has ended. */
+export interface SweepReport {
+  /** How many expired records it removed; 0 if it failed. */
+  removed: number
+  /** How long it took, in ms. */
+  duration: number
+  /** What it failed with; unset if it went well. */
+  error?: unknown
+}
+
+const sweeps = channel('coatcheck:sweep')
 const warnings = channel('coatcheck:warning')
 const conflicts = channel('coatcheck:conflict')
 const clashes = channel('coatcheck:clash')
@@ -107,6 +118,11 @@ export function reportUnknownKey(key: string): void {
   const hash = createHmac('sha256', salt).update(key).digest('hex').slice(0, 16)
   unknownKeys.publish({ key: hash, suppressed } satisfies UnknownKey)
   suppressed = 0
+}
+
+/** Reports how a sweep ended. */
+export function tellSweep(report: SweepReport): void {
+  if (sweeps.hasSubscribers) sweeps.publish(report)
 }
 
 /** Reports that a save met newer data. */

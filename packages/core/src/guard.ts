@@ -1,6 +1,7 @@
 // The store as the manager uses it: whatever it throws is an error of the library's, and it answers as its traits say.
 import { isPromise, type Awaitable } from './awaitable.ts'
 import { SessionError, SessionStoreError, SessionUsageError } from './errors.ts'
+import { reasonIn } from './reason.ts'
 import type { SessionStore } from './store.ts'
 
 /** A store whose plain errors are SessionStoreErrors, with what it threw as the `cause`. */
@@ -30,7 +31,7 @@ function answer<T>(what: string, call: () => Awaitable<T>): Awaitable<T> {
 
 function fail(what: string, error: unknown): never {
   if (error instanceof SessionError) throw error
-  throw new SessionStoreError(`The store failed to ${what} a session.`, error)
+  throw new SessionStoreError(`The store failed to ${what} a session${reasonIn(error)}.`, error)
 }
 
 /** @throws SessionUsageError if a store that has promised to answer at once does not: what is read meanwhile would be empty. */

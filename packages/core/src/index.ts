@@ -19,7 +19,13 @@ export {
   SessionUsageError,
   type SessionErrorOptions,
 } from './errors.ts'
-export type { SessionClash, SessionConflict, SessionWarning, UnknownKey } from './events.ts'
+export type {
+  SessionClash,
+  SessionConflict,
+  SessionWarning,
+  SweepReport,
+  UnknownKey,
+} from './events.ts'
 export { hashKeys } from './hash-keys.ts'
 export { merge, type Path } from './merge.ts'
 export { Session, type Fields, type KeyOf, type SessionData, type ValueOf } from './session.ts'
@@ -49,3 +55,4 @@ export {
   type MergeStrategy,
 } from './strategies.ts'
 export type { SessionStore } from './store.ts'
+export { sweep, type SweepOptions } from './sweep.ts'

@@ -14,9 +14,16 @@ export {
   SessionTooLargeError,
   SessionUsageError,
 } from './errors.ts'
+export { loadDriver, type DriverRequest } from './driver.ts'
 export { warnDeveloper } from './events.ts'
 export { createKey, isSessionKey } from './key.ts'
 export { createLock, type Lock } from './lock.ts'
+
+export { assertOptions, assertStore, refuseOption, type OptionRules } from './options.ts'
+export { reasonIn, reasonOf } from './reason.ts'
+export * as rules from './rules.ts'
+export { inWords, type OptionRule } from './rules.ts'
+export { createUnderWay, type UnderWay } from './under-way.ts'
 
 /** What a store keeps for one key. */
 export interface SessionRecord {

@@ -1,0 +1,71 @@
+// What an option may be, each kind with its words.
+
+/** What an option must be. */
+export interface OptionRule {
+  /** In an error's words: `must be …`. */
+  readonly be: string
+  readonly holds: (value: unknown) => boolean
+  /** Its value is shown to nobody. */
+  readonly secret?: boolean
+}
+
+/** A rule of one's own. @param be What the option must be, in an error's words after "must be". */
+export const rule = (be: string, holds: (value: any) => boolean): OptionRule => ({ be, holds })
+
+/** Text. */
+export const text = rule('text', (value) => typeof value === 'string')
+/** Yes or no. */
+export const flag = rule('true or false', (value) => typeof value === 'boolean')
+/** A function. */
+export const callable = rule('a function', (value) => typeof value === 'function')
+/** The option `now`. */
+export const clock = rule(
+  'a function that returns milliseconds since 1970, as Date.now does',
+  callable.holds,
+)
+/** A length of time in seconds, or a size: beyond zero and not endless. */
+export const positive = rule('a positive number', (value) => Number.isFinite(value) && value > 0)
+/** A whole number from 1 on. */
+export const count = rule(
+  'a whole number from 1 on',
+  (value) => Number.isSafeInteger(value) && value > 0,
+)
+/** A number from 0 on. */
+export const fromZero = rule('a number from 0 on', (value) => Number.isFinite(value) && value >= 0)
+/** An object with whatever it has. */
+export const dictionary = rule('an object', isPlain)
+/** Checked elsewhere. */
+export const anything = rule('', () => true)
+/** A list of texts. */
+export const texts = rule(
+  'a list of texts',
+  (value) => Array.isArray(value) && value.every((one) => typeof one === 'string'),
+)
+/** Secrets: never shown. */
+export const secrets: OptionRule = { ...anything, secret: true }
+/** One of some words. */
+export const oneOf = (...words: readonly unknown[]): OptionRule =>
+  rule(words.map((word) => inWords(word)).join(' or '), (value) => words.includes(value))
+
+/** A value in an error's words, short: an object by what it is, and not by what it holds; a URL, which may hold a password, by its scheme. */
+export function inWords(value: unknown): string {
+  const scheme = typeof value === 'string' && /^([a-z][a-z\d+.-]*:)\/\//i.exec(value)?.[1]
+  if (scheme) return `a URL (${scheme})`
+  if (typeof value === 'string')
+    return value.length > 40 ? `'${value.slice(0, 40)}…'` : `'${value}'`
+  if (typeof value === 'function') {
+    return /^class\b/.test(Function.prototype.toString.call(value)) ? 'a class' : 'a function'
+  }
+  if (typeof value !== 'object' || value === null) return String(value)
+  if (Array.isArray(value)) return 'a list'
+  if (typeof (value as { then?: unknown }).then === 'function') return 'a promise (await it)'
+  const name: unknown = value.constructor?.name
+  return typeof name === 'string' && name !== '' && name !== 'Object'
+    ? `an object of the class ${name}`
+    : 'an object'
+}
+
+/** Not a list, a promise or the like; also where a class made it. */
+export function isPlain(value: unknown): boolean {
+  return typeof value === 'object' && value !== null && !Array.isArray(value) && !('then' in value)
+}
