@@ -1,15 +1,17 @@
 // The in-memory engine: one process's sessions, bounded by number and by bytes, the least recently used one goes first.
-import { createRequire } from 'node:module'
 import { Buffer } from 'node:buffer'
 import { setImmediate } from 'node:timers/promises'
 import {
+  assertOptions,
   isSessionKey,
   KeyExistsError,
+  loadDriver,
   RETIRED,
   SessionConflictError,
   SessionGoneError,
   SessionTooLargeError,
   SessionUsageError,
+  rules,
   systemClock,
   type SessionRecord,
   type SessionStore,
@@ -52,15 +54,14 @@ const BATCH_SIZE = 1000
  * @throws SessionUsageError if lru-cache is not installed, or for a bad option.
  */
 export function lruStore(options: LruStoreOptions = {}): SessionStore {
+  assertOptions('lruStore', options, {
+    max: rules.count,
+    maxBytes: rules.count,
+    LRUCache: rules.rule('the class LRUCache of lru-cache', rules.callable.holds),
+    now: rules.clock,
+  })
   const { max = 100_000, maxBytes = 104_857_600, now = systemClock } = options
-  for (const [name, value] of Object.entries({ max, maxBytes })) {
-    if (Number.isSafeInteger(value) && value > 0) continue
-    throw new SessionUsageError(
-      `lruStore: \`${name}\` must be a whole number from 1 on, and is ${String(value)}.`,
-      'ERR_SESSION_OPTIONS',
-    )
-  }
-  const LRUCache = options.LRUCache ?? loadDriver()
+  const LRUCache = options.LRUCache ?? loadLruCache()
   const cache = new LRUCache({
     max,
     maxSize: maxBytes,
@@ -138,17 +139,12 @@ export function lruStore(options: LruStoreOptions = {}): SessionStore {
   }
 }
 
-function loadDriver(): LruCacheConstructor {
-  try {
-    return (createRequire(import.meta.url)('lru-cache') as { LRUCache: LruCacheConstructor })
-      .LRUCache
-  } catch (error) {
-    const { code } = error as NodeJS.ErrnoException
-    // A bundle has no place of its own to load from.
-    if (code !== 'MODULE_NOT_FOUND' && code !== 'ERR_INVALID_ARG_VALUE') throw error
-    throw new SessionUsageError(
-      'lruStore needs the package lru-cache, which is not installed, or is not found from a bundle. Run: npm install lru-cache — and in a bundle pass it: lruStore({ LRUCache })',
-      'ERR_SESSION_DRIVER_MISSING',
-    )
-  }
+function loadLruCache(): LruCacheConstructor {
+  const loaded = loadDriver({
+    by: 'lruStore',
+    driver: 'lru-cache',
+    from: import.meta.url,
+    pass: 'lruStore({ LRUCache })',
+  })
+  return (loaded as { LRUCache: LruCacheConstructor }).LRUCache
 }

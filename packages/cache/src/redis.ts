@@ -1,9 +1,13 @@
 // The Redis engine: one string a session, by ioredis. Single-key commands only, one round trip a call.
-import { createRequire } from 'node:module'
 import { setTimeout } from 'node:timers'
 import {
+  assertOptions,
+  inWords,
   isSessionKey,
   KeyExistsError,
+  loadDriver,
+  refuseOption,
+  rules,
   SessionConflictError,
   SessionGoneError,
   SessionStoreError,
@@ -97,6 +101,8 @@ export function redisStore(
   redis: string | RedisClient,
   options: RedisStoreOptions = {},
 ): SessionStore {
+  assertRedis(redis)
+  assertOptions('redisStore', options, { prefix: rules.text, now: rules.clock })
   const { prefix = 'session:', now = systemClock } = options
   const own = typeof redis === 'string' ? connect(redis) : undefined
   const client = (own ?? redis) as Scripts
@@ -188,6 +194,19 @@ export function redisStore(
   }
 }
 
+/** @throws SessionUsageError for what is neither a URL of Redis' nor a client of ioredis. */
+function assertRedis(redis: string | RedisClient): void {
+  const methods = ['get', 'del', 'defineCommand'] as const
+  const isRedis =
+    typeof redis === 'string'
+      ? /^(rediss?:\/\/|\/)/i.test(redis)
+      : methods.every((name) => typeof redis?.[name] === 'function')
+  if (isRedis) return
+  refuseOption(
+    `redisStore needs a URL such as redis://localhost:6379, or a client of ioredis, and got ${inWords(redis)}`,
+  )
+}
+
 /** What the engine uses of the client it made itself. */
 interface OwnClient extends RedisClient {
   on(event: 'error', listener: () => void): unknown
@@ -198,16 +217,12 @@ interface OwnClient extends RedisClient {
 type Driver = new (url: string, options: object) => OwnClient
 
 function connect(url: string): OwnClient {
-  let Redis: Driver
-  try {
-    Redis = (createRequire(import.meta.url)('ioredis') as { Redis: Driver }).Redis
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'MODULE_NOT_FOUND') throw error
-    throw new SessionUsageError(
-      'redisStore needs the package ioredis, which is not installed. Run: npm install ioredis',
-      'ERR_SESSION_DRIVER_MISSING',
-    )
-  }
+  const { Redis } = loadDriver({
+    by: 'redisStore',
+    driver: 'ioredis',
+    from: import.meta.url,
+    pass: 'redisStore(new Redis(url))',
+  }) as { Redis: Driver }
   const client = new Redis(url, {
     // What is under way when the connection breaks fails at once and is never sent twice; what comes meanwhile waits for
     // one reconnection.

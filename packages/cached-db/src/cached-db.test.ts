@@ -511,16 +511,17 @@ test('a copy that another clock has confirmed far ahead is not believed', async 
 
 const own = lruStore()
 test.each([
-  [{ cache: undefined }, '`cache` must be a store, such as redisStore(url)'],
+  [{ cache: undefined }, 'cachedDbStore: `cache` must be a store, such as'],
   [{ cache: 'redis://localhost' }, '`cache` must be a store'],
   [{ db: {} }, '`db` must be a store'],
   [{ db: { ...lruStore(), traits: { stateless: true } } }, '`db` keeps nothing on the server'],
   [{ cache: own, db: own }, '`cache` and `db` are one and the same store'],
   [{ freshFor: 0 }, '`freshFor` must be a number of seconds up to 60, and is 0.'],
   [{ freshFor: 5000 }, 'and is 5000.'],
-  [{ freshFor: '5' }, 'and is "5".'],
+  [{ freshFor: '5' }, "and is '5'."],
   [{ freshFor: Infinity }, 'and is Infinity.'],
   [{ now: 5 }, '`now` must be a function'],
+  [{ fresh_for: 5 }, '`fresh_for` is no option: did you mean `freshFor`?'],
 ])('an option that cannot work is refused at the start: %o', (wrong, message) => {
   const options = { cache: lruStore(), db: sqlite('options'), ...wrong } as any
   expect(() => cachedDbStore(options)).toThrow(message)

@@ -1,6 +1,14 @@
 // The write-through engine: reads from a cache, writes to a durable store and the cache. The durable store decides.
 import { setTimeout } from 'node:timers/promises'
-import { SessionUsageError, systemClock, type SessionStore } from '@coatcheck/core/store'
+import {
+  assertOptions,
+  assertStore,
+  createUnderWay,
+  refuseOption,
+  rules,
+  systemClock,
+  type SessionStore,
+} from '@coatcheck/core/store'
 import { createAsk } from './cache.ts'
 import { createCopies } from './copies.ts'
 
@@ -19,6 +27,9 @@ export interface CachedDbStoreOptions {
   readonly now?: () => number
 }
 
+/** What is under way when it is closed has ended after so long, in ms, beyond `freshFor`: the database's and the cache's own bounds. */
+const MOST_WAIT = 10_000
+
 /** No end may have to wait longer than this, in seconds, because the cache is away. */
 const MOST_FRESH = 60
 
@@ -32,27 +43,25 @@ const MOST_FRESH = 60
  * @throws SessionUsageError (code ERR_SESSION_OPTIONS) for an option that cannot work.
  */
 export function cachedDbStore(options: CachedDbStoreOptions): SessionStore {
-  const { cache, db, freshFor = 5, now = systemClock } = options ?? {}
+  assertOptions('cachedDbStore', options, {
+    cache: rules.anything,
+    db: rules.anything,
+    freshFor: rules.rule(
+      `a number of seconds up to ${MOST_FRESH}`,
+      (value) => rules.positive.holds(value) && value <= MOST_FRESH,
+    ),
+    now: rules.clock,
+  })
+  const { cache, db, freshFor = 5, now = systemClock } = options
   for (const [name, store] of Object.entries({ cache, db })) {
-    if (typeof store?.load !== 'function')
-      refuse(`\`${name}\` must be a store, such as redisStore(url) or postgresStore(url)`)
+    assertStore(`cachedDbStore: \`${name}\``, store)
     if (store.traits?.stateless) refuse(`\`${name}\` keeps nothing on the server`)
   }
   if (cache === db) refuse('`cache` and `db` are one and the same store')
-  if (!(Number.isFinite(freshFor) && freshFor > 0 && freshFor <= MOST_FRESH)) {
-    const given = typeof freshFor === 'number' ? freshFor : JSON.stringify(freshFor)
-    refuse(`\`freshFor\` must be a number of seconds up to ${MOST_FRESH}, and is ${given}`)
-  }
-  if (typeof now !== 'function') refuse('`now` must be a function')
 
   /** What the database has acknowledged, the cache is to hear of before it is closed. */
-  const underWay = new Set<Promise<unknown>>()
-  const goesOn = <T>(work: Promise<T>): Promise<T> => {
-    const done = () => underWay.delete(work)
-    underWay.add(work)
-    work.then(done, done)
-    return work
-  }
+  const underWay = createUnderWay()
+  const goesOn = underWay.track
   const copies = createCopies({
     cache,
     ask: createAsk(cache),
@@ -77,12 +86,12 @@ export function cachedDbStore(options: CachedDbStoreOptions): SessionStore {
     delete: (key) => goesOn(copies.delete(key)),
     ...(db.clearExpired && { clearExpired: (sweep) => db.clearExpired!(sweep) }),
     async close() {
-      while (underWay.size > 0) await Promise.allSettled(underWay)
+      await underWay.idle(freshFor * 1000 + MOST_WAIT)
       await Promise.all([cache.close?.(), db.close?.()])
     },
   }
 }
 
 function refuse(what: string): never {
-  throw new SessionUsageError(`cachedDbStore: ${what}.`, 'ERR_SESSION_OPTIONS')
+  refuseOption(`cachedDbStore: ${what}`)
 }

@@ -3,7 +3,7 @@ import { Buffer } from 'node:buffer'
 import { SessionTooLargeError, SessionUsageError } from '@coatcheck/core'
 import { assertCookieRules, MAX_COOKIE_BYTES, readCookies } from '@coatcheck/core/adapter'
 import { assertSecrets, createSigner, type Signer } from '@coatcheck/core/signing'
-import { systemClock } from '@coatcheck/core/store'
+import { assertOptions, rules, systemClock } from '@coatcheck/core/store'
 import { parseCookie, parseSetCookie, stringifySetCookie } from 'cookie'
 import {
   readCookieHeader,
@@ -97,6 +97,11 @@ export interface Cookies {
 export function createCookies(
   options: CookiesOptions = {},
 ): (request: RequestLike, response: ResponseLike) => Cookies {
+  assertOptions('createCookies', options, {
+    secrets: rules.secrets,
+    defaults: rules.dictionary,
+    now: rules.clock,
+  })
   const { secrets, defaults = {}, now = systemClock } = options
   // Django keeps these apart from all else that it signs.
   const keys = secrets?.map((secret) => `django.http.cookies${secret}`)

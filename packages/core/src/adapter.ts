@@ -5,6 +5,8 @@ import type { CookieOptions } from './cookie.ts'
 import { SessionUsageError } from './errors.ts'
 import { warnOfEach } from './events.ts'
 import { addSessionHeaders, type HeaderTarget, type SessionHeaders } from './headers.ts'
+import { assertOptions, type OptionRules } from './options.ts'
+import { callable, rule } from './rules.ts'
 import type { Session, SessionData } from './session.ts'
 import type { CookieInfo, Sessions } from './sessions.ts'
 
@@ -24,6 +26,26 @@ export interface AdapterOptions<R> {
   /** The cookie's attributes for the response to this request, where they differ: a domain by tenant, for one. */
   readonly cookieFor?: (request: R) => Omit<CookieOptions, 'name' | 'format'> | undefined
 }
+
+/**
+ * Looks at what an adapter was given besides the manager's options.
+ * @param by The adapter's function, as an error names it.
+ * @param more Rules for options that only this adapter has.
+ * @throws SessionUsageError (code ERR_SESSION_OPTIONS) for a name that is none, or a value that cannot work.
+ */
+export function assertAdapterOptions<O extends AdapterOptions<any>>(
+  by: string,
+  options: O,
+  more: OptionRules<Omit<O, keyof AdapterOptions<any>>>,
+): void {
+  const own: OptionRules<AdapterOptions<any>> = {
+    property: rule("a property's name", (value) => typeof value === 'string' && value !== ''),
+    cookieFor: callable,
+  }
+  assertOptions<AdapterOptions<any>>(by, options, { ...own, ...more }, { sessions: SESSIONS })
+}
+
+const SESSIONS = 'a manager is passed in place of its options'
 
 /** The sessions that were opened for one request, the latest first. */
 interface Opened {

@@ -1,8 +1,10 @@
 // The session's cookie: its settings and their rules, reading it, and the Set-Cookie line.
 import { Buffer } from 'node:buffer'
 import { parseCookie, stringifySetCookie, type SetCookie } from 'cookie'
-import { SessionTooLargeError, SessionUsageError } from './errors.ts'
+import { SessionTooLargeError } from './errors.ts'
 import { warnOfEach } from './events.ts'
+import { assertOptions, refuseOption, type OptionRules } from './options.ts'
+import { anything, inWords, rule } from './rules.ts'
 
 /** How a key stands in its cookie, where it is not the cookie's value itself: signed by another library, for one. */
 export interface CookieFormat {
@@ -110,11 +112,11 @@ export function assertCookieRules(cookie: CookieRules, refuse: (reason: string) 
   }
   assertTypes(cookie, refuse)
   if (path !== undefined && !path.startsWith('/')) {
-    refuse(`must have a path that begins with /, or browsers ignore it, and has ${shown(path)}`)
+    refuse(`must have a path that begins with /, or browsers ignore it, and has ${inWords(path)}`)
   }
   if (domain !== undefined && !DOMAIN.test(domain)) {
     refuse(
-      `must have a host's name alone as its domain, such as example.org, and has ${shown(domain)}`,
+      `must have a host's name alone as its domain, such as example.org, and has ${inWords(domain)}`,
     )
   }
   for (const [attribute, value = ''] of Object.entries({ path, domain })) {
@@ -147,28 +149,24 @@ function assertTypes(cookie: CookieRules, refuse: (reason: string) => void): voi
   for (const name of ['path', 'domain'] as const) {
     const value: unknown = cookie[name]
     if (value === undefined || typeof value === 'string') continue
-    refuse(`must have text as its ${name}, and has ${shown(value)}`)
+    refuse(`must have text as its ${name}, and has ${inWords(value)}`)
   }
   for (const name of ['httpOnly', 'partitioned'] as const) {
     const value: unknown = cookie[name]
     if (value === undefined || typeof value === 'boolean') continue
-    refuse(`must have ${name}: true or false, and has ${shown(value)}`)
+    refuse(`must have ${name}: true or false, and has ${inWords(value)}`)
   }
   if (secure !== undefined && typeof secure !== 'boolean' && secure !== 'auto') {
-    refuse(`must have secure: true, false or 'auto', and has ${shown(secure)}`)
+    refuse(`must have secure: true, false or 'auto', and has ${inWords(secure)}`)
   }
   if (sameSite === undefined || ['strict', 'lax', 'none', false].includes(sameSite)) return
   // Express has `true` for it.
   const given = String(sameSite).trim().toLowerCase().replace('true', 'strict')
   const meant = ['strict', 'lax', 'none'].find((one) => one === given)
   const hint = meant ? `: did you mean '${meant}'?` : ''
-  refuse(`must have sameSite: 'strict', 'lax', 'none' or false, and has ${shown(sameSite)}${hint}`)
-}
-
-/** A value in an error's words, short. */
-function shown(value: unknown): string {
-  const text = typeof value === 'string' ? `'${value}'` : String(value)
-  return text.length > 60 ? `${text.slice(0, 60)}…` : text
+  refuse(
+    `must have sameSite: 'strict', 'lax', 'none' or false, and has ${inWords(sameSite)}${hint}`,
+  )
 }
 
 function warnOfHttp(name: string): void {
@@ -198,13 +196,37 @@ export function readCookies(header: string | undefined, name: string): readonly 
   return [...values]
 }
 
+/** What they may be is asked by {@link assertCookieRules}. */
+const ATTRIBUTES: OptionRules<CookieOptions> = {
+  name: anything,
+  path: anything,
+  domain: anything,
+  secure: anything,
+  httpOnly: anything,
+  sameSite: anything,
+  partitioned: anything,
+  format: rule(
+    'an object with read() and write()',
+    (format) => typeof format?.read === 'function' && typeof format.write === 'function',
+  ),
+}
+
+const AGE =
+  'how long a session lives is the option `maxAge` of createSessions, in seconds, and the cookie follows it'
+const ELSEWHERE = {
+  maxAge: AGE,
+  expires: AGE,
+  signed: 'keys are random and need no signature; leave it out',
+}
+
 /** @throws SessionUsageError for options that a browser would refuse. */
 export function sessionCookie(options: CookieOptions = {}): SessionCookie {
+  assertOptions('createSessions: `cookie`', options, ATTRIBUTES, ELSEWHERE)
   const { name = 'sessionid', path = '/', domain, secure = 'auto', httpOnly = true } = options
   const { sameSite = 'lax', partitioned = false, format } = options
 
   const refuse = (reason: string) => {
-    throw new SessionUsageError(`The session cookie '${name}' ${reason}.`, 'ERR_SESSION_OPTIONS')
+    refuseOption(`The session cookie '${name}' ${reason}`)
   }
   assertCookieRules({ name, path, domain, secure, httpOnly, sameSite, partitioned }, refuse)
 

@@ -1,8 +1,8 @@
 // A decorator over any server-side store: what lies at rest names no key that a thief could use.
 import { createHash } from 'node:crypto'
 import { after } from './awaitable.ts'
-import { SessionUsageError } from './errors.ts'
 import { isSessionKey } from './key.ts'
+import { assertStore, refuseOption } from './options.ts'
 import type { SessionStore } from './store.ts'
 
 /**
@@ -11,11 +11,9 @@ import type { SessionStore } from './store.ts'
  * @throws SessionUsageError for a stateless store, which has no keys at rest.
  */
 export function hashKeys(store: SessionStore): SessionStore {
+  assertStore('hashKeys: `store`', store)
   if (store.traits?.stateless) {
-    throw new SessionUsageError(
-      'hashKeys: this store keeps nothing on the server, so there are no keys to hash.',
-      'ERR_SESSION_OPTIONS',
-    )
+    refuseOption('hashKeys: this store keeps nothing on the server, so there are no keys to hash')
   }
   return {
     ...(store.traits && { traits: store.traits }),

@@ -34,7 +34,7 @@ export function assertOptions<O extends object>(
 const METHODS = ['load', 'create', 'save', 'touch', 'delete'] as const
 
 /**
- * @param by The function that was given it, as an error names it.
+ * @param by The function and its parameter, as an error names them: ``sweep: `store` ``.
  * @throws SessionUsageError (code ERR_SESSION_OPTIONS) for what is no store of ours.
  */
 export function assertStore(by: string, store: SessionStore): void {
@@ -44,10 +44,10 @@ export function assertStore(by: string, store: SessionStore): void {
   const isExpress = has('get') && has('set') && has('destroy')
   refuseOption(
     isExpress
-      ? `${by}: the store is one of express-session's. Pass it through fromExpressStore() of @coatcheck/express-session`
+      ? `${by} is a store of express-session's: pass it through fromExpressStore() of @coatcheck/express-session`
       : missing.length === METHODS.length
-        ? `${by} needs a store, such as sqliteStore('sessions.sqlite'), and got ${inWords(store)}`
-        : `${by}: the store has no method ${missing.join(', ')}`,
+        ? `${by} must be a store, such as sqliteStore('sessions.sqlite'), and is ${inWords(store)}`
+        : `${by} must be a store, and has no method ${missing.join(', ')}`,
   )
 }
 

@@ -25,6 +25,8 @@ export const clock = rule(
 )
 /** A length of time in seconds, or a size: beyond zero and not endless. */
 export const positive = rule('a positive number', (value) => Number.isFinite(value) && value > 0)
+/** A length of time. */
+export const seconds = rule('a positive number of seconds', positive.holds)
 /** A whole number from 1 on. */
 export const count = rule(
   'a whole number from 1 on',
@@ -47,10 +49,9 @@ export const secrets: OptionRule = { ...anything, secret: true }
 export const oneOf = (...words: readonly unknown[]): OptionRule =>
   rule(words.map((word) => inWords(word)).join(' or '), (value) => words.includes(value))
 
-/** A value in an error's words, short: an object by what it is, and not by what it holds; a URL, which may hold a password, by its scheme. */
+/** A value in an error's words, short: an object by what it is, and not by what it holds; nothing of a URL that may hold a password. */
 export function inWords(value: unknown): string {
-  const scheme = typeof value === 'string' && /^([a-z][a-z\d+.-]*:)\/\//i.exec(value)?.[1]
-  if (scheme) return `a URL (${scheme})`
+  if (typeof value === 'string' && /:\/\/.*@/.test(value)) return 'a URL with a user in it'
   if (typeof value === 'string')
     return value.length > 40 ? `'${value.slice(0, 40)}…'` : `'${value}'`
   if (typeof value === 'function') {

@@ -13,6 +13,19 @@ import type { ExpirySettings } from './expiry.ts'
 import { guard } from './guard.ts'
 import type { SessionHeaders } from './headers.ts'
 import { load, refuseCookie, type LoadOptions } from './load.ts'
+import { assertOptions, assertStore, refuseOption, type OptionRules } from './options.ts'
+import {
+  anything,
+  clock,
+  dictionary,
+  flag,
+  fromZero,
+  oneOf,
+  positive,
+  rule,
+  seconds,
+  texts,
+} from './rules.ts'
 import { Session, stateOf, type Fields, type SessionData } from './session.ts'
 import {
   NEW,
@@ -144,7 +157,7 @@ export function createSessions<D extends object = SessionData>(
   options: SessionsOptions<D> | Sessions<D>,
 ): Sessions<D> {
   if (isSessions<D>(options)) return options
-  assertOptions(options)
+  assertManager(options)
   const manager = createManager(options)
   const { store } = options
   return {
@@ -322,30 +335,54 @@ function isSessions<D extends object>(
   return typeof (options as Sessions<D> | undefined)?.commit === 'function'
 }
 
-function assertOptions(options: SessionsOptions<any>): void {
-  if (typeof options?.store?.load !== 'function') {
-    refuse("`store` is missing: pass an engine, such as sqliteStore('sessions.sqlite')")
-  }
-  for (const name of ['maxAge', 'absoluteMaxAge', 'maxBytes'] as const) {
-    const value = options[name]
-    if (value !== undefined && !(value > 0 && value < Infinity)) {
-      refuse(`\`${name}\` must be a positive number, and is ${String(value)}`)
-    }
-  }
+const OPTIONS: OptionRules<SessionsOptions<any>> = {
+  store: anything,
+  maxAge: seconds,
+  expireAtBrowserClose: flag,
+  saveEveryRequest: flag,
+  touchAfter: rule('a number of seconds from 0 on', fromZero.holds),
+  absoluteMaxAge: seconds,
+  concurrency: oneOf('merge', 'merge-keys', 'overwrite', 'reject'),
+  merge: anything,
+  maxBytes: rule('a positive number of bytes', positive.holds),
+  lazy: flag,
+  ifUnavailable: oneOf('error', 'anonymous'),
+  cookie: dictionary,
+  clearSiteData: anything,
+  codec: rule('a codec, an object with encode() and decode()', isCodec),
+  shownBookkeeping: texts,
+  now: clock,
+}
+
+/** Options of express-session and of others, and what there is here instead. */
+const ELSEWHERE = {
+  secret: 'keys are random and need no signature; leave it out',
+  secrets: 'they belong to signedCookieStore({ secrets })',
+  resave: 'only what was changed is saved; leave it out',
+  saveUninitialized: 'a session that holds nothing is not saved; leave it out',
+  rolling: 'it is called `saveEveryRequest` here',
+  unset: 'call flush() to end a session',
+  genid: 'keys are made by the library; leave it out',
+  name: "the cookie's name is `cookie: { name }`",
+  proxy: 'the framework decides whether a request came over HTTPS (`trust proxy`); leave it out',
+  ttl: 'it is called `maxAge` here, in seconds',
+  property: 'it belongs to the adapter: session(options, { property })',
+  cookieFor: 'it belongs to the adapter: session(options, { cookieFor })',
+}
+
+/** A codec that seals must open too. */
+function isCodec(codec: Codec): boolean {
+  const has = (name: keyof Codec) => typeof codec?.[name] === 'function'
+  return has('encode') && has('decode') && has('seal') === has('open')
+}
+
+function assertManager(options: SessionsOptions<any>): void {
+  assertStore('createSessions: `store`', options?.store)
+  assertOptions('createSessions', options, OPTIONS, ELSEWHERE)
   assertSiteData(options.clearSiteData, refuse)
-  const { touchAfter, concurrency, ifUnavailable, merge } = options
-  if (touchAfter !== undefined && !(touchAfter >= 0 && touchAfter < Infinity)) {
-    refuse(`\`touchAfter\` must be a number of seconds from 0 on, and is ${String(touchAfter)}`)
-  }
-  const modes = ['merge', 'merge-keys', 'overwrite', 'reject']
-  if (concurrency !== undefined && !modes.includes(concurrency)) {
-    refuse(`\`concurrency\` must be one of ${modes.join(', ')}, and is ${String(concurrency)}`)
-  }
+  const { concurrency, merge } = options
   if (merge !== undefined && (concurrency === 'overwrite' || concurrency === 'reject')) {
     refuse(`\`merge\` has no meaning with \`concurrency: '${concurrency}'\`: leave one of them out`)
-  }
-  if (ifUnavailable !== undefined && !['error', 'anonymous'].includes(ifUnavailable)) {
-    refuse(`\`ifUnavailable\` must be error or anonymous, and is ${String(ifUnavailable)}`)
   }
 }
 
@@ -358,10 +395,10 @@ function warnOfAge({
   if (expireAtBrowserClose || Math.min(maxAge, absoluteMaxAge) <= MAX_COOKIE_AGE) return
   warnDeveloper(
     'COOKIE_AGE',
-    `createSessions: \`maxAge\` is ${maxAge} seconds, and browsers keep a cookie for ${MAX_COOKIE_AGE} (400 days) at the most: who has not had a new one by then is logged out, though the stored session lives on. Take a shorter \`maxAge\`, with \`saveEveryRequest\` to renew it.`,
+    `createSessions: \`maxAge\` is ${maxAge} seconds (not milliseconds), and browsers keep a cookie for ${MAX_COOKIE_AGE} (400 days) at the most: who has not had a new one by then is logged out, though the stored session lives on. Take a shorter \`maxAge\`, with \`saveEveryRequest\` to renew it.`,
   )
 }
 
 function refuse(what: string): never {
-  throw new SessionUsageError(`createSessions: ${what}.`, 'ERR_SESSION_OPTIONS')
+  refuseOption(`createSessions: ${what}`)
 }

@@ -30,7 +30,7 @@ const LONGEST = 2_147_483
  * @throws SessionUsageError (code ERR_SESSION_OPTIONS) for what is no store, or an option that cannot work.
  */
 export function sweep(store: SessionStore, options: SweepOptions = {}): void {
-  assertStore('sweep', store)
+  assertStore('sweep: `store`', store)
   assertOptions('sweep', options, {
     every: rule(
       `a positive number of seconds, ${LONGEST} at the most`,

@@ -1,8 +1,11 @@
 // The MySQL and MariaDB engine: one row a session, in Django's table shape, by mysql2.
 import {
+  assertOptions,
   isSessionKey,
   KeyExistsError,
+  loadDriver,
   RETIRED,
+  rules,
   SessionConflictError,
   SessionGoneError,
   SessionUsageError,
@@ -14,11 +17,11 @@ import {
 import { datesOf, formatDate, parseDate } from './date.ts'
 import {
   assertBatchSize,
-  assertTableName,
+  assertDatabase,
   BATCH_SIZE,
   DEFAULT_TABLE,
   failed,
-  loadDriver,
+  tableName,
 } from './table.ts'
 
 /** As much of a mysql2/promise `Pool` or `Connection` as the engine uses. */
@@ -65,8 +68,15 @@ export function mysqlStore(
   database: string | MysqlConnection,
   options: MysqlStoreOptions = {},
 ): MysqlStore {
+  assertDatabase(
+    'mysqlStore',
+    database,
+    'a URL such as mysql://user@localhost/app, or a pool or connection of mysql2/promise',
+    (url) => /^(mysql|mariadb):\/\//i.test(url),
+    ['execute', 'query'],
+  )
+  assertOptions('mysqlStore', options, { table: tableName, now: rules.clock })
   const { table = DEFAULT_TABLE, now = systemClock } = options
-  assertTableName('mysqlStore', table)
   const own = typeof database === 'string' ? open(database) : undefined
   const connection = own ?? (database as MysqlConnection)
   const sql = prepare(table)
@@ -262,6 +272,11 @@ interface OwnPool extends MysqlConnection {
 type Driver = { createPool(options: object): OwnPool }
 
 function open(uri: string): OwnPool {
-  const { createPool } = loadDriver('mysqlStore', 'mysql2/promise') as Driver
+  const { createPool } = loadDriver({
+    by: 'mysqlStore',
+    driver: 'mysql2/promise',
+    from: import.meta.url,
+    pass: 'mysqlStore(createPool(url))',
+  }) as Driver
   return createPool({ uri, charset: 'utf8mb4', connectTimeout: 5000, connectionLimit: 10 })
 }

@@ -2,10 +2,13 @@
 import { performance } from 'node:perf_hooks'
 import { setTimeout } from 'node:timers/promises'
 import {
+  assertOptions,
   createLock,
   isSessionKey,
   KeyExistsError,
+  loadDriver,
   RETIRED,
+  rules,
   SessionConflictError,
   SessionGoneError,
   SessionUsageError,
@@ -14,7 +17,7 @@ import {
   type SessionRecord,
   type SessionStore,
 } from '@coatcheck/core/store'
-import { assertBatchSize, assertTableName, DEFAULT_TABLE, failed, loadDriver } from './table.ts'
+import { assertBatchSize, assertDatabase, DEFAULT_TABLE, failed, tableName } from './table.ts'
 
 /** As much of a pg `Pool` or `Client` as the engine uses. */
 export interface PostgresConnection {
@@ -60,8 +63,15 @@ export function postgresStore(
   database: string | PostgresConnection,
   options: PostgresStoreOptions = {},
 ): PostgresStore {
+  assertDatabase(
+    'postgresStore',
+    database,
+    'a URL such as postgres://user@localhost/app, or a pool or client of pg',
+    (url) => /^(postgres(ql)?:\/\/|socket:|\/)/i.test(url),
+    ['query'],
+  )
+  assertOptions('postgresStore', options, { table: tableName, now: rules.clock })
   const { table = DEFAULT_TABLE, now = systemClock } = options
-  assertTableName('postgresStore', table)
   const own = typeof database === 'string' ? open(database) : undefined
   const connection = own ?? (database as PostgresConnection)
   const statements = prepare(table)
@@ -272,7 +282,12 @@ interface OwnPool extends PostgresConnection {
 type Driver = { Pool: new (options: object) => OwnPool }
 
 function open(connectionString: string): OwnPool {
-  const { Pool } = loadDriver('postgresStore', 'pg') as Driver
+  const { Pool } = loadDriver({
+    by: 'postgresStore',
+    driver: 'pg',
+    from: import.meta.url,
+    pass: 'postgresStore(new Pool({ connectionString }))',
+  }) as Driver
   // A request waits this long, in ms, and then hears of the failure.
   const pool = new Pool({ connectionString, connectionTimeoutMillis: 5000, query_timeout: 10_000 })
   // An idle connection that breaks is replaced when it is needed; without a listener it would end the process.

@@ -2,9 +2,12 @@
 import { performance } from 'node:perf_hooks'
 import { setTimeout } from 'node:timers/promises'
 import {
+  assertOptions,
   isSessionKey,
   KeyExistsError,
+  loadDriver,
   RETIRED,
+  rules,
   SessionConflictError,
   SessionGoneError,
   SessionStoreError,
@@ -17,11 +20,11 @@ import {
 import { datesOf, formatDate, parseDate } from './date.ts'
 import {
   assertBatchSize,
-  assertTableName,
+  assertDatabase,
   BATCH_SIZE,
   DEFAULT_TABLE,
   failed,
-  loadDriver,
+  tableName,
 } from './table.ts'
 
 /** As much of a better-sqlite3 `Database` as the engine uses. */
@@ -71,8 +74,19 @@ export function sqliteStore(
   database: string | SqliteConnection,
   options: SqliteStoreOptions = {},
 ): SqliteStore {
+  assertDatabase(
+    'sqliteStore',
+    database,
+    'the name of a file, or a connection of better-sqlite3',
+    (file) => file !== '' && !/^[a-z]{2,}:\/\//i.test(file),
+    ['prepare', 'exec'],
+  )
+  assertOptions('sqliteStore', options, {
+    table: tableName,
+    busyTimeout: rules.rule('a number of milliseconds from 0 on', rules.fromZero.holds),
+    now: rules.clock,
+  })
   const { table = DEFAULT_TABLE, busyTimeout = 5000, now = systemClock } = options
-  assertTableName('sqliteStore', table)
   const own = typeof database === 'string' ? open(database, busyTimeout) : undefined
   const connection = own ?? (database as SqliteConnection)
 
@@ -237,7 +251,12 @@ interface OwnConnection extends SqliteConnection {
 type Driver = new (filename: string, options: { timeout: number }) => OwnConnection
 
 function open(filename: string, busyTimeout: number): OwnConnection {
-  const Database = loadDriver('sqliteStore', 'better-sqlite3') as Driver
+  const Database = loadDriver({
+    by: 'sqliteStore',
+    driver: 'better-sqlite3',
+    from: import.meta.url,
+    pass: 'sqliteStore(new Database(file))',
+  }) as Driver
   try {
     const connection = new Database(filename, { timeout: busyTimeout })
     enterWal(connection, performance.now() + busyTimeout)

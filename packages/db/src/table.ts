@@ -1,6 +1,12 @@
 // What the three databases share: the table's name, and the words for what can go wrong.
-import { createRequire } from 'node:module'
-import { SessionError, SessionStoreError, SessionUsageError } from '@coatcheck/core/store'
+import {
+  inWords,
+  refuseOption,
+  rules,
+  SessionError,
+  SessionStoreError,
+  SessionUsageError,
+} from '@coatcheck/core/store'
 
 /** The table's default name. */
 export const DEFAULT_TABLE = 'coatcheck_session'
@@ -8,13 +14,35 @@ export const DEFAULT_TABLE = 'coatcheck_session'
 /** Rows that one batch of `clearExpired` removes: some 10 ms of locks on an ordinary disk. */
 export const BATCH_SIZE = 1000
 
-/** @throws SessionUsageError for a name that is not letters, digits and underscores. */
-export function assertTableName(engine: string, table: string): void {
-  if (/^[A-Za-z_]\w{0,47}$/.test(table)) return
-  throw new SessionUsageError(
-    `${engine}: the table name '${table}' must be letters, digits and underscores, 48 at the most.`,
-    'ERR_SESSION_OPTIONS',
-  )
+/** A table's name, as it is written into statements. */
+export const tableName = rules.rule(
+  "a table's name: letters, digits and underscores, 48 at the most",
+  (name) => typeof name === 'string' && /^[A-Za-z_]\w{0,47}$/.test(name),
+)
+
+/**
+ * @param by The engine, as an error names it.
+ * @param such What it takes, in an error's words.
+ * @param isUrl Whether a text is one that the driver understands.
+ * @param methods What a connection of the application's must have.
+ * @throws SessionUsageError for a database that is neither.
+ */
+export function assertDatabase(
+  by: string,
+  database: unknown,
+  such: string,
+  isUrl: (text: string) => boolean,
+  methods: readonly string[],
+): void {
+  if (typeof database === 'string') {
+    if (!isUrl(database)) refuseOption(`${by} needs ${such}, and got ${inWords(database)}`)
+    return
+  }
+  const has = (name: string) => typeof (database as any)?.[name] === 'function'
+  const missing = methods.filter((name) => !has(name))
+  if (missing.length === 0) return
+  const lacking = missing.length < methods.length ? ` without ${missing.join(', ')}` : ''
+  refuseOption(`${by} needs ${such}, and got ${inWords(database)}${lacking}`)
 }
 
 /** @throws SessionUsageError for a batch size that is not a whole number from 1 on. */
@@ -23,20 +51,6 @@ export function assertBatchSize(batchSize: number): void {
   throw new SessionUsageError(
     `clearExpired: \`batchSize\` must be a whole number from 1 on, and is ${String(batchSize)}.`,
   )
-}
-
-/** Loads a driver, which is an optional peer dependency. @throws SessionUsageError if it is not installed. */
-export function loadDriver(engine: string, driver: string): unknown {
-  try {
-    return createRequire(import.meta.url)(driver)
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'MODULE_NOT_FOUND') throw error
-    const name = driver.split('/', 1)[0]!
-    throw new SessionUsageError(
-      `${engine} needs the package ${name}, which is not installed. Run: npm install ${name}`,
-      'ERR_SESSION_DRIVER_MISSING',
-    )
-  }
 }
 
 /**

@@ -1,9 +1,13 @@
 // Django's cache engine on Redis, for a site whose cache writes JSON: a string a session, under Django's own keys.
 import {
+  assertOptions,
+  inWords,
   isSessionKey,
   KeyExistsError,
   MAX_EXPIRES_AT,
+  refuseOption,
   RETIRED,
+  rules,
   SessionConflictError,
   SessionGoneError,
   SessionStoreError,
@@ -24,6 +28,19 @@ export interface DjangoCacheOptions {
   readonly keyPrefix?: string
   /** `VERSION` of the cache in `CACHES`. Default 1. */
   readonly version?: number
+}
+
+/** @throws SessionUsageError for what is no client of Redis, or an option that cannot work. */
+export function assertCache(
+  by: string,
+  redis: Partial<RedisClient>,
+  methods: readonly (keyof RedisClient)[],
+  options: DjangoCacheOptions,
+): void {
+  if (methods.some((name) => typeof redis?.[name] !== 'function')) {
+    refuseOption(`${by} needs a client of ioredis, and got ${inWords(redis)}`)
+  }
+  assertOptions(by, options, { keyPrefix: rules.text, version: rules.count })
 }
 
 /** The key of a session in Django's cache. */
@@ -84,6 +101,7 @@ interface Scripts extends RedisClient {
  * @param redis An ioredis client of the cache's Redis and its database number.
  */
 export function djangoCache(redis: RedisClient, options: DjangoCacheOptions = {}): DjangoEngine {
+  assertCache('djangoCache', redis, ['del', 'defineCommand'], options)
   const client = redis as Scripts
   for (const [name, lua] of [
     ['coatcheckDjangoLoad', LOAD],

@@ -1,5 +1,6 @@
 // Django's db and cached_db engines: the django_session table, by any of the db engines.
 import {
+  assertStore,
   isSessionKey,
   RETIRED,
   SessionConflictError,
@@ -8,7 +9,7 @@ import {
   type Awaitable,
   type SessionStore,
 } from '@coatcheck/core/store'
-import { cacheKey, type DjangoCacheOptions, type RedisClient } from './cache.ts'
+import { assertCache, cacheKey, type DjangoCacheOptions, type RedisClient } from './cache.ts'
 import { sealing, type DjangoEngine } from './site.ts'
 
 /** The table that Django's migration makes. */
@@ -19,6 +20,7 @@ export const DJANGO_TABLE = 'django_session'
  * @param store A store of @coatcheck/db on that table: `sqliteStore('db.sqlite3', { table: DJANGO_TABLE })`.
  */
 export function djangoDb(store: SessionStore): DjangoEngine {
+  assertStore('djangoDb: `store`', store)
   return (site) => ({ store: leaveNothing(store), codec: sealing(site, site.keySalt).codec })
 }
 
@@ -33,6 +35,8 @@ export function djangoCachedDb(
   redis: Pick<RedisClient, 'del'>,
   options: DjangoCacheOptions = {},
 ): DjangoEngine {
+  assertStore('djangoCachedDb: `store`', store)
+  assertCache('djangoCachedDb', redis, ['del'], options)
   const forget = async (key: string): Promise<void> => {
     try {
       await redis.del(cacheKey(options, 'cached_db', key))

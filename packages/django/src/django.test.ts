@@ -432,12 +432,12 @@ describe('the settings', () => {
 
   test('that are not known, or cannot work, are refused by name', () => {
     expect(() => database({ settings: { SESSION_COOKIE_AGES: 1 } as object })).toThrow(
-      /SESSION_COOKIE_AGES is not among/,
+      /did you mean `SESSION_COOKIE_AGE`/,
     )
     expect(() => database({ settings: { SESSION_COOKIE_SAMESITE: 'Loose' as 'Lax' } })).toThrow(
-      /SESSION_COOKIE_SAMESITE must be/,
+      /SESSION_COOKIE_SAMESITE` must be/,
     )
-    expect(() => database({ settings: { SESSION_COOKIE_AGE: -1 } })).toThrow(/maxAge/)
+    expect(() => database({ settings: { SESSION_COOKIE_AGE: -1 } })).toThrow(/SESSION_COOKIE_AGE/)
     expect(() => djangoSessions({ secretKey: 'short', engine: djangoSignedCookies() })).toThrow(
       expect.objectContaining({ code: 'ERR_SESSION_OPTIONS' }),
     )

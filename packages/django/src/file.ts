@@ -16,7 +16,9 @@ import {
 import { join } from 'node:path'
 import { setImmediate } from 'node:timers/promises'
 import {
+  inWords,
   KeyExistsError,
+  refuseOption,
   RETIRED,
   SessionConflictError,
   SessionError,
@@ -47,6 +49,9 @@ const BATCH_SIZE = 100
  * @throws SessionStoreError if the folder is not there or cannot be written, as Django does.
  */
 export function djangoFile(directory: string): DjangoEngine {
+  if (typeof directory !== 'string' || directory === '') {
+    refuseOption(`djangoFile needs the path of a folder, and got ${inWords(directory)}`)
+  }
   // Django's sweep passes over names that do not start with the cookie's, and so over this folder.
   const aside = join(directory, '.coatcheck')
   attempt('open', () => {

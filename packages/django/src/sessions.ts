@@ -1,13 +1,12 @@
 // The preset: a manager whose cookie, data, store and expiry are those of a Django site.
 import {
   createSessions,
-  SessionUsageError,
   type CookieOptions,
   type SessionData,
   type Sessions,
   type SessionsOptions,
 } from '@coatcheck/core'
-import { systemClock } from '@coatcheck/core/store'
+import { assertOptions, rules, systemClock, type OptionRules } from '@coatcheck/core/store'
 import type { DjangoKeys } from './signing.ts'
 import type { DjangoEngine } from './site.ts'
 
@@ -69,9 +68,10 @@ export interface DjangoSessionsOptions<D extends object = SessionData>
 export function djangoSessions<D extends object = SessionData>(
   options: DjangoSessionsOptions<D>,
 ): Sessions<D> {
+  assertOptions<DjangoSessionsOptions>('djangoSessions', options, OPTIONS)
   const { secretKey, fallbackKeys, engine, settings = {}, now = systemClock, ...rest } = options
   const { keySalt = 'django.contrib.sessions.SessionStore', ...manager } = rest
-  assertSettings(settings)
+  assertOptions('djangoSessions: `settings`', settings, SETTINGS)
   const {
     SESSION_COOKIE_AGE: maxAge = 1_209_600,
     SESSION_COOKIE_NAME: name = 'sessionid',
@@ -93,6 +93,24 @@ export function djangoSessions<D extends object = SessionData>(
   })
 }
 
+const { anything } = rules
+const OPTIONS: OptionRules<DjangoSessionsOptions> = {
+  secretKey: { ...rules.text, secret: true },
+  fallbackKeys: { ...rules.texts, secret: true },
+  engine: rules.rule('an engine, such as djangoDb(store)', rules.callable.holds),
+  settings: rules.dictionary,
+  keySalt: rules.text,
+  now: rules.clock,
+  // By createSessions.
+  absoluteMaxAge: anything,
+  concurrency: anything,
+  ifUnavailable: anything,
+  lazy: anything,
+  maxBytes: anything,
+  merge: anything,
+  touchAfter: anything,
+}
+
 function cookieOf(settings: DjangoSettings, name: string): CookieOptions {
   const { SESSION_COOKIE_DOMAIN: domain, SESSION_COOKIE_SAMESITE: sameSite = 'Lax' } = settings
   return {
@@ -105,31 +123,20 @@ function cookieOf(settings: DjangoSettings, name: string): CookieOptions {
   }
 }
 
-const KNOWN: Record<keyof DjangoSettings, true> = {
-  SESSION_COOKIE_AGE: true,
-  SESSION_COOKIE_NAME: true,
-  SESSION_COOKIE_DOMAIN: true,
-  SESSION_COOKIE_PATH: true,
-  SESSION_COOKIE_SECURE: true,
-  SESSION_COOKIE_HTTPONLY: true,
-  SESSION_COOKIE_SAMESITE: true,
-  SESSION_EXPIRE_AT_BROWSER_CLOSE: true,
-  SESSION_SAVE_EVERY_REQUEST: true,
-}
-
-function assertSettings(settings: DjangoSettings): void {
-  for (const name of Object.keys(settings)) {
-    if (Object.hasOwn(KNOWN, name)) continue
-    throw new SessionUsageError(
-      `djangoSessions: the setting ${name} is not among those that \`settings\` takes: ${Object.keys(KNOWN).join(', ')}.`,
-      'ERR_SESSION_OPTIONS',
-    )
-  }
-  const sameSite = settings.SESSION_COOKIE_SAMESITE
-  if (sameSite !== undefined && sameSite !== false && !/^(lax|strict|none)$/i.test(sameSite)) {
-    throw new SessionUsageError(
-      'djangoSessions: SESSION_COOKIE_SAMESITE must be Lax, Strict, None or false.',
-      'ERR_SESSION_OPTIONS',
-    )
-  }
+const SETTINGS: OptionRules<DjangoSettings> = {
+  SESSION_COOKIE_AGE: rules.seconds,
+  SESSION_COOKIE_NAME: rules.text,
+  SESSION_COOKIE_DOMAIN: rules.rule(
+    'text or null',
+    (value) => value === null || typeof value === 'string',
+  ),
+  SESSION_COOKIE_PATH: rules.text,
+  SESSION_COOKIE_SECURE: rules.flag,
+  SESSION_COOKIE_HTTPONLY: rules.flag,
+  SESSION_COOKIE_SAMESITE: rules.rule(
+    "'Lax', 'Strict', 'None' or false",
+    (value) => value === false || /^(lax|strict|none)$/i.test(value),
+  ),
+  SESSION_EXPIRE_AT_BROWSER_CLOSE: rules.flag,
+  SESSION_SAVE_EVERY_REQUEST: rules.flag,
 }

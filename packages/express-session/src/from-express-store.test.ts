@@ -58,6 +58,8 @@ test('a session whose cookie ends with the browser lives for the ttl', async () 
   time += 1
 })
 
+/** What a store that only loads has besides. */
+const others: Omit<ExpressStore, 'get'> = { set() {}, destroy() {} }
 const failing: Record<string, Partial<ExpressStore>> = {
   'calls back with an error': { get: (_, done) => done(new Error('down')) },
   throws: {
@@ -68,7 +70,7 @@ const failing: Record<string, Partial<ExpressStore>> = {
   rejects: { get: () => Promise.reject(new Error('down')) },
 }
 test.each(Object.keys(failing))('a store that %s is a SessionStoreError', async (how) => {
-  const store = fromExpressStore({ ...failing[how] } as ExpressStore)
+  const store = fromExpressStore({ ...others, ...failing[how] } as ExpressStore)
   await expect(store.load(KEY)).rejects.toMatchObject({
     code: 'ERR_SESSION_STORE',
     cause: expect.objectContaining({ message: 'down' }),
@@ -76,13 +78,13 @@ test.each(Object.keys(failing))('a store that %s is a SessionStoreError', async 
 })
 
 test('a store that never calls back is a SessionStoreError within seconds', async () => {
-  const store = fromExpressStore({ get() {} } as unknown as ExpressStore)
+  const store = fromExpressStore({ ...others, get() {} })
   await expect(store.load(KEY)).rejects.toMatchObject({ code: 'ERR_SESSION_STORE' })
 })
 
 test('a store that says ENOENT for a session that is not there has none', async () => {
   const missing = Object.assign(new Error('no such file'), { code: 'ENOENT' })
-  const store = fromExpressStore({ get: (_: string, done: any) => done(missing) } as ExpressStore)
+  const store = fromExpressStore({ ...others, get: (_, done) => done(missing) })
   expect(await store.load(KEY)).toBeUndefined()
 })
 
@@ -106,4 +108,14 @@ test('a session that ends with the browser has another end with each look, and i
   const { expiresAt } = (await store.load(KEY))!
   time += 1000
   expect(await store.touch(KEY, time + 60_000, expiresAt)).toBe(KEY)
+})
+
+test.each<[unknown, string]>([
+  [undefined, "fromExpressStore needs a store of express-session's, and got undefined."],
+  [{ get() {} }, 'fromExpressStore: the store has no method set, destroy.'],
+])('what is no store of express-session’s is refused: %s', (store, message) => {
+  expect(() => fromExpressStore(store as ExpressStore)).toThrow(message)
+  expect(() => fromExpressStore(new MemoryStore(), { TTL: 5 } as object)).toThrow(
+    'did you mean `ttl`?',
+  )
 })

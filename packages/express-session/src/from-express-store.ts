@@ -1,12 +1,16 @@
 // Any store of express-session as a store of ours: its sessions, as they are, under our manager and our suite.
 import { clearTimeout, setTimeout } from 'node:timers'
 import {
+  assertOptions,
   createLock,
+  inWords,
   isSessionKey,
   KeyExistsError,
   RETIRED,
+  rules,
   SessionConflictError,
   SessionGoneError,
+  refuseOption,
   SessionStoreError,
   SessionUsageError,
   systemClock,
@@ -14,13 +18,7 @@ import {
   type SessionStore,
   type StoreTraits,
 } from '@coatcheck/core/store'
-import {
-  assertTtl,
-  BROWSER_LENGTH_TTL,
-  endOf,
-  storedEnd,
-  type StoredSession,
-} from './session-data.ts'
+import { BROWSER_LENGTH_TTL, endOf, storedEnd, type StoredSession } from './session-data.ts'
 import { StoreCookie } from './store-cookie.ts'
 
 /** As much of an express-session store as is used. */
@@ -59,9 +57,15 @@ const LAST_ACCESS = '__lastAccess'
  */
 export function fromExpressStore(
   store: ExpressStore,
-  { traits, ttl = BROWSER_LENGTH_TTL, now = systemClock }: FromExpressStoreOptions = {},
+  options: FromExpressStoreOptions = {},
 ): SessionStore {
-  assertTtl(ttl, 'fromExpressStore')
+  assertExpressStore(store)
+  assertOptions('fromExpressStore', options, {
+    traits: rules.dictionary,
+    ttl: rules.seconds,
+    now: rules.clock,
+  })
+  const { traits, ttl = BROWSER_LENGTH_TTL, now = systemClock } = options
   const lock = createLock()
 
   async function find(
@@ -200,4 +204,16 @@ function call<T>(
       fail(error)
     }
   })
+}
+
+/** @throws SessionUsageError for what has not the three methods that are called. */
+function assertExpressStore(store: ExpressStore): void {
+  const names = ['get', 'set', 'destroy'] as const
+  const missing = names.filter((name) => typeof store?.[name] !== 'function')
+  if (missing.length === names.length) {
+    refuseOption(`fromExpressStore needs a store of express-session's, and got ${inWords(store)}`)
+  }
+  if (missing.length > 0) {
+    refuseOption(`fromExpressStore: the store has no method ${missing.join(', ')}`)
+  }
 }

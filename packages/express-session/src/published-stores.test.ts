@@ -209,14 +209,14 @@ test.each([
   [Date.UTC(2030, 0, 1) + 0.5, Date.UTC(2030, 0, 1)],
 ])('a session whose cookie expires at %o ends then', async (expires, expiresAt) => {
   const get: ExpressStore['get'] = (_, done) => done(null, { cookie: { expires }, n: 1 })
-  const store = fromExpressStore({ get } as ExpressStore, { now: () => 1_800_000_000_000 })
+  const store = fromExpressStore({ get, set() {}, destroy() {} }, { now: () => 1_800_000_000_000 })
   expect(await store.load(SID)).toEqual({ data: '{"n":1}', expiresAt })
 })
 
 test.each<[unknown]>([['a string'], [42], [true], [[1]]])(
   'what is no session (%o) is a SessionStoreError',
   async (what) => {
-    const store = fromExpressStore({ get: (_, done) => done(null, what) } as ExpressStore)
+    const store = fromExpressStore({ get: (_, done) => done(null, what), set() {}, destroy() {} })
     await expect(store.load(SID)).rejects.toMatchObject({
       code: 'ERR_SESSION_STORE',
       message: expect.stringContaining('object'),

@@ -1,7 +1,6 @@
 // What express-session keeps: one object with the session's fields, and beside them the cookie, which holds the expiry.
 import { isDate } from 'node:util/types'
 import { toExpiresAt } from '@coatcheck/core/adapter'
-import { SessionUsageError } from '@coatcheck/core/store'
 
 /** The cookie inside a session, as JSON has it. */
 export interface StoredCookie {
@@ -20,15 +19,6 @@ export interface StoredSession {
 
 /** How long a session lives whose cookie ends with the browser, in seconds: a day, as connect-redis and others have it. */
 export const BROWSER_LENGTH_TTL = 86_400
-
-/** @throws SessionUsageError for a `ttl` that no session could live for. */
-export function assertTtl(ttl: number, by: string): void {
-  if (Number.isFinite(ttl) && ttl > 0) return
-  throw new SessionUsageError(
-    `${by}: \`ttl\` must be a positive number of seconds, and is ${String(ttl)}.`,
-    'ERR_SESSION_OPTIONS',
-  )
-}
 
 /** When a session ends, in ms since the epoch, if its cookie says so; an invalid date says nothing. */
 export function storedEnd({ cookie }: StoredSession): number | undefined {

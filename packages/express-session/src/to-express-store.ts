@@ -1,7 +1,6 @@
 // Any of our stores under express-session or @fastify/session: one line changed, and no update is lost any more.
 import { createHash } from 'node:crypto'
 import { EventEmitter } from 'node:events'
-import { createRequire } from 'node:module'
 import { setImmediate } from 'node:timers'
 import { jsonCodec, type Fields, type MergeRules, type SessionData } from '@coatcheck/core'
 import {
@@ -13,11 +12,15 @@ import {
 } from '@coatcheck/core/adapter'
 import {
   after,
+  assertOptions,
+  assertStore,
   attempt,
   isRefusal,
   isSessionKey,
   KeyExistsError,
+  loadDriver,
   RETIRED,
+  rules,
   SessionConflictError,
   SessionGoneError,
   SessionStoreError,
@@ -28,13 +31,7 @@ import {
   type SessionRecord,
   type SessionStore,
 } from '@coatcheck/core/store'
-import {
-  assertTtl,
-  BROWSER_LENGTH_TTL,
-  endOf,
-  storedEnd,
-  type StoredSession,
-} from './session-data.ts'
+import { BROWSER_LENGTH_TTL, endOf, storedEnd, type StoredSession } from './session-data.ts'
 
 /** Options of {@link toExpressStore}. */
 export interface ToExpressStoreOptions<D extends object = SessionData> {
@@ -43,6 +40,8 @@ export interface ToExpressStoreOptions<D extends object = SessionData> {
    * lists and objects by what was changed in them; `user`, `auth` and `passport` as one value.
    */
   readonly merge?: MergeRules<Fields<D>>
+  /** express-session's `Store`, where it cannot be found by itself, as in a bundle: `session.Store`. */
+  readonly Store?: BaseClass
   /** How long a session lives whose cookie ends with the browser, in seconds. Default 86,400: a day. */
   readonly ttl?: number
   /** The clock, in ms since the Unix epoch. Default `Date.now()`, asked at each call. */
@@ -78,14 +77,38 @@ export interface CoatcheckExpressStore extends EventEmitter, ExpressBase {
   destroy(sid: string, callback?: Callback): void
 }
 
-/** express-session's own base class; where only @fastify/session is installed, an EventEmitter is all that is asked for. */
-function baseClass(): new () => EventEmitter & ExpressBase {
+type BaseClass = new () => EventEmitter & ExpressBase
+
+/** express-session's own base class. */
+function baseClass(): BaseClass {
   try {
-    return (
-      createRequire(import.meta.url)('express-session') as { Store: ReturnType<typeof baseClass> }
-    ).Store
-  } catch {
-    return EventEmitter as unknown as ReturnType<typeof baseClass>
+    const loaded = loadDriver({
+      by: 'toExpressStore',
+      driver: 'express-session',
+      from: import.meta.url,
+      pass: 'toExpressStore(store, { Store: session.Store })',
+    })
+    return (loaded as { Store: BaseClass }).Store
+  } catch (error) {
+    return standIn(error)
+  }
+}
+
+/** Enough for @fastify/session, beside which express-session is not installed; express-session hears of it when it needs more. */
+function standIn(error: unknown): BaseClass {
+  const fail = (): never => {
+    throw error
+  }
+  return class extends EventEmitter {
+    createSession() {
+      return fail()
+    }
+    regenerate() {
+      fail()
+    }
+    load() {
+      fail()
+    }
   }
 }
 
@@ -101,10 +124,17 @@ function baseClass(): new () => EventEmitter & ExpressBase {
  */
 export function toExpressStore<D extends object = SessionData>(
   store: SessionStore,
-  { ttl = BROWSER_LENGTH_TTL, now = systemClock, merge: rules }: ToExpressStoreOptions<D> = {},
+  options: ToExpressStoreOptions<D> = {},
 ): CoatcheckExpressStore {
-  assertTtl(ttl, 'toExpressStore')
-  const strategies = strategiesOf(rules)
+  assertStore('toExpressStore: `store`', store)
+  assertOptions('toExpressStore', options, {
+    merge: rules.dictionary,
+    ttl: rules.seconds,
+    Store: rules.rule("express-session's class Store", rules.callable.holds),
+    now: rules.clock,
+  })
+  const { ttl = BROWSER_LENGTH_TTL, now = systemClock } = options
+  const strategies = strategiesOf(options.merge)
   const bases = new WeakMap<object, Base>()
   /** The writes of one key follow one another in this process, so that the tries are bounded by the number of processes. */
   const lines = new Map<string, Promise<void>>()
@@ -218,7 +248,7 @@ export function toExpressStore<D extends object = SessionData>(
     })
   }
 
-  class CoatcheckStore extends baseClass() {
+  class CoatcheckStore extends (options.Store ?? baseClass()) {
     get(sid: string, callback: Callback<any>): void {
       answer(callback, () =>
         after(loadOpen(keyOf(sid)), (found) => {
@@ -291,8 +321,8 @@ function mergeCookies(base: unknown, mine: unknown, newest: unknown): unknown {
 }
 
 /** The strategies of a session's fields. */
-function strategiesOf(rules: object | undefined): Strategies {
-  const declared = sessionStrategies(rules)
+function strategiesOf(declaration: object | undefined): Strategies {
+  const declared = sessionStrategies(declaration)
   if (!declared.has('cookie')) return new Map([...declared, ['cookie', mergeCookies] as const])
   throw new SessionUsageError(
     "toExpressStore: `merge.cookie`: the cookie is express-session's own.",

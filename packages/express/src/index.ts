@@ -8,6 +8,7 @@ import {
   type SessionsOptions,
 } from '@coatcheck/core'
 import {
+  assertAdapterOptions,
   keepSession,
   plainAnswer,
   sessionBefore,
@@ -50,8 +51,10 @@ type SessionRequest = IncomingMessage & {
  */
 export function session<D extends object = SessionData>(
   options: SessionsOptions<D> | Sessions<D>,
-  { property = 'session', cookieFor }: AdapterOptions<IncomingMessage> = {},
+  adapterOptions: AdapterOptions<IncomingMessage> = {},
 ): Middleware {
+  assertAdapterOptions('session', adapterOptions, {})
+  const { property = 'session', cookieFor } = adapterOptions
   const sessions = createSessions<D>(options)
 
   return (message, response, next) => {

@@ -2,6 +2,7 @@
 import { Buffer } from 'node:buffer'
 import { createSessions, type Session, type Sessions, type SessionsOptions } from '@coatcheck/core'
 import {
+  assertAdapterOptions,
   isOfAnswer,
   isResponse,
   keepSession,
@@ -11,6 +12,7 @@ import {
   type HeaderTarget,
 } from '@coatcheck/core/adapter'
 import { commitBeforeHeaders, headersOf, type ResponseHold } from '@coatcheck/core/node'
+import { refuseOption } from '@coatcheck/core/store'
 import type { FastifyPluginAsync, FastifyReply, FastifyRequest } from 'fastify'
 import fastifyPlugin from 'fastify-plugin'
 
@@ -37,8 +39,9 @@ export type SessionPluginOptions = AdapterOptions<FastifyRequest> &
  * @throws SessionUsageError for an option that cannot work.
  */
 const plugin: FastifyPluginAsync<SessionPluginOptions> = async (app, options) => {
-  const { property = 'session', cookieFor } = options
-  const sessions = createSessions('sessions' in options ? options.sessions : options)
+  const { property = 'session', cookieFor, ...rest } = options
+  assertAdapterOptions('session', { property, ...(cookieFor !== undefined && { cookieFor }) }, {})
+  const sessions = createSessions(managing(rest))
   /** The reply of a request whose session this plugin has opened. */
   const held: unique symbol = Symbol('coatcheck.held')
   type Holder = FastifyRequest & {
@@ -231,3 +234,20 @@ function drop(reply: FastifyReply, body: unknown): void {
 
 /** The plugin: `app.register(session, { store })`. See {@link SessionPluginOptions}. */
 export const session = fastifyPlugin(plugin, { fastify: '5.x', name: '@coatcheck/fastify' })
+
+/** The manager, or the options for one. What Fastify reads itself of a plugin's options stands among them. */
+function managing(options: object): SessionsOptions | Sessions<any> {
+  const {
+    prefix: _,
+    logLevel: __,
+    logSerializers: ___,
+    ...rest
+  } = options as Record<string, unknown>
+  if (!('sessions' in rest)) return rest as unknown as SessionsOptions
+  const { sessions, ...besides } = rest
+  const [name] = Object.keys(besides)
+  if (name !== undefined) {
+    refuseOption(`session: \`${name}\` has no meaning beside \`sessions\`, which is made with it`)
+  }
+  return sessions as Sessions<any>
+}

@@ -8,6 +8,7 @@ import {
   type SessionsOptions,
 } from '@coatcheck/core'
 import {
+  assertAdapterOptions,
   commitResponse,
   cookieNotSent,
   cookiesTold,
@@ -20,6 +21,7 @@ import {
   type AdapterOptions,
   type SessionHeaders,
 } from '@coatcheck/core/adapter'
+import { inWords, refuseOption, rules } from '@coatcheck/core/store'
 
 export { getSession } from '@coatcheck/core'
 
@@ -47,8 +49,13 @@ export interface FetchOptions extends AdapterOptions<Request> {
 export function withSession<D extends object = SessionData, Rest extends unknown[] = unknown[]>(
   options: SessionsOptions<D> | Sessions<D>,
   handler: SessionHandler<D, Rest>,
-  { property = 'session', cookieFor, onError = plainResponse }: FetchOptions = {},
+  fetchOptions: FetchOptions = {},
 ): (request: Request, ...rest: Rest) => Promise<Response> {
+  assertAdapterOptions('withSession', fetchOptions, { onError: rules.callable })
+  if (typeof handler !== 'function') {
+    refuseOption(`withSession: the handler must be a function, and is ${inWords(handler)}`)
+  }
+  const { property = 'session', cookieFor, onError = plainResponse } = fetchOptions
   const sessions = createSessions<D>(options)
 
   return async (request, ...rest) => {

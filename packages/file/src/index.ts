@@ -16,9 +16,13 @@ import {
 import { dirname, join } from 'node:path'
 import { setImmediate } from 'node:timers/promises'
 import {
+  assertOptions,
+  inWords,
   isSessionKey,
   KeyExistsError,
+  refuseOption,
   RETIRED,
+  rules,
   SessionConflictError,
   SessionError,
   SessionGoneError,
@@ -53,6 +57,10 @@ const ABANDONED_AFTER = 3_600_000
  * @throws SessionStoreError if the folder cannot be made or written.
  */
 export function fileStore(directory: string, options: FileStoreOptions = {}): SessionStore {
+  if (typeof directory !== 'string' || directory === '') {
+    refuseOption(`fileStore needs the path of a folder, and got ${inWords(directory)}`)
+  }
+  assertOptions('fileStore', options, { now: rules.clock })
   const { now = systemClock } = options
   const unfinished = join(directory, '.unfinished')
   const withLock = createFileLock(unfinished)

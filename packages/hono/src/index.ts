@@ -8,6 +8,7 @@ import {
   type SessionsOptions,
 } from '@coatcheck/core'
 import {
+  assertAdapterOptions,
   commitResponse,
   cookiesTold,
   headersAfterFailure,
@@ -42,8 +43,10 @@ declare module 'hono' {
  */
 export function session<D extends object = SessionData>(
   options: SessionsOptions<D> | Sessions<D>,
-  { property = 'session', cookieFor }: AdapterOptions<Context> = {},
+  adapterOptions: AdapterOptions<Context> = {},
 ): MiddlewareHandler {
+  assertAdapterOptions('session', adapterOptions, {})
+  const { property = 'session', cookieFor } = adapterOptions
   const sessions = createSessions<D>(options)
 
   return async (c, next) => {

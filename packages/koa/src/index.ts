@@ -6,7 +6,12 @@ import {
   type Sessions,
   type SessionsOptions,
 } from '@coatcheck/core'
-import { keepSession, sessionBefore, type AdapterOptions } from '@coatcheck/core/adapter'
+import {
+  assertAdapterOptions,
+  keepSession,
+  sessionBefore,
+  type AdapterOptions,
+} from '@coatcheck/core/adapter'
 import { commitBeforeHeaders } from '@coatcheck/core/node'
 import type { Context, Middleware } from 'koa'
 
@@ -31,8 +36,10 @@ declare module 'koa' {
  */
 export function session<D extends object = SessionData>(
   options: SessionsOptions<D> | Sessions<D>,
-  { property = 'session', cookieFor }: AdapterOptions<Context> = {},
+  adapterOptions: AdapterOptions<Context> = {},
 ): Middleware {
+  assertAdapterOptions('session', adapterOptions, {})
+  const { property = 'session', cookieFor } = adapterOptions
   const sessions = createSessions<D>(options)
 
   return async (ctx, next) => {

@@ -4,6 +4,8 @@ import { createCipheriv, createDecipheriv, hkdfSync, randomFillSync } from 'node
 import { deflateSync, inflateSync } from 'node:zlib'
 import { assertSecrets, createSigner } from '@coatcheck/core/signing'
 import {
+  assertOptions,
+  rules,
   SessionGoneError,
   systemClock,
   type SessionRecord,
@@ -49,6 +51,12 @@ interface Sealer {
  * @throws SessionUsageError for a missing or short secret.
  */
 export function signedCookieStore(options: SignedCookieStoreOptions): SessionStore {
+  assertOptions('signedCookieStore', options, {
+    secrets: rules.secrets,
+    encrypt: rules.flag,
+    salt: rules.text,
+    now: rules.clock,
+  })
   const { secrets, salt = 'coatcheck.signed-cookie', encrypt = false, now = systemClock } = options
   assertSecrets(secrets)
   const sealer = encrypt ? encryption(secrets, salt) : signature(secrets, salt, now)

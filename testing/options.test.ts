@@ -1,0 +1,259 @@
+// What cannot be understood is refused at the start, by every function that takes options: with its name, and what it got.
+import { lruStore } from '@coatcheck/cache/lru'
+import { redisStore } from '@coatcheck/cache/redis'
+import { cachedDbStore } from '@coatcheck/cached-db'
+import { createCookies } from '@coatcheck/cookies'
+import { createSessions, hashKeys, sweep } from '@coatcheck/core'
+import { mysqlStore } from '@coatcheck/db/mysql'
+import { postgresStore } from '@coatcheck/db/postgres'
+import { sqliteStore } from '@coatcheck/db/sqlite'
+import {
+  djangoCache,
+  djangoCachedDb,
+  djangoDb,
+  djangoFile,
+  djangoSessions,
+} from '@coatcheck/django'
+import { session as express } from '@coatcheck/express'
+import { fromExpressStore, toExpressStore } from '@coatcheck/express-session'
+import { session as fastifySession } from '@coatcheck/fastify'
+import { withSession } from '@coatcheck/fetch'
+import { fileStore } from '@coatcheck/file'
+import { session as hono } from '@coatcheck/hono'
+import { session as koa } from '@coatcheck/koa'
+import { signedCookieStore } from '@coatcheck/signed-cookie'
+import Fastify from 'fastify'
+import { expect, test } from 'vitest'
+import { mapStore } from './map-store.ts'
+
+/** Any function of ours, called as JavaScript may call it. */
+type Loose = (...args: any[]) => unknown
+const store = mapStore()
+const folder = '/nowhere/at/all'
+const redis = { get() {}, del() {}, defineCommand() {} }
+const pool = { query() {}, execute() {}, prepare() {}, exec() {} }
+const handler = () => new Response()
+
+/** Each function, by its name in messages: with what it needs, and the options left out. */
+const takers: Record<string, (options: any) => unknown> = {
+  createSessions: (options) => createSessions({ store, ...options }),
+  'createSessions: `cookie`': (cookie) => createSessions({ store, cookie }),
+  'session (express)': (options) => express({ store }, options),
+  'session (koa)': (options) => koa({ store }, options),
+  'session (hono)': (options) => hono({ store }, options),
+  withSession: (options) => withSession({ store }, handler, options),
+  lruStore: (options) => lruStore(options),
+  redisStore: (options) => (redisStore as Loose)(redis, options),
+  postgresStore: (options) => (postgresStore as Loose)(pool, options),
+  mysqlStore: (options) => (mysqlStore as Loose)(pool, options),
+  sqliteStore: (options) => (sqliteStore as Loose)(pool, options),
+  fileStore: (options) => fileStore(folder, options),
+  signedCookieStore: (options) => signedCookieStore({ secrets: ['s'.repeat(32)], ...options }),
+  cachedDbStore: (options) => cachedDbStore({ cache: lruStore(), db: store, ...options }),
+  toExpressStore: (options) => toExpressStore(store, options),
+  fromExpressStore: (options) => fromExpressStore({ get() {}, set() {}, destroy() {} }, options),
+  djangoSessions: (options) =>
+    djangoSessions({ secretKey: 's'.repeat(50), engine: djangoDb(store), ...options }),
+  'djangoSessions: `settings`': (settings) =>
+    djangoSessions({ secretKey: 's'.repeat(50), engine: djangoDb(store), settings }),
+  djangoCache: (options) => (djangoCache as Loose)(redis, options),
+  djangoCachedDb: (options) => (djangoCachedDb as Loose)(store, redis, options),
+  createCookies: (options) => createCookies(options),
+  sweep: (options) => sweep(store, options),
+}
+
+const refused = (message: string | RegExp) =>
+  expect.objectContaining({
+    code: 'ERR_SESSION_OPTIONS',
+    message:
+      typeof message === 'string'
+        ? expect.stringContaining(message)
+        : expect.stringMatching(message),
+  })
+
+test.each(Object.entries(takers))('%s takes no name that it does not know', (name, take) => {
+  const by = name.replace(/ \(.*/, '')
+  expect(() => take({ noSuchOption: undefined })).toThrow(
+    refused(`${by}: \`noSuchOption\` is no option: `),
+  )
+  expect(() => take({ constructor: 1 })).toThrow(refused('`constructor` is no option'))
+})
+
+const wholes = Object.entries(takers).filter(
+  ([name]) =>
+    /Store$|^djangoC|^session|^with|^createCookies|^sweep/.test(name) &&
+    !/^(signed|cached)/.test(name),
+)
+test.each(wholes)('%s takes no options that are no object', (_, take) => {
+  for (const wrong of [null, 5, 'text', [], Promise.resolve({})]) {
+    expect(() => take(wrong)).toThrow(refused('the options must be an object, and are'))
+  }
+})
+
+test.each(
+  Object.entries(takers).filter(([name]) => /Store$|^djangoSessions$|^create\w+$/.test(name)),
+)('%s takes no clock that is none', (_, take) => {
+  for (const now of [5, Date.now(), new Date(), 'now', null]) {
+    expect(() => take({ now })).toThrow(refused('`now` must be a function'))
+  }
+})
+
+test.each<[string, () => unknown, string | RegExp]>([
+  [
+    'maxAge as text',
+    () => takers['createSessions']!({ maxAge: '3600' }),
+    "`maxAge` must be a positive number of seconds, and is '3600'.",
+  ],
+  [
+    'a flag as text',
+    () => takers['createSessions']!({ saveEveryRequest: 'false' }),
+    "`saveEveryRequest` must be true or false, and is 'false'.",
+  ],
+  [
+    'a codec that cannot decode',
+    () => takers['createSessions']!({ codec: {} }),
+    '`codec` must be a codec',
+  ],
+  [
+    'a codec that seals and cannot open',
+    () => takers['createSessions']!({ codec: { encode() {}, decode() {}, seal() {} } }),
+    '`codec` must be a codec',
+  ],
+  [
+    'a cookie by its name',
+    () => takers['createSessions']!({ cookie: 'sid' }),
+    "`cookie` must be an object, and is 'sid'.",
+  ],
+  [
+    'express-session’s maxAge',
+    () => takers['createSessions']!({ cookie: { maxAge: 60_000 } }),
+    '`maxAge` is no option: how long a session lives is the option `maxAge` of createSessions, in seconds',
+  ],
+  [
+    'express-session’s secret',
+    () => takers['createSessions']!({ secret: 'hush' }),
+    /`secret` is no option: (?!.*hush)/,
+  ],
+  [
+    'express-session’s rolling',
+    () => takers['createSessions']!({ rolling: true }),
+    '`saveEveryRequest`',
+  ],
+  [
+    'a name in other letters',
+    () => takers['createSessions']!({ maxage: 5 }),
+    'did you mean `maxAge`?',
+  ],
+  ['no store', () => (createSessions as Loose)({}), '`store` must be a store, such as'],
+  ['no options', () => (createSessions as Loose)(), '`store` must be a store, such as'],
+  [
+    'a store that was not awaited',
+    () => createSessions({ store: Promise.resolve(store) as never }),
+    'and is a promise (await it)',
+  ],
+  [
+    'half a store',
+    () => createSessions({ store: { load() {}, save() {} } as never }),
+    'has no method create, touch, delete',
+  ],
+  [
+    'a store of express-session’s',
+    () => createSessions({ store: { get() {}, set() {}, destroy() {} } as never }),
+    'fromExpressStore()',
+  ],
+  ['hashKeys of nothing', () => (hashKeys as Loose)(), 'hashKeys: `store` must be a store'],
+  [
+    'a store under express-session',
+    () => (toExpressStore as Loose)({}),
+    'toExpressStore: `store` must be a store',
+  ],
+  [
+    'cookieFor as text',
+    () => express({ store }, { cookieFor: 'x' as never }),
+    "`cookieFor` must be a function, and is 'x'.",
+  ],
+  [
+    'a manager as an adapter’s option',
+    () => express({ store }, { sessions: {} } as never),
+    'a manager is passed in place of its options',
+  ],
+  [
+    'an adapter’s option among the manager’s',
+    () => express({ store, property: 'x' } as never),
+    'it belongs to the adapter',
+  ],
+  ['no handler', () => (withSession as Loose)({ store }), 'the handler must be a function'],
+  [
+    'no Redis',
+    () => (redisStore as Loose)(),
+    'redisStore needs a URL such as redis://localhost:6379',
+  ],
+  ['another URL for Redis', () => redisStore('http://localhost'), "got 'http://localhost'"],
+  ['a host for Redis', () => redisStore('localhost:6379'), "got 'localhost:6379'"],
+  ['a password', () => redisStore('http://user:hush@localhost'), /got a URL with a user in it/],
+  ['options for a client', () => (redisStore as Loose)({ host: 'localhost' }), 'got an object'],
+  [
+    'no PostgreSQL',
+    () => (postgresStore as Loose)(undefined),
+    'postgresStore needs a URL such as postgres://',
+  ],
+  [
+    'MySQL’s URL for PostgreSQL',
+    () => postgresStore('mysql://localhost/app'),
+    "got 'mysql://localhost/app'",
+  ],
+  [
+    'no MySQL',
+    () => (mysqlStore as Loose)({ host: 'localhost' }),
+    'mysqlStore needs a URL such as mysql://',
+  ],
+  ['a path for MySQL', () => mysqlStore('sessions'), "got 'sessions'"],
+  [
+    'no file for SQLite',
+    () => (sqliteStore as Loose)(undefined),
+    'sqliteStore needs the name of a file',
+  ],
+  ['an empty name', () => sqliteStore(''), "got ''"],
+  ['a URL for SQLite', () => sqliteStore('postgres://localhost'), "got 'postgres://localhost'"],
+  ['a class for a connection', () => (sqliteStore as Loose)(class Database {}), 'got a class'],
+  ['half a connection', () => (sqliteStore as Loose)({ prepare() {} }), 'without exec'],
+  [
+    'no folder',
+    () => (fileStore as Loose)(),
+    'fileStore needs the path of a folder, and got undefined',
+  ],
+  [
+    'no folder of Django’s',
+    () => (djangoFile as Loose)(),
+    'djangoFile needs the path of a folder, and got undefined',
+  ],
+  [
+    'no engine of Django’s',
+    () => takers['djangoSessions']!({ engine: store }),
+    '`engine` must be an engine, such as djangoDb(store)',
+  ],
+  [
+    'no client of Django’s cache',
+    () => (djangoCache as Loose)('redis://localhost'),
+    "djangoCache needs a client of ioredis, and got 'redis://localhost'",
+  ],
+  [
+    'a table’s name with a dot',
+    () => takers['postgresStore']!({ table: 'app.sessions' }),
+    "`table` must be a table's name",
+  ],
+])('%s', (_, make, message) => {
+  expect(make).toThrow(refused(message))
+})
+
+test('Fastify’s own options of a plugin are Fastify’s, all others are looked at', async () => {
+  await Fastify().register(fastifySession, { store, prefix: '/x', logLevel: 'warn' })
+  for (const wrong of [
+    { store, maxage: 5 },
+    { store, property: '' },
+    { sessions: createSessions({ store }), maxAge: 5 },
+  ]) {
+    const register = async () => void (await Fastify().register(fastifySession, wrong as never))
+    await expect(register()).rejects.toThrow(refused(''))
+  }
+})
