@@ -215,7 +215,7 @@ test.each<[string, () => unknown, string | RegExp]>([
   ],
   ['an empty name', () => sqliteStore(''), "got ''"],
   ['a URL for SQLite', () => sqliteStore('postgres://localhost'), "got 'postgres://localhost'"],
-  ['a class for a connection', () => (sqliteStore as Loose)(class Database {}), 'got a class'],
+  ['a class for a connection', () => (sqliteStore as Loose)(Map), 'got a function'],
   ['half a connection', () => (sqliteStore as Loose)({ prepare() {} }), 'without exec'],
   [
     'no folder',
