@@ -25,11 +25,11 @@ const INVITED_BY: Record<string, string[]> = {
 
 /** Engines with a driver, and how they are opened: without it they must say how to get it. */
 const DRIVERS: Record<string, { open: string; driver: string }> = {
-  '@coatcheck/db/sqlite': { open: 'sqliteStore', driver: 'better-sqlite3' },
-  '@coatcheck/db/postgres': { open: 'postgresStore', driver: 'pg' },
-  '@coatcheck/db/mysql': { open: 'mysqlStore', driver: 'mysql2' },
-  '@coatcheck/cache/lru': { open: 'lruStore', driver: 'lru-cache' },
-  '@coatcheck/cache/redis': { open: 'redisStore', driver: 'ioredis' },
+  '@coatcheck/db/sqlite': { open: "sqliteStore('x')", driver: 'better-sqlite3' },
+  '@coatcheck/db/postgres': { open: "postgresStore('postgres://x')", driver: 'pg' },
+  '@coatcheck/db/mysql': { open: "mysqlStore('mysql://x')", driver: 'mysql2' },
+  '@coatcheck/cache/lru': { open: 'lruStore()', driver: 'lru-cache' },
+  '@coatcheck/cache/redis': { open: "redisStore('redis://x')", driver: 'ioredis' },
 }
 
 const folder = mkdtempSync(join(tmpdir(), 'coatcheck-packages-'))
@@ -91,7 +91,7 @@ try {
     }
     for (const [engine, { open, driver }] of Object.entries(DRIVERS)) {
       if (!engine.startsWith(`${manifest.name}/`)) continue
-      const script = `import(${JSON.stringify(engine)}).then(({ ${open} }) => ${open}('x')).catch((e) => console.log(e.message))`
+      const script = `import(${JSON.stringify(engine)}).then((engine) => engine.${open}).catch((e) => console.log(e.message))`
       const said = run(process.execPath, ['--eval', script], empty)
       if (!said.includes(`Run: npm install ${driver}`)) {
         throw new Error(`${engine} without its driver says: ${said}`)

@@ -1,6 +1,7 @@
 // What the three databases share: the table's name, and the words for what can go wrong.
 import {
   inWords,
+  reasonIn,
   refuseOption,
   rules,
   SessionError,
@@ -67,7 +68,7 @@ export function failed(
   return new SessionStoreError(
     missing
       ? `The session table '${table}' does not exist. Call store.migrate() once, at start-up or in a deploy step.`
-      : `${database} failed to ${action} a session in '${table}'.`,
+      : `${database} failed to ${action} a session in '${table}'${reasonIn(cause)}.`,
     cause,
   )
 }
