@@ -12,6 +12,12 @@ export interface Proxy {
   restore(): Promise<void>
   /** Nothing goes through, and nobody hangs up; or what has waited goes on. */
   freeze(frozen: boolean): void
+  /** The connections that are open now are dead, and nobody hangs up; new ones go through. */
+  abandon(): void
+  /** What the server answers on the connections that are open now is lost; what it is asked reaches it. */
+  loseAnswers(): void
+  /** New connections go to another server, as after a change of a name's address; those that are open stay. */
+  pointTo(port: number): void
 }
 
 /** Opens a proxy to the server of a URL; resolves to the URL that goes through it, too. */
@@ -25,6 +31,7 @@ export async function proxyTo(direct: string): Promise<{ url: string; proxy: Pro
 /** Opens a proxy to a server. It keeps no process running. */
 export async function openProxy(host: string, port: number): Promise<Proxy> {
   const sockets = new Set<Socket>()
+  const answering = new Map<Socket, Socket>()
   let server: Server | undefined
   let own = 0
   let isFrozen = false
@@ -41,6 +48,7 @@ export async function openProxy(host: string, port: number): Promise<Proxy> {
     async restore() {
       server = createServer((client) => {
         const upstream = connect(port, host)
+        answering.set(upstream, client)
         for (const [from, to] of [
           [client, upstream],
           [upstream, client],
@@ -51,6 +59,7 @@ export async function openProxy(host: string, port: number): Promise<Proxy> {
           from.on('error', () => to.destroy())
           from.once('close', () => {
             sockets.delete(from)
+            answering.delete(from)
             to.destroy()
           })
         }
@@ -65,6 +74,15 @@ export async function openProxy(host: string, port: number): Promise<Proxy> {
         if (frozen) socket.pause()
         else socket.resume()
       }
+    },
+    abandon() {
+      for (const socket of sockets) socket.unpipe().pause().removeAllListeners('end')
+    },
+    loseAnswers() {
+      for (const [upstream, client] of answering) upstream.unpipe(client).resume()
+    },
+    pointTo(other) {
+      port = other
     },
   }
   await self.restore()

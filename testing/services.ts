@@ -159,7 +159,9 @@ export const redis: Kind = {
 
 async function launchRedis(server: string, cli: string, more: string[] = []): Promise<Service> {
   const folder = folderFor('redis')
-  const port = await freePort()
+  // The nodes of a cluster talk on a port 10,000 above their own.
+  let port = await freePort()
+  while (port > 55_535) port = await freePort()
   return service(folder, {
     url: `redis://${LOCALHOST}:${port}`,
     program: server,
@@ -234,6 +236,47 @@ export const redisCluster: Kind = {
       : undefined,
 }
 
+/** A Redis Cluster of one master and its replica. Its URL is the master's; what stops and freezes is the replica. */
+export const redisClusterWithReplica: Kind = {
+  name: redisCluster.name,
+  how: redisCluster.how,
+  launch:
+    redisServer && redisCli
+      ? async () => {
+          const more = ['--cluster-enabled', 'yes']
+          const master = await launchRedis(redisServer, redisCli, more)
+          const replica = await launchRedis(redisServer, redisCli, more)
+          const ask = ({ url }: Service, ...args: string[]) =>
+            spawnSync(redisCli, ['-p', new URL(url).port, ...args], { encoding: 'utf8' }).stdout
+          const until = async (is: () => boolean) => {
+            const end = Date.now() + START_TIMEOUT
+            while (!is()) {
+              if (Date.now() > end) throw new Error('The Redis Cluster did not form')
+              await setTimeout(50)
+            }
+          }
+          ask(master, 'cluster', 'addslotsrange', '0', '16383')
+          ask(replica, 'cluster', 'meet', LOCALHOST, new URL(master.url).port)
+          const id = ask(master, 'cluster', 'myid').trim()
+          await until(() => ask(replica, 'cluster', 'replicate', id).startsWith('OK'))
+          const knowsReplica = (node: Service) =>
+            ask(node, 'cluster', 'slots').includes(new URL(replica.url).port)
+          await until(
+            () =>
+              /slave0:.*state=online/.test(ask(master, 'info', 'replication')) &&
+              [master, replica].every(knowsReplica),
+          )
+          return {
+            ...replica,
+            url: master.url,
+            async [Symbol.asyncDispose]() {
+              for (const one of [replica, master]) await one[Symbol.asyncDispose]()
+            },
+          }
+        }
+      : undefined,
+}
+
 /** A Redis master, a replica of it, and a Sentinel that watches them as `sessions`. Its URL is that of the Sentinel. */
 export const redisSentinel: Kind = {
   name: 'Redis Sentinel',
@@ -276,6 +319,8 @@ export const redisSentinel: Kind = {
             ...sentinel,
             // What goes down is the master.
             stop: (signal) => master.stop(signal),
+            start: () => master.start(),
+            freeze: (frozen) => master.freeze(frozen),
             async [Symbol.asyncDispose]() {
               for (const one of [sentinel, replica, master]) await one[Symbol.asyncDispose]()
             },

@@ -1,0 +1,215 @@
+// The Redis engine on an application's own client: none of its options bends what the engine is told.
+import { randomUUID } from 'node:crypto'
+import { once } from 'node:events'
+import { Cluster, Command, Redis, type RedisOptions } from 'ioredis'
+import { afterAll, expect } from 'vitest'
+import { testWith } from '../../../testing/needs.ts'
+import { openProxy } from '../../../testing/proxy.ts'
+import { redis, redisClusterWithReplica } from '../../../testing/services.ts'
+import { redisStore } from './redis.ts'
+
+const { url, service, test } = await testWith(redis)
+afterAll(() => service?.[Symbol.asyncDispose]())
+
+const later = () => Date.now() + 60_000
+const newKey = () => randomUUID().replaceAll('-', '')
+
+const { hostname: host, port } = new URL(url ?? 'redis://nowhere')
+const place = { host, port: Number(port) }
+
+/** What a store must do on every client. */
+async function prove(client: Redis | Cluster): Promise<void> {
+  const store = redisStore(client, { prefix: `${randomUUID()}:` })
+  const key = newKey()
+  const is = (code: string) => expect.objectContaining({ code: `ERR_SESSION_${code}` })
+  const record = (data: string) => ({ data, expiresAt: later() })
+  const failure = async (call: unknown) => {
+    try {
+      return await call
+    } catch (error) {
+      return error
+    }
+  }
+  expect(await store.load(key)).toBeUndefined()
+  expect(await failure(store.save(key, record('1')))).toEqual(is('GONE'))
+  expect(await failure(store.touch(key, later()))).toEqual(is('GONE'))
+  const first = record('{"a":"ü"}')
+  expect(await store.create(key, first)).toBe(key)
+  expect(await store.load(key)).toEqual(first)
+  expect(await failure(store.create(key, first))).toEqual(is('KEY_EXISTS'))
+  expect(await failure(store.save(key, record('2'), 'x'))).toEqual(is('CONFLICT'))
+  expect(await failure(store.touch(key, later(), first.expiresAt + 1))).toEqual(is('CONFLICT'))
+  expect(await store.touch(key, first.expiresAt + 5, first.expiresAt)).toBe(key)
+  expect(await store.save(key, record('2'), first.data)).toBe(key)
+  expect(await store.load(key)).toMatchObject({ data: '2' })
+  await store.delete(key)
+  await store.delete(key)
+  expect(await store.load(key)).toBeUndefined()
+
+  // Twenty at once, each on what it has seen: none is lost.
+  await store.create(key, record('0'))
+  const increment = async (): Promise<void> => {
+    const { data } = (await store.load(key))!
+    const error = await failure(store.save(key, record(`${Number(data) + 1}`), data))
+    if (error !== key) {
+      expect(error).toEqual(is('CONFLICT'))
+      await increment()
+    }
+  }
+  await Promise.all(Array.from({ length: 20 }, increment))
+  expect(await store.load(key)).toMatchObject({ data: '20' })
+}
+
+const options: Record<string, object> = {
+  stringNumbers: { stringNumbers: true },
+  'protocol: 2': { protocol: 2 },
+  "replyMapping: 'resp3' with stringNumbers": { replyMapping: 'resp3', stringNumbers: true },
+  enableAutoPipelining: { enableAutoPipelining: true },
+  lazyConnect: { lazyConnect: true },
+  'lazyConnect, without enableOfflineQueue': { lazyConnect: true, enableOfflineQueue: false },
+  'without enableOfflineQueue': { enableOfflineQueue: false },
+  'without enableReadyCheck': { enableReadyCheck: false },
+  'maxRetriesPerRequest: null': { maxRetriesPerRequest: null },
+  commandTimeout: { commandTimeout: 1000 },
+  'keyPrefix and db': { keyPrefix: 'app:', db: 3 },
+  showFriendlyErrorStack: { showFriendlyErrorStack: true },
+  'reconnectOnError, for everything': { reconnectOnError: () => true },
+} satisfies Record<string, RedisOptions>
+for (const [name, given] of Object.entries(options)) {
+  test(`with ${name} every answer is understood`, async () => {
+    const client = new Redis({ ...place, ...given })
+    await prove(client)
+    client.disconnect()
+  })
+}
+
+test('transformers of replies to the commands that the application uses do not reach the engine', async () => {
+  const { reply } = (Command as any)._transformer as { reply: Record<string, unknown> }
+  const client = new Redis(url!)
+  for (const name of ['get', 'del', 'set']) Command.setReplyTransformer(name, () => 'bent')
+  try {
+    expect(await client.get('x')).toBe('bent')
+    await prove(client)
+  } finally {
+    for (const name of ['get', 'del', 'set']) delete reply[name]
+    client.disconnect()
+  }
+})
+
+for (const bent of [undefined, null, 1, true, 'OK', ['done'], { done: 1 }]) {
+  test(`an answer that is made into ${JSON.stringify(bent)} is an error, never success and never an empty session`, async () => {
+    const { reply } = (Command as any)._transformer as { reply: Record<string, unknown> }
+    const client = new Redis(url!)
+    const store = redisStore(client)
+    const key = newKey()
+    const names = ['eval', 'evalsha']
+    for (const name of names) Command.setReplyTransformer(name, () => bent)
+    try {
+      const record = { data: '1', expiresAt: later() }
+      for (const call of [
+        () => store.load(key),
+        () => store.create(key, record),
+        () => store.save(key, record),
+        () => store.touch(key, later()),
+        () => store.delete(key),
+      ]) {
+        await expect(async () => call()).rejects.toMatchObject({ code: 'ERR_SESSION_STORE' })
+      }
+    } finally {
+      for (const name of names) delete reply[name]
+      client.disconnect()
+    }
+  })
+}
+
+test('commands of the same kind that another version of this package has defined are not used', async () => {
+  const client = new Redis(url!)
+  for (const name of ['Load', 'Create', 'Save', 'Touch', 'Delete']) {
+    client.defineCommand(`coatcheck${name}`, { numberOfKeys: 1, lua: 'return 1' })
+  }
+  await prove(client)
+  client.disconnect()
+})
+
+for (const option of [{ role: 'slave' }, { readOnly: true }] as const) {
+  test(`a client with ${JSON.stringify(option)} is refused at the start: replicas take no changes`, () => {
+    const client = new Redis({ ...option, lazyConnect: true })
+    expect(() => redisStore(client)).toThrow(
+      expect.objectContaining({
+        code: 'ERR_SESSION_OPTIONS',
+        message: expect.stringContaining('replica'),
+      }),
+    )
+  })
+}
+
+test('a save whose answer is lost with the connection is an error, and not a conflict with itself, though the client sends it again', async () => {
+  const proxy = await openProxy(place.host, place.port)
+  // As ioredis is by default: what is under way is sent again, up to twenty times.
+  const client = new Redis({ host: proxy.host, port: proxy.port }).on('error', () => {})
+  const store = redisStore(client)
+  const key = newKey()
+  await store.create(key, { data: '1', expiresAt: later() })
+  proxy.loseAnswers()
+  const saving = Promise.resolve(store.save(key, { data: '2', expiresAt: later() }, '1'))
+  saving.catch(() => {})
+  const direct = new Redis(url!)
+  await expect.poll(() => direct.get(`session:${key}`)).toMatch(/:2$/)
+  proxy.cut()
+  await proxy.restore()
+  await expect(saving).rejects.toMatchObject({ code: 'ERR_SESSION_STORE' })
+  expect(await store.load(key)).toMatchObject({ data: '2' })
+  client.disconnect()
+  direct.disconnect()
+  proxy.cut()
+})
+
+test('what finds no connection within its time is never sent, though the client keeps what it is given', async () => {
+  const proxy = await openProxy(place.host, place.port)
+  proxy.cut()
+  const client = new Redis({
+    host: proxy.host,
+    port: proxy.port,
+    maxRetriesPerRequest: null,
+    retryStrategy: () => 100,
+  }).on('error', () => {})
+  const store = redisStore(client)
+  const key = newKey()
+  const record = { data: '1', expiresAt: later() }
+  await expect(async () => store.create(key, record)).rejects.toThrow(
+    `Redis (127.0.0.1:${proxy.port}) failed to create a session: connect ECONNREFUSED 127.0.0.1:${proxy.port}.`,
+  )
+  await proxy.restore()
+  await expect.poll(() => client.status).toBe('ready')
+  expect(await store.load(key)).toBeUndefined()
+  client.disconnect()
+  proxy.cut()
+})
+
+{
+  const cluster = await testWith(redisClusterWithReplica)
+  afterAll(() => cluster.service?.[Symbol.asyncDispose]())
+
+  for (const scaleReads of ['slave', 'all'] as const) {
+    cluster.test(
+      `on a Cluster with scaleReads: '${scaleReads}' sessions are read from the master`,
+      async () => {
+        const { hostname: host, port } = new URL(cluster.url!)
+        const client = new Cluster([{ host, port: Number(port) }], { scaleReads })
+        await once(client, 'ready')
+        await prove(client)
+        const store = redisStore(client)
+        const key = newKey()
+        await store.create(key, { data: '1', expiresAt: later() })
+        // A replica that lags behind as far as one can.
+        cluster.service!.freeze(true)
+        try {
+          for (let n = 0; n < 20; n++) expect(await store.load(key)).toMatchObject({ data: '1' })
+        } finally {
+          cluster.service!.freeze(false)
+          client.disconnect()
+        }
+      },
+    )
+  }
+}

@@ -1,0 +1,72 @@
+// The Redis engine's commands: scripts of a single key, so that each call is one round trip and is done whole or not at all.
+import { createHash } from 'node:crypto'
+import type { RedisClient } from './redis-connection.ts'
+
+/**
+ * A record is `<expiresAt>:<data>`, of a retired key nothing after the colon. `value` is what is there, `colon` where its data
+ * begins; `missing` unless it is live now (ARGV[3], ms).
+ */
+const FIND = `
+  local value = redis.call('GET', KEYS[1])
+  local expiresAt, colon
+  if value then
+    expiresAt, colon = string.match(value, '^(%d+)():')
+    if not expiresAt then return 'foreign' end
+  end
+  local missing = not value or tonumber(expiresAt) <= tonumber(ARGV[3])`
+
+/** A record whose time to live (ARGV[2], ms) is over is removed. */
+const put = (record: string) => `
+  if tonumber(ARGV[2]) > 0 then redis.call('SET', KEYS[1], ${record}, 'PX', ARGV[2])
+  else redis.call('DEL', KEYS[1]) end
+  return 'done'`
+
+/** What a save and a touch find nothing of: a record that is missing, or of a retired key. */
+const OPEN = `${FIND}
+  if missing or #value == colon then return 'gone' end`
+
+/**
+ * Also those without a decision are scripts: a Cluster may send a GET to a replica, which may not have heard yet, and a script goes to
+ * the master. The answers are words, which no option of a client turns into something else, as it may numbers.
+ */
+const SCRIPTS = {
+  Load: `return redis.call('GET', KEYS[1]) or 'none'`,
+
+  Create: `${FIND}
+  if not missing then return 'exists' end${put('ARGV[1]')}`,
+
+  // The data is compared where it stands, without a copy of it.
+  Save: `${OPEN}
+  local expected = ARGV[4]
+  if expected then
+    if #value ~= colon + #expected then return 'conflict' end
+    if string.find(value, expected, colon + 1, true) ~= colon + 1 then return 'conflict' end
+  end${put('ARGV[1]')}`,
+
+  Touch: `${OPEN}
+  if ARGV[4] and expiresAt ~= ARGV[4] then return 'conflict' end${put('ARGV[1] .. string.sub(value, colon)')}`,
+
+  Delete: `
+  redis.call('DEL', KEYS[1])
+  return 'done'`,
+}
+
+/** Sends one of the scripts; resolves to Redis' answer, whatever the client has made of it. */
+type Run = (key: string, ...args: (string | number)[]) => Promise<unknown>
+
+/** The scripts, each as a function that sends it. */
+export type Scripts = Readonly<Record<keyof typeof SCRIPTS, Run>>
+
+/**
+ * Makes the scripts commands of the client: ioredis sends their hash, and the text only where the server lacks it. A
+ * command's name holds the hash of its text, so that two versions of this package on one client do not use each other's.
+ */
+export function defineScripts(client: RedisClient): Scripts {
+  const commands = client as unknown as Record<string, Run>
+  const scripts = Object.entries(SCRIPTS).map(([what, lua]) => {
+    const name = `coatcheck${what}_${createHash('sha1').update(lua).digest('hex')}`
+    if (!(name in client)) client.defineCommand(name, { numberOfKeys: 1, lua })
+    return [what, (...args: Parameters<Run>) => commands[name]!(...args)] as const
+  })
+  return Object.fromEntries(scripts) as Record<keyof typeof SCRIPTS, Run>
+}
