@@ -14,8 +14,28 @@ afterAll(() => service?.[Symbol.asyncDispose]())
 const later = () => Date.now() + 60_000
 const newKey = () => randomUUID().replaceAll('-', '')
 
-const { hostname: host, port } = new URL(url ?? 'redis://nowhere')
-const place = { host, port: Number(port) }
+const placeOf = (of = 'redis://nowhere') => {
+  const { hostname: host, port } = new URL(of)
+  return { host, port: Number(port) }
+}
+const place = placeOf(url)
+
+/** ioredis takes transformers of replies for all clients, and gives none back. */
+async function withReplies(
+  commands: readonly string[],
+  bent: unknown,
+  run: (client: Redis) => Promise<void>,
+): Promise<void> {
+  const { reply } = Reflect.get(Command, '_transformer') as { reply: Record<string, unknown> }
+  const client = new Redis(url!)
+  for (const name of commands) Command.setReplyTransformer(name, () => bent)
+  try {
+    await run(client)
+  } finally {
+    for (const name of commands) delete reply[name]
+    client.disconnect()
+  }
+}
 
 /** What a store must do on every client. */
 async function prove(client: Redis | Cluster): Promise<void> {
@@ -83,28 +103,17 @@ for (const [name, given] of Object.entries(options)) {
   })
 }
 
-test('transformers of replies to the commands that the application uses do not reach the engine', async () => {
-  const { reply } = (Command as any)._transformer as { reply: Record<string, unknown> }
-  const client = new Redis(url!)
-  for (const name of ['get', 'del', 'set']) Command.setReplyTransformer(name, () => 'bent')
-  try {
+test('transformers of replies to the commands that the application uses do not reach the engine', () =>
+  withReplies(['get', 'del', 'set'], 'bent', async (client) => {
     expect(await client.get('x')).toBe('bent')
     await prove(client)
-  } finally {
-    for (const name of ['get', 'del', 'set']) delete reply[name]
-    client.disconnect()
-  }
-})
+  }))
 
 for (const bent of [undefined, null, 1, true, 'OK', ['done'], { done: 1 }]) {
-  test(`an answer that is made into ${JSON.stringify(bent)} is an error, never success and never an empty session`, async () => {
-    const { reply } = (Command as any)._transformer as { reply: Record<string, unknown> }
-    const client = new Redis(url!)
-    const store = redisStore(client)
-    const key = newKey()
-    const names = ['eval', 'evalsha']
-    for (const name of names) Command.setReplyTransformer(name, () => bent)
-    try {
+  test(`an answer that is made into ${JSON.stringify(bent)} is an error, never success and never an empty session`, () =>
+    withReplies(['eval', 'evalsha'], bent, async (client) => {
+      const store = redisStore(client)
+      const key = newKey()
       const record = { data: '1', expiresAt: later() }
       for (const call of [
         () => store.load(key),
@@ -115,11 +124,7 @@ for (const bent of [undefined, null, 1, true, 'OK', ['done'], { done: 1 }]) {
       ]) {
         await expect(async () => call()).rejects.toMatchObject({ code: 'ERR_SESSION_STORE' })
       }
-    } finally {
-      for (const name of names) delete reply[name]
-      client.disconnect()
-    }
-  })
+    }))
 }
 
 test('commands of the same kind that another version of this package has defined are not used', async () => {
@@ -194,8 +199,7 @@ test('what finds no connection within its time is never sent, though the client 
     cluster.test(
       `on a Cluster with scaleReads: '${scaleReads}' sessions are read from the master`,
       async () => {
-        const { hostname: host, port } = new URL(cluster.url!)
-        const client = new Cluster([{ host, port: Number(port) }], { scaleReads })
+        const client = new Cluster([placeOf(cluster.url!)], { scaleReads })
         await once(client, 'ready')
         await prove(client)
         const store = redisStore(client)

@@ -13,6 +13,8 @@ export interface RedisClient {
   on(event: string | symbol, listener: (...args: any[]) => void): unknown
   connect(): Promise<unknown>
   disconnect(reconnect?: boolean): void
+  /** Its socket, once it has one. */
+  readonly stream?: { destroy(): unknown } | null
   /** Of a Cluster: its connections. */
   nodes?(): readonly RedisNode[]
 }
@@ -206,7 +208,10 @@ function createSender(client: RedisClient): Send {
   function onUnanswered(): void {
     const isSilent = silentSince !== undefined && tick - silentSince >= MOST_TICKS
     if (client.nodes) void dropSilentNodes(client.nodes())
-    else if (isSilent || client.status === 'connect') drop()
+    else if ((isSilent || client.status === 'connect') && drop()) {
+      // A goodbye would be waited for in vain.
+      client.stream?.destroy()
+    }
   }
 
   function onTick(): void {

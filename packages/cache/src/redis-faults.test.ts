@@ -1,0 +1,519 @@
+// The Redis engine while servers fail over, stop, fall silent and refuse: what a call gets, within what time, and that all is well afterwards.
+import { spawn } from 'node:child_process'
+import { randomUUID } from 'node:crypto'
+import { once } from 'node:events'
+import { mkdirSync } from 'node:fs'
+import { createServer } from 'node:net'
+import { join } from 'node:path'
+import { setTimeout } from 'node:timers/promises'
+import { inspect } from 'node:util'
+import { Redis } from 'ioredis'
+import { afterAll, expect, onTestFinished } from 'vitest'
+import { testWith } from '../../../testing/needs.ts'
+import { openProxy } from '../../../testing/proxy.ts'
+import { redis, redisSentinel, type Service } from '../../../testing/services.ts'
+import { redisStore } from './redis.ts'
+
+type Store = ReturnType<typeof redisStore>
+
+// Servers of its own, whatever the environment names: they are stopped.
+const { variable: _variable, ...privateRedis } = redis
+const { url, service, test } = await testWith(privateRedis)
+afterAll(() => service?.[Symbol.asyncDispose]())
+
+const later = () => Date.now() + 60_000
+const newKey = () => randomUUID().replaceAll('-', '')
+const portOf = (of: string) => Number(new URL(of).port)
+
+/** A connection of the test's own. */
+function openAdmin(of = url!): Redis {
+  const admin = new Redis(of, { maxRetriesPerRequest: 0 }).on('error', () => {})
+  onTestFinished(() => admin.disconnect())
+  return admin
+}
+
+async function openStore(of: string | Redis): Promise<Store> {
+  const store = redisStore(of)
+  onTestFinished(async () => {
+    await store.close?.()
+    if (typeof of !== 'string') of.disconnect()
+  })
+  return store
+}
+
+async function proxied(of = url!) {
+  const proxy = await openProxy('127.0.0.1', portOf(of))
+  onTestFinished(() => proxy.cut())
+  return { proxy, url: `redis://127.0.0.1:${proxy.port}` }
+}
+
+/** An application's own client as the README has it. */
+const ownClient = (of: string, more: object = {}) =>
+  new Redis(of, { maxRetriesPerRequest: 0, ...more }).on('error', () => {})
+
+/** How a call ends: the error's message, or '', and how long it took in ms. */
+async function outcome(call: () => unknown): Promise<{ error: any; ms: number }> {
+  const started = performance.now()
+  let error: unknown
+  try {
+    await call()
+  } catch (caught) {
+    error = caught
+  }
+  return { error, ms: performance.now() - started }
+}
+
+/** Saves a session again and again, as requests that come every 20 ms; resolves to how many failed, how and until when. */
+function underLoad(store: Store) {
+  const key = newKey()
+  const failures: { at: number; message: string }[] = []
+  const pending = new Set<Promise<void>>()
+  const over = new AbortController()
+  let sent = 0
+  const request = async () => {
+    const n = sent++
+    const { error } = await outcome(async () => {
+      if (n === 0) await store.create(key, { data: '0', expiresAt: later() })
+      else if (n % 2) await store.save(key, { data: `${n}`, expiresAt: later() })
+      else await store.load(key)
+    })
+    if (error) {
+      expect(error).toMatchObject({ code: 'ERR_SESSION_STORE' })
+      failures.push({ at: performance.now(), message: error.message })
+    }
+  }
+  const loop = (async () => {
+    await request()
+    while (!over.signal.aborted) {
+      const one = request()
+      pending.add(one)
+      void one.then(() => pending.delete(one))
+      await setTimeout(20)
+    }
+    await Promise.all(pending)
+  })()
+  return {
+    key,
+    failures,
+    async end() {
+      over.abort()
+      await loop
+      return { sent, failures }
+    },
+  }
+}
+
+const answers = async (store: Store) => !(await outcome(() => store.load(newKey()))).error
+
+/** A master and a replica of it that are to change places. */
+async function openPair(): Promise<{ master: Service; replica: Service }> {
+  const [master, replica] = await Promise.all([privateRedis.launch!(), privateRedis.launch!()])
+  onTestFinished(async () => {
+    for (const one of [master, replica]) await one[Symbol.asyncDispose]()
+  })
+  const admin = openAdmin(replica.url)
+  // A master waits 5 s for more replicas, to serve them together.
+  await openAdmin(master.url).config('SET', 'repl-diskless-sync-delay', '0')
+  await admin.replicaof('127.0.0.1', portOf(master.url))
+  await expect
+    .poll(() => admin.info('replication'), { timeout: 20_000 })
+    .toContain('master_link_status:up')
+  return { master, replica }
+}
+
+for (const [whose, open] of [
+  ['its own client', (of: string) => of],
+  ["the application's client", ownClient],
+] as const) {
+  test(`when master and replica change places and the address points to the new one, no request fails, on ${whose}`, async () => {
+    const { master, replica } = await openPair()
+    const way = await proxied(master.url)
+    const store = await openStore(open(way.url))
+    const load = underLoad(store)
+    await setTimeout(300)
+    await openAdmin(replica.url).replicaof('NO', 'ONE')
+    way.proxy.pointTo(portOf(replica.url))
+    await openAdmin(master.url).replicaof('127.0.0.1', portOf(replica.url))
+    await setTimeout(1500)
+    const { sent, failures } = await load.end()
+    expect(sent).toBeGreaterThan(50)
+    expect(failures).toEqual([])
+    expect(await openAdmin(replica.url).get(`session:${load.key}`)).toMatch(/:\d+$/)
+  })
+
+  test(`while there is a replica alone every save says READONLY, it is connected to once a second, and saves go well once it is the master, on ${whose}`, async () => {
+    const { master, replica } = await openPair()
+    const admin = openAdmin(replica.url)
+    const connections = async () =>
+      Number(/total_connections_received:(\d+)/.exec(await admin.info('stats'))![1])
+    const store = await openStore(open(replica.url))
+    const before = await connections()
+    const started = performance.now()
+    const messages = new Set<string>()
+    while (performance.now() - started < 3000) {
+      const { error } = await outcome(() =>
+        store.create(newKey(), { data: '1', expiresAt: later() }),
+      )
+      messages.add(error.message)
+      await setTimeout(10)
+    }
+    expect([...messages]).toEqual([
+      `Redis (127.0.0.1:${portOf(replica.url)}) failed to create a session: READONLY, it is a replica, and not the master.`,
+    ])
+    expect((await connections()) - before).toBeLessThanOrEqual(5)
+    await master.stop()
+    await admin.replicaof('NO', 'ONE')
+    const { error } = await outcome(() => store.create(newKey(), { data: '1', expiresAt: later() }))
+    expect(error).toBeUndefined()
+  })
+
+  test(`a connection that is dead while nobody hangs up costs one call 5 s, and is made anew, on ${whose}`, async () => {
+    const way = await proxied()
+    const store = await openStore(open(way.url))
+    await store.load(newKey())
+    way.proxy.abandon()
+    const { error, ms } = await outcome(() => store.load(newKey()))
+    expect(error.message).toBe(
+      `Redis (127.0.0.1:${way.proxy.port}) failed to load a session: no answer within 5000 ms.`,
+    )
+    expect(ms).toBeLessThan(5600)
+    const next = await outcome(() => store.load(newKey()))
+    expect(next.error).toBeUndefined()
+    expect(next.ms).toBeLessThan(3000)
+  })
+
+  test(`where nothing goes through for 12 s, requests fail within 5 s and all is well within 5 s afterwards, on ${whose}`, async () => {
+    const way = await proxied()
+    const store = await openStore(open(way.url))
+    await store.load(newKey())
+    way.proxy.freeze(true)
+    const started = performance.now()
+    while (performance.now() - started < 12_000) {
+      const { error, ms } = await outcome(() => store.load(newKey()))
+      expect(error).toMatchObject({ code: 'ERR_SESSION_STORE' })
+      expect(ms).toBeLessThan(5600)
+    }
+    way.proxy.freeze(false)
+    const back = performance.now()
+    await expect.poll(() => answers(store), { timeout: 10_000 }).toBe(true)
+    expect(performance.now() - back).toBeLessThan(5000)
+  })
+
+  test(`a server that is stopped (SIGSTOP) for 12 s: requests fail within 5 s, and all is well at once when it goes on, on ${whose}`, async () => {
+    const store = await openStore(open(url!))
+    await store.load(newKey())
+    service!.freeze(true)
+    try {
+      const started = performance.now()
+      while (performance.now() - started < 12_000) {
+        const { error, ms } = await outcome(() => store.load(newKey()))
+        expect(error).toMatchObject({ code: 'ERR_SESSION_STORE' })
+        expect(ms).toBeLessThan(5600)
+      }
+    } finally {
+      service!.freeze(false)
+    }
+    const back = performance.now()
+    await expect.poll(() => answers(store), { timeout: 10_000 }).toBe(true)
+    expect(performance.now() - back).toBeLessThan(2000)
+  })
+
+  test(`a server that is killed and started again: requests fail at once and say why, and all is well within 5 s, on ${whose}`, async () => {
+    const store = await openStore(open(url!))
+    const load = underLoad(store)
+    await setTimeout(200)
+    await service!.stop('SIGKILL')
+    await setTimeout(3000)
+    const { error, ms } = await outcome(() => store.load(newKey()))
+    expect(error.message).toContain(`connect ECONNREFUSED 127.0.0.1:${portOf(url!)}`)
+    expect(ms).toBeLessThan(2500)
+    await service!.start()
+    const back = performance.now()
+    await expect.poll(() => answers(store), { timeout: 10_000 }).toBe(true)
+    expect(performance.now() - back).toBeLessThan(5000)
+    await load.end()
+    expect(await store.load(load.key)).toBeDefined()
+  })
+}
+
+test('a dead connection is made anew also where the client itself waits for less than 5 s (commandTimeout)', async () => {
+  const way = await proxied()
+  const store = await openStore(ownClient(way.url, { commandTimeout: 500 }))
+  await store.load(newKey())
+  way.proxy.abandon()
+  const started = performance.now()
+  await expect.poll(() => answers(store), { timeout: 15_000 }).toBe(true)
+  expect(performance.now() - started).toBeLessThan(9000)
+})
+
+const serverOf = ({ options: { host, port } }: Redis) => `redis://${host}:${port}`
+
+const failovers: Record<string, (sentinel: Service) => unknown> = {
+  'killed (SIGKILL)': (sentinel) => sentinel.stop('SIGKILL'),
+  'stopped (SIGSTOP), so that it neither answers nor hangs up': (sentinel) => sentinel.freeze(true),
+  'relieved by an operator (SENTINEL FAILOVER)': async ({ url: of }) => {
+    await openAdmin(of).call('SENTINEL', 'FAILOVER', 'sessions')
+  },
+}
+{
+  const { test: sentinelTest, service: unused } = await testWith(redisSentinel)
+  await unused?.[Symbol.asyncDispose]()
+  for (const [how, fell] of Object.entries(failovers)) {
+    sentinelTest(
+      `Sentinel, and the master is ${how}: all is well within 5 s of the new master being there, without a restart`,
+      async () => {
+        const sentinel = await redisSentinel.launch!()
+        onTestFinished(() => sentinel[Symbol.asyncDispose]())
+        const admin = openAdmin(sentinel.url)
+        const master = async () =>
+          String(await admin.call('SENTINEL', 'GET-MASTER-ADDR-BY-NAME', 'sessions'))
+        const client = new Redis({
+          sentinels: [{ host: '127.0.0.1', port: portOf(sentinel.url) }],
+          name: 'sessions',
+          sentinelCommandTimeout: 1000,
+          maxRetriesPerRequest: 0,
+          retryStrategy: (attempt) => Math.min(attempt * 50, 1000),
+        }).on('error', () => {})
+        const store = await openStore(client)
+        const load = underLoad(store)
+        await setTimeout(500)
+        const old = await master()
+        await fell(sentinel)
+        await expect.poll(master, { timeout: 30_000, interval: 20 }).not.toBe(old)
+        const isThere = performance.now()
+        await setTimeout(8000)
+        const { sent, failures } = await load.end()
+        const last = failures.at(-1)?.at ?? isThere
+        expect(last - isThere, `${failures.length} of ${sent} failed`).toBeLessThan(5000)
+        expect(await store.load(load.key)).toBeDefined()
+        await store.save(load.key, { data: 'well', expiresAt: later() })
+      },
+    )
+  }
+}
+
+/** What a server says, how it comes to say that, and what the error makes of it. */
+const refusals: Record<string, { set: (admin: Redis) => Promise<unknown>; says: string }> = {
+  MISCONF: {
+    set: async (admin) => {
+      await admin.config('SET', 'appendonly', 'no')
+      await admin.config('SET', 'save', '3600 1')
+      const [, folder] = (await admin.config('GET', 'dir')) as string[]
+      mkdirSync(join(folder!, 'dump.rdb'))
+      await admin.set('changed', '1')
+      await admin.bgsave().catch(() => {})
+      await expect.poll(() => admin.info('persistence')).toContain('rdb_last_bgsave_status:err')
+    },
+    says: 'MISCONF, it cannot write to its disk, and so takes no changes',
+  },
+  OOM: {
+    set: (admin) => admin.config('SET', 'maxmemory', '1'),
+    says: 'OOM, it has used up its maxmemory and evicts nothing',
+  },
+  NOREPLICAS: {
+    set: (admin) => admin.config('SET', 'min-replicas-to-write', '1'),
+    says: 'NOREPLICAS, it has fewer replicas than its min-replicas-to-write',
+  },
+  BUSY: {
+    set: async (admin) => {
+      await admin.config('SET', 'busy-reply-threshold', '50')
+      void openAdmin(serverOf(admin))
+        .eval('while true do end', 0)
+        .catch(() => {})
+      await expect.poll(() => admin.ping().catch(String)).toContain('BUSY')
+      onTestFinished(async () => void (await admin.script('KILL')))
+    },
+    says: 'BUSY, it is busy with a script that does not end',
+  },
+  MASTERDOWN: {
+    set: async (admin) => {
+      await admin.config('SET', 'replica-serve-stale-data', 'no')
+      await admin.replicaof('127.0.0.1', '1')
+    },
+    says: 'MASTERDOWN, it is a replica that has lost its master',
+  },
+  NOPERM: {
+    set: (admin) => admin.call('ACL', 'SETUSER', 'default', '-@scripting'),
+    says: 'NOPERM, it does not allow this user to run scripts (EVAL, EVALSHA) on these keys',
+  },
+}
+for (const [word, { set, says }] of Object.entries(refusals)) {
+  test(`${word} is said with what it means`, async () => {
+    const server = await privateRedis.launch!()
+    onTestFinished(() => server[Symbol.asyncDispose]())
+    const store = await openStore(server.url)
+    await store.load(newKey())
+    await set(openAdmin(server.url))
+    const secret = `a secret ${randomUUID()}`
+    const key = newKey()
+    const { error } = await outcome(() => store.create(key, { data: secret, expiresAt: later() }))
+    expect(error.message).toBe(
+      `Redis (127.0.0.1:${portOf(server.url)}) failed to create a session: ${says}.`,
+    )
+    expect(inspect(error, { depth: 9, showHidden: true })).not.toContain(secret)
+    expect(inspect(error, { depth: 9, showHidden: true })).not.toContain(key)
+  })
+}
+
+test('a full Redis is read, and its sessions can be ended', async () => {
+  const server = await privateRedis.launch!()
+  onTestFinished(() => server[Symbol.asyncDispose]())
+  const store = await openStore(server.url)
+  const keys = [newKey(), newKey()] as const
+  for (const key of keys) await store.create(key, { data: '1', expiresAt: later() })
+  await openAdmin(server.url).config('SET', 'maxmemory', '1')
+  expect(await store.load(keys[0])).toMatchObject({ data: '1' })
+  await store.save(keys[0], { data: '', expiresAt: 0 }, '1')
+  await store.delete(keys[1])
+  for (const key of keys) expect(await store.load(key)).toBeUndefined()
+})
+
+test('a wrong password, or none, is said; the error holds no password', async () => {
+  const server = await privateRedis.launch!()
+  onTestFinished(() => server[Symbol.asyncDispose]())
+  const port = portOf(server.url)
+  const admin = openAdmin(server.url)
+  await admin.config('SET', 'requirepass', 'the-right-one')
+  for (const [credentials, says] of [
+    [':the-wrong-one@', 'WRONGPASS, it does not know this user with this password'],
+    ['', 'NOAUTH, it asks for a password'],
+  ]) {
+    const store = await openStore(`redis://${credentials}127.0.0.1:${port}`)
+    const { error } = await outcome(() => store.load(newKey()))
+    expect(error.message).toBe(`Redis (127.0.0.1:${port}) failed to load a session: ${says}.`)
+    expect(inspect(error, { depth: 9, showHidden: true })).not.toContain('the-wrong-one')
+  }
+  // Given the right one, the same store would go on.
+  await admin.config('SET', 'requirepass', '')
+})
+
+test('a server that takes no scripts: the error says so, and repeats neither the key nor the data', async () => {
+  // Managed servers rename commands away; theirs is then as this answer.
+  const server = createServer((client) => {
+    client.on('data', (chunk) => {
+      for (const command of String(chunk).split(/(?=\*\d+\r\n)/)) {
+        const [name = '', ...args] = command.split('\r\n').filter((line) => !/^[*$]/.test(line))
+        if (/^(?:eval|evalsha)$/i.test(name)) {
+          const some = args.slice(0, 6).map((arg) => `'${arg}'`)
+          client.write(
+            `-ERR unknown command '${name}', with args beginning with: ${some.join(' ')}\r\n`,
+          )
+        } else if (/^info$/i.test(name)) client.write('$0\r\n\r\n')
+        else client.write('-ERR unknown command\r\n')
+      }
+    })
+    client.on('error', () => {})
+  }).listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  onTestFinished(() => void server.close())
+  const { port } = server.address() as { port: number }
+  const store = await openStore(ownClient(`redis://127.0.0.1:${port}`, { protocol: 2 }))
+  const [key, data] = [newKey(), `a secret ${randomUUID()}`]
+  const { error } = await outcome(() => store.create(key, { data, expiresAt: later() }))
+  expect(error.message).toContain('are EVAL and EVALSHA disabled?')
+  expect(inspect(error, { depth: 9, showHidden: true })).not.toContain(key)
+  expect(inspect(error, { depth: 9, showHidden: true })).not.toContain(data)
+})
+
+test('what another application keeps under the key is a clear error, no crash and no session, and it is not written over', async () => {
+  const admin = openAdmin()
+  const store = await openStore(url!)
+  for (const [kind, put] of [
+    ['no session', (key: string) => admin.set(key, '{"user":"ann"}')],
+    ['no session', (key: string) => admin.set(key, '')],
+    ['no session', (key: string) => admin.set(key, 'none:1')],
+    ['no session', (key: string) => admin.set(key, ':{}')],
+    ['WRONGTYPE', (key: string) => admin.hset(key, 'user', 'ann')],
+  ] as const) {
+    const key = newKey()
+    await put(`session:${key}`)
+    const before = await admin.dump(`session:${key}`)
+    const record = { data: '1', expiresAt: later() }
+    for (const call of [
+      () => store.load(key),
+      () => store.create(key, record),
+      () => store.save(key, record),
+      () => store.save(key, record, '{}'),
+      () => store.touch(key, later()),
+      () => store.touch(key, later(), later()),
+    ]) {
+      const { error } = await outcome(call)
+      expect(error).toMatchObject({ code: 'ERR_SESSION_STORE' })
+      expect(error.message).toContain(kind)
+    }
+    expect(await admin.dump(`session:${key}`)).toEqual(before)
+    await store.delete(key)
+    expect(await store.load(key)).toBeUndefined()
+  }
+})
+
+const ways: Record<string, (way: Awaited<ReturnType<typeof proxied>>, store: Store) => unknown> = {
+  'while all is well': (_way, store) => store.load(newKey()),
+  'before the first connection': () => {},
+  'while the server is cut off': async ({ proxy }, store) => {
+    await store.load(newKey())
+    proxy.cut()
+    await setTimeout(500)
+  },
+  'while nobody answers': async ({ proxy }, store) => {
+    await store.load(newKey())
+    proxy.freeze(true)
+  },
+  'where nobody ever answered': ({ proxy }) => proxy.freeze(true),
+}
+for (const [when, prepare] of Object.entries(ways)) {
+  test(`close() ${when} returns within 5 s, twice, and calls under way and later ones end`, async () => {
+    const way = await proxied()
+    const store = redisStore(way.url)
+    await prepare(way, store)
+    const underWay = [outcome(() => store.load(newKey())), outcome(() => store.load(newKey()))]
+    const { error, ms } = await outcome(() => store.close!())
+    expect(error).toBeUndefined()
+    expect(ms).toBeLessThan(5500)
+    const again = await outcome(() => store.close!())
+    expect(again.error).toBeUndefined()
+    expect(again.ms).toBeLessThan(500)
+    await Promise.all(underWay)
+    const late = await outcome(() => store.load(newKey()))
+    expect(late.error).toMatchObject({ code: 'ERR_SESSION_STORE' })
+    expect(late.ms).toBeLessThan(100)
+  })
+}
+
+test('close() waits for a save that is under way, and the save is made', async () => {
+  const store = redisStore(url!)
+  const key = newKey()
+  const saving = store.create(key, { data: '1', expiresAt: later() })
+  await store.close!()
+  expect(await saving).toBe(key)
+  expect(await openAdmin().get(`session:${key}`)).toMatch(/:1$/)
+})
+
+test('after close() nothing holds the process open, also while the server is stopped', async () => {
+  const program = `
+    import { redisStore } from ${JSON.stringify(new URL('redis.ts', import.meta.url).href)}
+    const store = redisStore(${JSON.stringify(url)})
+    await store.load('k'.repeat(32))
+    console.log('loaded')
+    process.stdin.once('data', async () => {
+      process.stdin.destroy()
+      store.load('k'.repeat(32)).catch(() => {})
+      await store.close()
+      console.log('closed')
+    })`
+  const child = spawn(process.execPath, ['--input-type=module', '-e', program], {
+    stdio: ['pipe', 'pipe', 'inherit'],
+  })
+  onTestFinished(() => void child.kill('SIGKILL'))
+  await once(child.stdout, 'data')
+  service!.freeze(true)
+  try {
+    child.stdin.write('close\n')
+    await once(child.stdout, 'data')
+    const closed = performance.now()
+    expect(await once(child, 'exit')).toEqual([0, null])
+    expect(performance.now() - closed).toBeLessThan(1000)
+  } finally {
+    service!.freeze(false)
+  }
+})
