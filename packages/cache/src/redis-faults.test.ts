@@ -167,6 +167,29 @@ for (const [whose, open] of [
     expect(error).toBeUndefined()
   })
 
+  test(`a master that has become a replica, and is emptied for that, neither ends sessions nor shows old ones, on ${whose}`, async () => {
+    const { master, replica } = await openPair()
+    const store = await openStore(open(replica.url))
+    const [live, ended] = [newKey(), newKey()]
+    const record = { data: '1', expiresAt: later() }
+    const other = await openStore(master.url)
+    await other.create(ended, record)
+    await openAdmin(master.url).wait(1, 5000)
+    for (const call of [
+      () => store.load(live),
+      () => store.load(ended),
+      () => store.create(ended, record),
+      () => store.save(live, record, '1'),
+      () => store.save(ended, record, '2'),
+      () => store.touch(live, later()),
+      () => store.touch(ended, later(), 5),
+      () => store.delete(ended),
+    ]) {
+      const { error } = await outcome(call)
+      expect(error.message).toContain('READONLY, it is a replica')
+    }
+  })
+
   test(`a connection that is dead while nobody hangs up costs one call 5 s, and is made anew, on ${whose}`, async () => {
     const way = await proxied()
     const store = await openStore(open(way.url))

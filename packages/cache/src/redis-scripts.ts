@@ -3,15 +3,31 @@ import { createHash } from 'node:crypto'
 import type { RedisClient } from './redis-connection.ts'
 
 /**
- * A record is `<expiresAt>:<data>`, of a retired key nothing after the colon. `value` is what is there, `colon` where its data
- * begins; `missing` unless it is live now (ARGV[3], ms).
+ * `value` is what is there; `tell` answers without having changed anything. A master that has become a replica would answer of what it
+ * has, which may be old or nothing, until somebody has it write: so it is asked for a change that is none. Another refusal of that
+ * (a full disk's, for one) does not matter.
  */
-const FIND = `
+const READ = `
   local value = redis.call('GET', KEYS[1])
+  local function tell(answer)
+    local change
+    if value then change = redis.pcall('RENAMENX', KEYS[1], KEYS[1])
+    else change = redis.pcall('DEL', KEYS[1]) end
+    if type(change) == 'table' and change.err and string.find(change.err, 'READONLY', 1, true) then
+      return change
+    end
+    return answer
+  end`
+
+/**
+ * A record is `<expiresAt>:<data>`, of a retired key nothing after the colon. `colon` is where its data begins; `missing` unless
+ * it is live now (ARGV[3], ms).
+ */
+const FIND = `${READ}
   local expiresAt, colon
   if value then
     expiresAt, colon = string.match(value, '^(%d+)():')
-    if not expiresAt then return 'foreign' end
+    if not expiresAt then return tell('foreign') end
   end
   local missing = not value or tonumber(expiresAt) <= tonumber(ARGV[3])`
 
@@ -23,28 +39,29 @@ const put = (record: string) => `
 
 /** What a save and a touch find nothing of: a record that is missing, or of a retired key. */
 const OPEN = `${FIND}
-  if missing or #value == colon then return 'gone' end`
+  if missing or #value == colon then return tell('gone') end`
 
 /**
  * Also those without a decision are scripts: a Cluster may send a GET to a replica, which may not have heard yet, and a script goes to
  * the master. The answers are words, which no option of a client turns into something else, as it may numbers.
  */
 const SCRIPTS = {
-  Load: `return redis.call('GET', KEYS[1]) or 'none'`,
+  Load: `${READ}
+  return tell(value or 'none')`,
 
   Create: `${FIND}
-  if not missing then return 'exists' end${put('ARGV[1]')}`,
+  if not missing then return tell('exists') end${put('ARGV[1]')}`,
 
   // The data is compared where it stands, without a copy of it.
   Save: `${OPEN}
   local expected = ARGV[4]
   if expected then
-    if #value ~= colon + #expected then return 'conflict' end
-    if string.find(value, expected, colon + 1, true) ~= colon + 1 then return 'conflict' end
+    if #value ~= colon + #expected then return tell('conflict') end
+    if string.find(value, expected, colon + 1, true) ~= colon + 1 then return tell('conflict') end
   end${put('ARGV[1]')}`,
 
   Touch: `${OPEN}
-  if ARGV[4] and expiresAt ~= ARGV[4] then return 'conflict' end${put('ARGV[1] .. string.sub(value, colon)')}`,
+  if ARGV[4] and expiresAt ~= ARGV[4] then return tell('conflict') end${put('ARGV[1] .. string.sub(value, colon)')}`,
 
   Delete: `
   redis.call('DEL', KEYS[1])
