@@ -2,6 +2,7 @@
 import { errorMonitor } from 'node:events'
 import { performance } from 'node:perf_hooks'
 import { setTimeout } from 'node:timers'
+import { setTimeout as wait } from 'node:timers/promises'
 import { SessionStoreError } from '@coatcheck/core/store'
 import { isNotMaster, isTimeout, showable, whyOf, wordOf } from './redis-failure.ts'
 
@@ -45,6 +46,9 @@ export const TIMEOUT = 5000
 const TIMER = 250
 const MOST_TICKS = TIMEOUT / TIMER
 
+/** How often it is looked whether the last calls have ended, in ms. */
+const SETTLE_EVERY = 10
+
 /** A connection is not dropped sooner than so long after the last one, in ms: where there is no master, reconnecting finds none. */
 const DROP_EVERY = 1000
 
@@ -75,14 +79,21 @@ interface Call {
   isSecondTry: boolean
 }
 
-/** One for each client, whatever stores are on it. */
-const senders = new WeakMap<RedisClient, Send>()
-
 /** How the stores on a client call. */
-export function senderOf(client: RedisClient): Send {
-  let send = senders.get(client)
-  if (!send) senders.set(client, (send = createSender(client)))
-  return send
+export interface Connection {
+  readonly send: Send
+  /** Resolves when the calls that are under way now have ended, which each does in time. */
+  settled(): Promise<void>
+}
+
+/** One for each client, whatever stores are on it. */
+const connections = new WeakMap<RedisClient, Connection>()
+
+/** The client's connection, and what happens to it. */
+export function connectionOf(client: RedisClient): Connection {
+  let connection = connections.get(client)
+  if (!connection) connections.set(client, (connection = createConnection(client)))
+  return connection
 }
 
 /**
@@ -93,7 +104,7 @@ export function senderOf(client: RedisClient): Send {
  * any more. For the same reason one that is under way when the connection breaks fails at once: the client may send it
  * again, and would then give the answer to a second try.
  */
-function createSender(client: RedisClient): Send {
+function createConnection(client: RedisClient): Connection {
   const options: ClientOptions = client.options ?? {}
   const place = placeOf(client, options)
   const calls = new Set<Call>()
@@ -227,21 +238,28 @@ function createSender(client: RedisClient): Send {
     timer = calls.size > 0 ? setTimeout(onTick, TIMER).unref() : undefined
   }
 
-  return (what, command, read) =>
-    new Promise((resolve, reject) => {
-      const call: Call = {
-        what,
-        command,
-        take: (answer) => resolve(read(answer)),
-        reject,
-        since: tick,
-        connection: undefined,
-        isSecondTry: false,
-      }
-      calls.add(call)
-      timer ??= setTimeout(onTick, TIMER).unref()
-      start(call)
-    })
+  return {
+    send: (what, command, read) =>
+      new Promise((resolve, reject) => {
+        const call: Call = {
+          what,
+          command,
+          take: (answer) => resolve(read(answer)),
+          reject,
+          since: tick,
+          connection: undefined,
+          isSecondTry: false,
+        }
+        calls.add(call)
+        timer ??= setTimeout(onTick, TIMER).unref()
+        start(call)
+      }),
+
+    async settled() {
+      const underWay = [...calls]
+      while (underWay.some((call) => calls.has(call))) await wait(SETTLE_EVERY)
+    },
+  }
 }
 
 /** Drops a Cluster's connections to nodes that do not answer; the Cluster makes new ones where it still needs them. */

@@ -7,11 +7,17 @@ import { createServer } from 'node:net'
 import { join } from 'node:path'
 import { setTimeout } from 'node:timers/promises'
 import { inspect } from 'node:util'
-import { Redis } from 'ioredis'
+import { Cluster, Redis } from 'ioredis'
 import { afterAll, expect, onTestFinished } from 'vitest'
 import { testWith } from '../../../testing/needs.ts'
 import { openProxy } from '../../../testing/proxy.ts'
-import { redis, redisSentinel, type Service } from '../../../testing/services.ts'
+import {
+  proxiesByUrl,
+  redis,
+  redisCluster,
+  redisSentinel,
+  type Service,
+} from '../../../testing/services.ts'
 import { redisStore } from './redis.ts'
 
 type Store = ReturnType<typeof redisStore>
@@ -315,8 +321,44 @@ const failovers: Record<string, (sentinel: Service) => unknown> = {
   }
 }
 
+{
+  const cluster = await testWith(redisCluster)
+  afterAll(() => cluster.service?.[Symbol.asyncDispose]())
+
+  cluster.test(
+    'Cluster: connections to nodes that are dead while nobody hangs up cost the calls on them 5 s, and are made anew',
+    async () => {
+      const nodes = cluster.url!.split(',').map((of) => ({ host: '127.0.0.1', port: portOf(of) }))
+      const client = new Cluster(nodes).on('error', () => {})
+      onTestFinished(() => client.disconnect())
+      await once(client, 'ready')
+      const store = redisStore(client)
+      // Of all nodes.
+      const keys = Array.from({ length: 30 }, newKey)
+      await Promise.all(keys.map((key) => store.load(key)))
+      const [dead] = proxiesByUrl.get(cluster.url!)!
+      dead!.abandon()
+      const calls = await Promise.all(keys.map((key) => outcome(() => store.load(key))))
+      const failed = calls.filter(({ error }) => error)
+      expect(failed.length).toBeGreaterThan(0)
+      expect(failed.length).toBeLessThan(30)
+      expect(failed[0]!.error.message).toBe(
+        'Redis (Cluster) failed to load a session: no answer within 5000 ms.',
+      )
+      const all = async () => (await Promise.all(keys.map(() => answers(store)))).every(Boolean)
+      const started = performance.now()
+      await expect.poll(all, { timeout: 20_000 }).toBe(true)
+      expect(performance.now() - started).toBeLessThan(5000)
+      for (const key of keys) await store.load(key)
+    },
+  )
+}
+
 /** What a server says, how it comes to say that, and what the error makes of it. */
-const refusals: Record<string, { set: (admin: Redis) => Promise<unknown>; says: string }> = {
+const refusals: Record<
+  string,
+  { set: (admin: Redis) => Promise<unknown>; says: string; /** It still reads. */ isRead?: true }
+> = {
   MISCONF: {
     set: async (admin) => {
       await admin.config('SET', 'appendonly', 'no')
@@ -328,14 +370,17 @@ const refusals: Record<string, { set: (admin: Redis) => Promise<unknown>; says: 
       await expect.poll(() => admin.info('persistence')).toContain('rdb_last_bgsave_status:err')
     },
     says: 'MISCONF, it cannot write to its disk, and so takes no changes',
+    isRead: true,
   },
   OOM: {
     set: (admin) => admin.config('SET', 'maxmemory', '1'),
     says: 'OOM, it has used up its maxmemory and evicts nothing',
+    isRead: true,
   },
   NOREPLICAS: {
     set: (admin) => admin.config('SET', 'min-replicas-to-write', '1'),
     says: 'NOREPLICAS, it has fewer replicas than its min-replicas-to-write',
+    isRead: true,
   },
   BUSY: {
     set: async (admin) => {
@@ -360,21 +405,25 @@ const refusals: Record<string, { set: (admin: Redis) => Promise<unknown>; says: 
     says: 'NOPERM, it does not allow this user to run scripts (EVAL, EVALSHA) on these keys',
   },
 }
-for (const [word, { set, says }] of Object.entries(refusals)) {
+for (const [word, { set, says, isRead }] of Object.entries(refusals)) {
   test(`${word} is said with what it means`, async () => {
     const server = await privateRedis.launch!()
     onTestFinished(() => server[Symbol.asyncDispose]())
     const store = await openStore(server.url)
-    await store.load(newKey())
-    await set(openAdmin(server.url))
     const secret = `a secret ${randomUUID()}`
     const key = newKey()
+    const live = newKey()
+    await store.create(live, { data: '1', expiresAt: later() })
+    await set(openAdmin(server.url))
     const { error } = await outcome(() => store.create(key, { data: secret, expiresAt: later() }))
     expect(error.message).toBe(
       `Redis (127.0.0.1:${portOf(server.url)}) failed to create a session: ${says}.`,
     )
     expect(inspect(error, { depth: 9, showHidden: true })).not.toContain(secret)
     expect(inspect(error, { depth: 9, showHidden: true })).not.toContain(key)
+    if (!isRead) return
+    expect(await store.load(live)).toMatchObject({ data: '1' })
+    expect(await store.load(key)).toBeUndefined()
   })
 }
 

@@ -1,7 +1,6 @@
 // The Redis engine: one string a session, by ioredis. Single-key scripts only, one round trip a call.
 import {
   assertOptions,
-  createUnderWay,
   inWords,
   isSessionKey,
   KeyExistsError,
@@ -16,7 +15,7 @@ import {
   type SessionRecord,
   type SessionStore,
 } from '@coatcheck/core/store'
-import { senderOf, TIMEOUT, type ClientOptions, type RedisClient } from './redis-connection.ts'
+import { connectionOf, TIMEOUT, type ClientOptions, type RedisClient } from './redis-connection.ts'
 import { defineScripts } from './redis-scripts.ts'
 
 export type { RedisClient, RedisNode } from './redis-connection.ts'
@@ -55,8 +54,7 @@ export function redisStore(
   const client = own ?? (redis as RedisClient)
   assertMaster(client.options)
   const scripts = defineScripts(client)
-  const send = senderOf(client)
-  const underWay = createUnderWay()
+  const connection = connectionOf(client)
   let isClosed = false
 
   function call<R>(
@@ -64,7 +62,7 @@ export function redisStore(
     command: () => Promise<unknown>,
     read: (answer: unknown) => R,
   ): Promise<R> {
-    if (!isClosed) return underWay.track(send(what, command, read))
+    if (!isClosed) return connection.send(what, command, read)
     return Promise.reject(
       new SessionStoreError(`It is too late to ${what} a session: close() was called.`),
     )
@@ -136,7 +134,7 @@ export function redisStore(
 
     async close() {
       isClosed = own !== undefined
-      await underWay.idle(TIMEOUT)
+      await connection.settled()
       own?.disconnect()
     },
   }
@@ -144,7 +142,7 @@ export function redisStore(
 
 /** @throws SessionUsageError for what is neither a URL of Redis' nor a client of ioredis. */
 function assertRedis(redis: string | RedisClient): void {
-  const methods = ['get', 'del', 'defineCommand'] as const
+  const methods = ['defineCommand', 'on', 'connect', 'disconnect'] as const
   const isRedis =
     typeof redis === 'string'
       ? /^(rediss?:\/\/|\/)/i.test(redis)
