@@ -30,7 +30,7 @@ import { mapStore } from './map-store.ts'
 type Loose = (...args: any[]) => unknown
 const store = mapStore()
 const folder = '/nowhere/at/all'
-const redis = { get() {}, del() {}, defineCommand() {} }
+const redis = { del() {}, defineCommand() {}, on() {}, connect() {}, disconnect() {} }
 const pool = { query() {}, execute() {}, prepare() {}, exec() {} }
 const handler = () => new Response()
 
