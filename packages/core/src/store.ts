@@ -18,6 +18,7 @@ export { loadDriver, type DriverRequest } from './driver.ts'
 export { warnDeveloper } from './events.ts'
 export { createKey, isSessionKey } from './key.ts'
 export { createLock, type Lock } from './lock.ts'
+export { createWaitingLines, LOCKED, type WaitingLines } from './waiting-line.ts'
 
 export { assertOptions, assertStore, refuseOption, type OptionRules } from './options.ts'
 export { reasonIn, reasonOf } from './reason.ts'

@@ -3,21 +3,33 @@ import { performance } from 'node:perf_hooks'
 import { setTimeout } from 'node:timers/promises'
 import {
   assertOptions,
+  createWaitingLines,
   isSessionKey,
   KeyExistsError,
   loadDriver,
+  LOCKED,
   RETIRED,
   rules,
   SessionConflictError,
+  SessionError,
   SessionGoneError,
   SessionStoreError,
   SessionUsageError,
   systemClock,
-  type SessionError,
+  type Awaitable,
   type SessionRecord,
   type SessionStore,
 } from '@coatcheck/core/store'
 import { datesOf, formatDate, parseDate } from './date.ts'
+import {
+  codeOf,
+  isLocked,
+  isNotBuilt,
+  reasonOf,
+  stayedInTransaction,
+  stayedLocked,
+} from './sqlite-errors.ts'
+import { enterWal, openingReason, watch } from './sqlite-file.ts'
 import {
   assertBatchSize,
   assertDatabase,
@@ -31,6 +43,10 @@ import {
 export interface SqliteConnection {
   prepare(sql: string): SqliteStatement
   exec(sql: string): unknown
+  /** Whether a transaction is open, as better-sqlite3 and bun:sqlite say it. */
+  readonly inTransaction?: boolean
+  /** The same, as node:sqlite says it. */
+  readonly isTransaction?: boolean
 }
 
 /** As much of a better-sqlite3 `Statement` as the engine uses. */
@@ -43,7 +59,10 @@ export interface SqliteStatement {
 export interface SqliteStoreOptions {
   /** The table's name. Default `coatcheck_session`. */
   readonly table?: string
-  /** How long a statement waits for another process's lock, in ms; for a filename only. Default 5000. */
+  /**
+   * How long a write waits for another program's lock, or for a transaction of the application's on its own connection, in ms. It
+   * waits off the thread. Default 5000.
+   */
   readonly busyTimeout?: number
   /** The clock, in ms since the Unix epoch. Default `Date.now()`, asked at each call. */
   readonly now?: () => number
@@ -55,9 +74,21 @@ export interface SqliteStoreOptions {
  */
 const CHECKPOINT_PAGES = 4000
 
-/** A session store on SQLite. Every method but `clearExpired` answers without a promise. */
+/** So long, in ms, a load waits in the thread for a lock that stops even readers. */
+const LOAD_TIMEOUT = 40
+
+/** For so long, in ms, after a load has waited in vain none waits: the next ones fail at once. */
+const REST = 1000
+
+/**
+ * A session store on SQLite. `load` answers without a promise; so do `create`, `save`, `touch` and `delete`, unless somebody else
+ * has the database locked.
+ */
 export interface SqliteStore extends SessionStore {
-  /** Makes the table and its index where they are missing. Throws SessionStoreError if SQLite refuses. */
+  /**
+   * Makes the table and its index where they are missing. Waits in the thread for a lock, up to `busyTimeout`, as at the
+   * opening. Throws SessionStoreError if SQLite refuses.
+   */
   migrate(): void
 }
 
@@ -65,10 +96,10 @@ export interface SqliteStore extends SessionStore {
  * Keeps sessions in a table `(session_key, session_data, expire_date)`, as Django's database engine does.
  *
  * @param database A filename, which is opened in WAL mode with `synchronous = NORMAL` (what is saved survives a crash
- * of the process; a power cut may take the last moments), or a better-sqlite3 connection of your own, whose settings
- * stay as they are and which `close()` leaves open.
- * @throws SessionUsageError for a bad option, or if better-sqlite3 is not installed; SessionStoreError if the file
- * cannot be opened.
+ * of the process; a power cut may take the last moments), or a connection of your own (better-sqlite3, node:sqlite, bun:sqlite), whose settings
+ * stay as they are and which `close()` leaves open. While it has a transaction of yours open, writes wait.
+ * @throws SessionUsageError for a bad option, or if better-sqlite3 is not installed or not built for this Node;
+ * SessionStoreError if the file cannot be opened.
  */
 export function sqliteStore(
   database: string | SqliteConnection,
@@ -87,91 +118,165 @@ export function sqliteStore(
     now: rules.clock,
   })
   const { table = DEFAULT_TABLE, busyTimeout = 5000, now = systemClock } = options
-  const own = typeof database === 'string' ? open(database, busyTimeout) : undefined
-  const connection = own ?? (database as SqliteConnection)
+  let own = typeof database === 'string' ? open(database, busyTimeout) : undefined
+  let connection = own?.connection ?? (database as SqliteConnection)
+  /** How long a connection of the application's waits by itself: in the thread, so not for us. */
+  const itsTimeout = own ? 0 : timeoutOf(connection)
+  const lines = createWaitingLines(busyTimeout)
+  const sleeper = new Int32Array(new SharedArrayBuffer(4))
+  let isClosed = false
+  let gaveUp = -Infinity
 
   let prepared: ReturnType<typeof prepare> | undefined
-  const statements = () => (prepared ??= prepare(connection, table))
 
-  /** Runs a query, and turns SQLite's errors into the library's. */
-  function query<T>(action: string, run: (sql: ReturnType<typeof prepare>) => T): T {
+  /** Runs statements that do not wait for a lock. */
+  function query<T>(run: (sql: ReturnType<typeof prepare>) => T): T {
+    if (own?.isReplaced()) {
+      own.connection.close()
+      prepared = undefined
+      own = open(database as string, LOAD_TIMEOUT)
+      connection = own.connection
+    }
+    prepared ??= prepare(connection, table)
+    if (itsTimeout <= 0) return run(prepared)
+    connection.exec('PRAGMA busy_timeout = 0')
     try {
-      return run(statements())
+      return run(prepared)
+    } finally {
+      connection.exec(`PRAGMA busy_timeout = ${itsTimeout}`)
+    }
+  }
+
+  /** Writes now, or off the thread when it can. What is written in a transaction of the application's would go with it. */
+  function write<T>(action: string, run: (sql: ReturnType<typeof prepare>) => T): Awaitable<T> {
+    if (isClosed) throw new SessionStoreError(`The session database of '${table}' was closed.`)
+    let isInTransaction = false
+    const attempt = () => {
+      try {
+        isInTransaction = !own && (connection.inTransaction ?? connection.isTransaction ?? false)
+        if (isInTransaction) return LOCKED
+        return withRoom(() => query(run))
+      } catch (error) {
+        if (isLocked(error)) return LOCKED
+        throw sqliteError(action, error)
+      }
+    }
+    return lines.enter('', attempt, () =>
+      isInTransaction ? stayedInTransaction(busyTimeout) : stayedLocked(table, busyTimeout),
+    )
+  }
+
+  /** On a full disk the log is copied into the database, where that has room: then it begins anew, in the room it has. */
+  function withRoom<T>(run: () => T): T {
+    try {
+      return run()
     } catch (error) {
-      throw sqliteError(action, error)
+      if (codeOf(error) !== 'FULL') throw error
+      try {
+        connection.exec('PRAGMA wal_checkpoint(RESTART)')
+      } catch {
+        // The second try tells.
+      }
+      return run()
+    }
+  }
+
+  /** Reads in this turn. A log that is read needs no lock, but for moments in which another program has the whole file. */
+  function read<T>(run: (sql: ReturnType<typeof prepare>) => T): T {
+    const start = performance.now()
+    const patience = start - gaveUp < REST ? 0 : LOAD_TIMEOUT
+    for (;;) {
+      try {
+        return query(run)
+      } catch (error) {
+        if (!isLocked(error)) throw sqliteError('load', error)
+        const waited = performance.now() - start
+        if (waited >= patience) {
+          gaveUp = performance.now()
+          throw stayedLocked(table, Math.round(waited), error)
+        }
+        Atomics.wait(sleeper, 0, 0, 2)
+      }
     }
   }
 
   function sqliteError(action: string, error: unknown): SessionError {
     const missing = error instanceof Error && error.message.startsWith('no such table')
-    return failed({ database: 'SQLite', action, table }, missing, error)
+    const reason = reasonOf(error)
+    return missing || reason === undefined
+      ? failed({ database: 'SQLite', action, table }, missing, error)
+      : new SessionStoreError(
+          `SQLite failed to ${action} a session in '${table}': ${reason}.`,
+          error,
+        )
   }
 
-  const load = (key: string): SessionRecord | undefined => {
-    if (!isSessionKey(key)) return undefined
-    return query('load', ({ select }) => {
-      const row = select.get(key) as { session_data: string; expire_date: string } | undefined
-      if (!row) return undefined
-      const expiresAt = parseDate(row.expire_date)
-      return expiresAt > now() ? { data: row.session_data, expiresAt } : undefined
-    })
+  function recordIn(sql: ReturnType<typeof prepare>, key: string): SessionRecord | undefined {
+    const row = sql.select.get(key) as readonly unknown[] | { data: unknown; end: unknown } | null
+    if (!row) return undefined
+    // A connection may be set to answer with arrays.
+    const [data, end] = 'data' in row ? [row.data, row.end] : row
+    if (typeof data !== 'string' || typeof end !== 'string') {
+      throw new SessionStoreError(`A row in '${table}' does not hold text, so it is no session.`)
+    }
+    const expiresAt = parseDate(end)
+    return expiresAt > now() ? { data, expiresAt } : undefined
   }
 
   /** Why a save or touch under a condition has changed no row. */
-  const refusal = (key: string): SessionError =>
-    load(key)?.data ? new SessionConflictError() : new SessionGoneError()
+  const refusal = (sql: ReturnType<typeof prepare>, key: string): SessionError =>
+    recordIn(sql, key)?.data ? new SessionConflictError() : new SessionGoneError()
 
   return {
     traits: { sync: true },
 
-    load,
+    load(key) {
+      return isSessionKey(key) ? read((sql) => recordIn(sql, key)) : undefined
+    },
 
     create(key, { data, expiresAt }) {
       if (!isSessionKey(key)) throw new SessionUsageError('create() was given a malformed key.')
-      const time = formatDate(now())
-      const { changes } = query('create', (sql) =>
-        sql.insert.run(key, data, formatDate(expiresAt), time),
-      )
-      if (!changes) throw new KeyExistsError()
-      return key
+      return write('create', (sql) => {
+        const { changes } = sql.insert.run(key, data, formatDate(expiresAt), formatDate(now()))
+        if (!changes) throw new KeyExistsError()
+        return key
+      })
     },
 
     save(key, { data, expiresAt }, expected) {
       if (!isSessionKey(key)) throw new SessionGoneError()
-      // Only a retired key holds this, and that is never saved.
-      if (expected === RETIRED) throw refusal(key)
-      const moment = now()
-      const time = formatDate(moment)
-      const { changes } = query('save', (sql) => {
-        if (expiresAt <= moment) {
-          return expected === undefined
-            ? sql.end.run(key, time)
-            : sql.endExpected.run(key, time, expected)
-        }
-        const end = formatDate(expiresAt)
-        return expected === undefined
-          ? sql.update.run(data, end, key, time)
-          : sql.updateExpected.run(data, end, key, time, expected)
+      return write('save', (sql) => {
+        // Only a retired key holds this, and that is never saved.
+        if (expected === RETIRED) throw refusal(sql, key)
+        const moment = now()
+        const isEnd = expiresAt <= moment
+        const what = isEnd ? [key] : [data, formatDate(expiresAt), key]
+        const time = formatDate(moment)
+        const { changes } =
+          expected === undefined
+            ? (isEnd ? sql.end : sql.update).run(...what, time)
+            : (isEnd ? sql.endExpected : sql.updateExpected).run(...what, time, expected)
+        if (changes) return key
+        throw expected === undefined ? new SessionGoneError() : refusal(sql, key)
       })
-      if (changes) return key
-      throw expected === undefined ? new SessionGoneError() : refusal(key)
     },
 
     touch(key, expiresAt, from) {
       if (!isSessionKey(key)) throw new SessionGoneError()
       const end = formatDate(expiresAt)
-      const time = formatDate(now())
-      const { changes } = query('touch', ({ touch, touchFrom }) =>
-        from === undefined
-          ? touch.run(end, key, time)
-          : touchFrom.run(end, key, time, ...datesOf(from)),
-      )
-      if (changes) return key
-      throw from === undefined ? new SessionGoneError() : refusal(key)
+      return write('touch', (sql) => {
+        const time = formatDate(now())
+        const { changes } =
+          from === undefined
+            ? sql.touch.run(end, key, time)
+            : sql.touchFrom.run(end, key, time, ...datesOf(from))
+        if (changes) return key
+        throw from === undefined ? new SessionGoneError() : refusal(sql, key)
+      })
     },
 
     delete(key) {
-      if (isSessionKey(key)) query('delete', (sql) => sql.remove.run(key))
+      if (isSessionKey(key)) return write('delete', (sql) => void sql.remove.run(key))
     },
 
     async clearExpired({ batchSize = BATCH_SIZE, signal } = {}) {
@@ -181,20 +286,26 @@ export function sqliteStore(
       for (;;) {
         if (signal?.aborted) return removed
         const start = performance.now()
-        const { changes } = query('clearExpired', (sql) => sql.sweep.run(time, batchSize))
-        removed += Number(changes)
-        if (Number(changes) < batchSize) return removed
+        const changes = await write('clearExpired', (sql) =>
+          Number(sql.sweep.run(time, batchSize).changes),
+        )
+        removed += changes
+        if (changes < batchSize) return removed
         // Writers in other processes look for the lock from time to time, so it stays free for long enough to be found.
         await setTimeout((performance.now() - start) / 2)
       }
     },
 
     close() {
-      own?.close()
+      isClosed = own !== undefined
+      const close = () => own?.connection.close()
+      const waited = lines.empty()
+      return waited ? waited.then(close) : close()
     },
 
     migrate() {
       try {
+        if (own) connection.exec(`PRAGMA busy_timeout = ${busyTimeout}`)
         connection.exec(`
           CREATE TABLE IF NOT EXISTS "${table}" (
             "session_key" varchar(64) NOT NULL PRIMARY KEY,
@@ -202,8 +313,11 @@ export function sqliteStore(
             "expire_date" datetime NOT NULL
           );
           CREATE INDEX IF NOT EXISTS "${table}_expire_date" ON "${table}" ("expire_date");`)
+        if (own) connection.exec('PRAGMA busy_timeout = 0')
       } catch (error) {
-        throw sqliteError('migrate', error)
+        throw isLocked(error)
+          ? stayedLocked(table, busyTimeout, error)
+          : sqliteError('migrate', error)
       }
     },
   }
@@ -216,7 +330,8 @@ const OPEN = `${LIVE} AND session_data <> ''`
 function prepare(connection: SqliteConnection, table: string) {
   const sql = (text: string) => connection.prepare(text.replaceAll('@', `"${table}"`))
   return {
-    select: sql('SELECT session_data, expire_date FROM @ WHERE session_key = ?'),
+    // Named, as a connection may be set to name columns otherwise.
+    select: sql('SELECT session_data AS data, expire_date AS "end" FROM @ WHERE session_key = ?'),
     insert: sql(
       `INSERT INTO @ (session_key, session_data, expire_date) VALUES (?, ?, ?)
        ON CONFLICT (session_key) DO UPDATE
@@ -250,42 +365,55 @@ interface OwnConnection extends SqliteConnection {
 
 type Driver = new (filename: string, options: { timeout: number }) => OwnConnection
 
-function open(filename: string, busyTimeout: number): OwnConnection {
+/** A database that the engine has opened itself. */
+interface Opened {
+  readonly connection: OwnConnection
+  /**
+   * Whether another file has come into its place, as when a database was restored: what is opened is then nobody else's.
+   * @throws SessionStoreError if it was removed.
+   */
+  isReplaced(): boolean
+}
+
+/** Opens a file, and then leaves it to the engine to wait for locks. */
+function open(filename: string, timeout: number): Opened {
   const Database = loadDriver({
     by: 'sqliteStore',
     driver: 'better-sqlite3',
     from: import.meta.url,
     pass: 'sqliteStore(new Database(file))',
   }) as Driver
+  let connection: OwnConnection | undefined
   try {
-    const connection = new Database(filename, { timeout: busyTimeout })
-    enterWal(connection, performance.now() + busyTimeout)
+    connection = new Database(filename, { timeout })
+    enterWal(connection, performance.now() + timeout)
     connection.pragma('synchronous = NORMAL')
     connection.pragma(`wal_autocheckpoint = ${CHECKPOINT_PAGES}`)
-    return connection
+    connection.pragma('busy_timeout = 0')
+    return { connection, isReplaced: watch(filename) }
   } catch (error) {
+    connection?.close()
+    if (isNotBuilt(error)) {
+      throw new SessionUsageError(
+        `sqliteStore: better-sqlite3 is installed, and not built for this Node (${process.version}, NODE_MODULE_VERSION ${process.versions.modules}, ${process.platform}-${process.arch}). Run: npm rebuild better-sqlite3`,
+        'ERR_SESSION_DRIVER_MISSING',
+      )
+    }
     throw new SessionStoreError(
-      isBusy(error)
-        ? `The session database '${filename}' stayed locked by another process for ${busyTimeout} ms.`
-        : `The session database '${filename}' cannot be opened. Is its folder there and writable?`,
+      isLocked(error)
+        ? `The session database '${filename}' stayed locked by another process for ${timeout} ms.`
+        : `The session database '${filename}' cannot be opened: ${openingReason(filename, error)}.`,
       error,
     )
   }
 }
 
-/** Where several processes open a new file at once, SQLite answers "locked" here without waiting its busy timeout. */
-function enterWal(connection: OwnConnection, deadline: number): void {
-  for (;;) {
-    try {
-      connection.pragma('journal_mode = WAL')
-      return
-    } catch (error) {
-      if (!isBusy(error) || performance.now() >= deadline) throw error
-      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 5)
-    }
+/** How long a connection waits for a lock by itself, in ms. */
+function timeoutOf(connection: SqliteConnection): number {
+  try {
+    const row = connection.prepare('PRAGMA busy_timeout').get()
+    return Number(Object.values(row as object)[0])
+  } catch (error) {
+    throw new SessionStoreError('sqliteStore was given a connection that does not answer.', error)
   }
-}
-
-function isBusy(error: unknown): boolean {
-  return String((error as { code?: unknown }).code).startsWith('SQLITE_BUSY')
 }

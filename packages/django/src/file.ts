@@ -1,38 +1,43 @@
 // Django's file engine: one file a session in one folder, whose age is that of the file.
-import { randomUUID } from 'node:crypto'
 import {
   closeSync,
+  constants,
   fstatSync,
+  lstatSync,
   mkdirSync,
   openSync,
-  readdirSync,
   readFileSync,
-  renameSync,
-  rmSync,
   statSync,
   utimesSync,
-  writeFileSync,
 } from 'node:fs'
+import { opendir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setImmediate } from 'node:timers/promises'
 import {
+  attempt,
   inWords,
   KeyExistsError,
   refuseOption,
   RETIRED,
   SessionConflictError,
-  SessionError,
   SessionGoneError,
-  SessionStoreError,
+  type SessionError,
   SessionUsageError,
+  type Awaitable,
   type SessionRecord,
   type SessionStore,
 } from '@coatcheck/core/store'
-import { createFileLock } from '@coatcheck/file/lock'
+import { createFileLock, diskError, type FileLock, type HeldLock } from '@coatcheck/file/lock'
 import { dataCodec, expiryOf, sealing, type DjangoEngine } from './site.ts'
 
 /** What Django takes for a session key here. Nothing that a path could stumble over is among it. */
 const KEY = /^[a-z0-9]{8,64}$/
+
+/** Opens what is there, and not what it points to; and never waits for it, as a named pipe has everybody do. */
+const READ = constants.O_RDONLY | (constants.O_NOFOLLOW ?? 0) | (constants.O_NONBLOCK ?? 0)
+
+/** What the system says of a name at which no file is: nothing, or something that is not ours. */
+const NO_FILE = ['ENOENT', 'EISDIR', 'ELOOP', 'EMLINK', 'ENOTDIR', 'ENXIO', 'EOPNOTSUPP']
 
 /** What stands for data that this site has not sealed: text that its codec cannot read. */
 const UNREADABLE = 'not sealed by this site'
@@ -54,23 +59,20 @@ export function djangoFile(directory: string): DjangoEngine {
   }
   // Django's sweep passes over names that do not start with the cookie's, and so over this folder.
   const aside = join(directory, '.coatcheck')
-  attempt('open', () => {
+  const lock = run('open', () => {
     statSync(directory)
     mkdirSync(aside, { recursive: true, mode: 0o700 })
-  })
-  const withLock = createFileLock(aside)
-  const lockOf = (key: string) => join(aside, key)
+    return createFileLock(aside)
+  }) as FileLock
 
-  function attempt<T>(action: string, operation: () => T): T {
-    try {
-      return operation()
-    } catch (error) {
-      if (error instanceof SessionError) throw error
-      throw new SessionStoreError(
-        `Django's session folder '${directory}' failed to ${action} a session. Is it there, writable, and not full?`,
-        error,
-      )
-    }
+  function run<T>(action: string, operation: () => Awaitable<T>): Awaitable<T> {
+    return attempt(operation, (error) => {
+      throw failed(`to ${action} a session`, error)
+    })
+  }
+
+  function failed(what: string, error: unknown): SessionError {
+    return diskError(`Django's session folder '${directory}' failed ${what}`, error)
   }
 
   return (site) => {
@@ -81,21 +83,19 @@ export function djangoFile(directory: string): DjangoEngine {
     /** The session in a file, with its data unsealed. */
     function live(path: string): SessionRecord | undefined {
       let file
-      try {
-        file = openSync(path, 'r')
-      } catch (error) {
-        if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
-        // A folder that has gone is a failure, and not a session that nobody has.
-        statSync(aside)
-        return undefined
-      }
       let sealed
       let changed
       try {
+        file = openSync(path, READ)
         changed = fstatSync(file).mtimeMs
         sealed = readFileSync(file, 'utf8')
+      } catch (error) {
+        if (!NO_FILE.includes(String((error as NodeJS.ErrnoException).code))) throw error
+        // A folder that has gone is a failure, and not a session that nobody has.
+        statSync(aside)
+        return undefined
       } finally {
-        closeSync(file)
+        if (file !== undefined) closeSync(file)
       }
       // Django makes a session's file before it writes it.
       if (sealed === '') return undefined
@@ -111,29 +111,21 @@ export function djangoFile(directory: string): DjangoEngine {
       utimesSync(path, time, time)
     }
 
-    function replace(path: string, { data, expiresAt }: SessionRecord): void {
-      const file = join(aside, randomUUID())
-      try {
-        writeFileSync(file, seal(data), { flag: 'wx', mode: 0o600 })
-        date(file, data, expiresAt)
-        renameSync(file, path)
-      } catch (error) {
-        rmSync(file, { force: true })
-        throw error
-      }
+    function replace(held: HeldLock, path: string, { data, expiresAt }: SessionRecord): void {
+      held.replace(path, seal(data), (file) => date(file, data, expiresAt))
     }
 
     const store: SessionStore = {
       traits: { sync: true, removesRetired: true },
 
-      load: (key) => (KEY.test(key) ? attempt('load', () => live(pathOf(key))) : undefined),
+      load: (key) => (KEY.test(key) ? run('load', () => live(pathOf(key))) : undefined),
 
       create(key, record) {
         if (!KEY.test(key)) throw new SessionUsageError('create() was given a malformed key.')
-        return attempt('create', () =>
-          withLock(lockOf(key), () => {
+        return run('create', () =>
+          lock.hold(key, (held) => {
             if (live(pathOf(key))) throw new KeyExistsError()
-            replace(pathOf(key), record)
+            replace(held, pathOf(key), record)
             return key
           }),
         )
@@ -142,13 +134,13 @@ export function djangoFile(directory: string): DjangoEngine {
       save(key, record, expected) {
         if (!KEY.test(key)) throw new SessionGoneError()
         const path = pathOf(key)
-        return attempt('save', () =>
-          withLock(lockOf(key), () => {
+        return run('save', () =>
+          lock.hold(key, (held) => {
             const stored = live(path)
             if (!stored) throw new SessionGoneError()
             if (expected !== undefined && stored.data !== expected) throw new SessionConflictError()
-            if (record.data === RETIRED || record.expiresAt <= now()) rmSync(path, { force: true })
-            else replace(path, record)
+            if (record.data === RETIRED || record.expiresAt <= now()) held.remove(path)
+            else replace(held, path, record)
             return key
           }),
         )
@@ -157,11 +149,12 @@ export function djangoFile(directory: string): DjangoEngine {
       touch(key, expiresAt, from) {
         if (!KEY.test(key)) throw new SessionGoneError()
         const path = pathOf(key)
-        return attempt('touch', () =>
-          withLock(lockOf(key), () => {
+        return run('touch', () =>
+          lock.hold(key, ({ assertHeld }) => {
             const stored = live(path)
             if (!stored) throw new SessionGoneError()
             if (from !== undefined && stored.expiresAt !== from) throw new SessionConflictError()
+            assertHeld()
             date(path, stored.data, expiresAt)
             return key
           }),
@@ -170,31 +163,48 @@ export function djangoFile(directory: string): DjangoEngine {
 
       delete(key) {
         if (!KEY.test(key)) return
-        attempt('delete', () => withLock(lockOf(key), () => rmSync(pathOf(key), { force: true })))
+        return run('delete', () => lock.hold(key, (held) => held.remove(pathOf(key))))
       },
 
       async clearExpired({ batchSize = BATCH_SIZE, signal } = {}) {
+        const failures: unknown[] = []
         let removed = 0
         let looked = 0
-        for (const name of attempt('clearExpired', () => readdirSync(directory))) {
-          const key = name.slice(cookieName.length)
-          if (!name.startsWith(cookieName) || !KEY.test(key)) continue
-          if (looked++ % batchSize === 0) {
-            await setImmediate()
-            if (signal?.aborted) return removed
+        const noting = async (task: () => Awaitable<void>) => {
+          try {
+            await task()
+          } catch (error) {
+            failures.push(error)
           }
-          attempt('clearExpired', () =>
-            withLock(lockOf(key), () => {
-              const path = pathOf(key)
-              const { size = 0 } = statSync(path, { throwIfNoEntry: false }) ?? {}
-              if (size === 0 || live(path)) return
-              rmSync(path, { force: true })
-              removed++
-            }),
-          )
         }
-        return removed
+        const isOver = (path: string) => {
+          const found = lstatSync(path, { throwIfNoEntry: false })
+          return found?.isFile() === true && found.size > 0 && !live(path)
+        }
+        await run('clearExpired', async () => {
+          for await (const { name } of await opendir(directory)) {
+            const key = name.slice(cookieName.length)
+            if (!name.startsWith(cookieName) || !KEY.test(key)) continue
+            if (looked++ % batchSize === 0) await setImmediate()
+            if (signal?.aborted) return
+            await noting(() => {
+              const path = pathOf(key)
+              if (!isOver(path)) return
+              return lock.hold(key, (held) => {
+                if (!isOver(path)) return
+                held.remove(path)
+                removed++
+              })
+            })
+          }
+          await noting(() => lock.sweep())
+        })
+        if (failures.length === 0 || signal?.aborted) return removed
+        const what = `${failures.length} times to remove an ended session, and removed ${removed}`
+        throw failed(what, failures[0])
       },
+
+      close: () => lock.close(),
     }
     return { store, codec: dataCodec }
   }

@@ -1,22 +1,21 @@
 // The file engine: one file a session, written aside and renamed into place, safe between processes.
-import { randomUUID } from 'node:crypto'
 import {
   closeSync,
+  constants,
+  fstatSync,
+  lstatSync,
   mkdirSync,
   openSync,
-  readdirSync,
   readSync,
-  renameSync,
-  rmSync,
   statSync,
-  unlinkSync,
-  writeFileSync,
   writeSync,
 } from 'node:fs'
-import { dirname, join } from 'node:path'
+import { opendir } from 'node:fs/promises'
+import { basename, dirname, join } from 'node:path'
 import { setImmediate } from 'node:timers/promises'
 import {
   assertOptions,
+  attempt,
   inWords,
   isSessionKey,
   KeyExistsError,
@@ -24,15 +23,15 @@ import {
   RETIRED,
   rules,
   SessionConflictError,
-  SessionError,
   SessionGoneError,
-  SessionStoreError,
+  type SessionError,
   SessionUsageError,
   systemClock,
+  type Awaitable,
   type SessionRecord,
   type SessionStore,
 } from '@coatcheck/core/store'
-import { createFileLock, machineTime } from './lock.ts'
+import { createFileLock, diskError, machineTime, type FileLock, type HeldLock } from './lock.ts'
 
 /** Options of {@link fileStore}. */
 export interface FileStoreOptions {
@@ -47,14 +46,23 @@ const HEADER = DIGITS + 1
 /** Sessions that one batch of `clearExpired` looks at: a few ms on an ordinary disk. */
 const BATCH_SIZE = 100
 
-/** What a killed process left in the folder of unfinished files is removed by a sweep after this time, in ms. */
-const ABANDONED_AFTER = 3_600_000
+/** What is no session, though it has the name of one, is removed by a sweep after this time, in ms: a power cut has torn it. */
+const TORN_AFTER = 3_600_000
+
+/** Opens what is there, and not what it points to; and never waits for it, as a named pipe has everybody do. */
+const { O_NOFOLLOW = 0, O_NONBLOCK = 0, O_RDONLY, O_RDWR } = constants
+const READ = O_RDONLY | O_NOFOLLOW | O_NONBLOCK
+const READ_AND_WRITE = O_RDWR | O_NOFOLLOW | O_NONBLOCK
+
+/** What the system says of a name at which no file is: nothing, or something that is not ours. */
+const NO_FILE = ['ENOENT', 'EISDIR', 'ELOOP', 'EMLINK', 'ENOTDIR', 'ENXIO', 'EOPNOTSUPP']
 
 /**
  * Keeps sessions in files, in sub-folders of `directory`, which is made if it is missing. Files can be read and written
  * by their owner alone. The calls block for as long as the disk takes, which for a local one is well under a millisecond;
- * keep the folder on a local disk.
- * @throws SessionStoreError if the folder cannot be made or written.
+ * keep the folder on a local disk. A session that another process has locked is waited for off the thread, for 5 seconds at the most:
+ * then the call answers with a promise.
+ * @throws SessionStoreError if the folder cannot be made or read.
  */
 export function fileStore(directory: string, options: FileStoreOptions = {}): SessionStore {
   if (typeof directory !== 'string' || directory === '') {
@@ -63,22 +71,27 @@ export function fileStore(directory: string, options: FileStoreOptions = {}): Se
   assertOptions('fileStore', options, { now: rules.clock })
   const { now = systemClock } = options
   const unfinished = join(directory, '.unfinished')
-  const withLock = createFileLock(unfinished)
   /** What most sessions fit into; a larger one gets a buffer of its own. */
   const buffer = Buffer.allocUnsafe(65_536)
-  attempt('open', () => mkdirSync(unfinished, { recursive: true, mode: 0o700 }))
+  const lock = run('open', () => {
+    mkdirSync(unfinished, { recursive: true, mode: 0o700 })
+    return createFileLock(unfinished)
+  }) as FileLock
 
   /** Runs file operations, and turns the system's errors into the library's. */
-  function attempt<T>(action: string, operation: () => T): T {
-    try {
-      return operation()
-    } catch (error) {
-      if (error instanceof SessionError) throw error
-      throw new SessionStoreError(
-        `The session folder '${directory}' failed to ${action} a session. Is it there, writable, and not full?`,
-        error,
-      )
-    }
+  function run<T>(action: string, operation: () => Awaitable<T>): Awaitable<T> {
+    return attempt(operation, (error) => {
+      throw failed(`to ${action} a session`, error)
+    })
+  }
+
+  function failed(what: string, error: unknown): SessionError {
+    return diskError(`The session folder '${directory}' failed ${what}`, error)
+  }
+
+  /** Runs a task that changes the file of a session while nobody else does. */
+  function withLock<T>(path: string, task: (held: HeldLock) => T): Awaitable<T> {
+    return lock.hold(basename(path), task)
   }
 
   /** A file system may fold case, so a capital letter is written as `+` and the small one. */
@@ -87,32 +100,40 @@ export function fileStore(directory: string, options: FileStoreOptions = {}): Se
     return join(directory, name.slice(0, 2), name)
   }
 
+  /** Whether a path in a sub-folder is that of a key. Everything else there is a stranger's. */
+  function isOurs(path: string): boolean {
+    const key = basename(path).replaceAll(/\+([a-z])/g, (_, letter: string) => letter.toUpperCase())
+    return isSessionKey(key) && pathOf(key) === path
+  }
+
   /**
-   * Opens a file; undefined if there is none. Where the folder itself has gone, as with a volume that is not mounted, it
-   * throws: that is a failure, and not a session that nobody has.
+   * What `use` makes of an open file; undefined if there is none. Where the folder itself has gone, as with a volume that is
+   * not mounted, it throws: that is a failure, and not a session that nobody has.
    */
-  function openIfThere(path: string, flags: 'r' | 'r+'): number | undefined {
+  function withFile<T>(path: string, flags: number, use: (file: number) => T): T | undefined {
+    let file
     try {
-      return openSync(path, flags)
+      file = openSync(path, flags)
+      return use(file)
     } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
+      if (!NO_FILE.includes(String((error as NodeJS.ErrnoException).code))) throw error
       statSync(unfinished)
       return undefined
+    } finally {
+      if (file !== undefined) closeSync(file)
     }
   }
 
-  /** Whether there is a file; throws as {@link openIfThere} does. */
+  /** Whether there is a file; throws as {@link withFile} does. */
   function isThere(path: string): boolean {
-    if (statSync(path, { throwIfNoEntry: false })) return true
+    if (lstatSync(path, { throwIfNoEntry: false })) return true
     statSync(unfinished)
     return false
   }
 
   /** What a file holds; undefined if there is none, or it is not one of ours. */
   function read(path: string): SessionRecord | undefined {
-    const file = openIfThere(path, 'r')
-    if (file === undefined) return undefined
-    try {
+    return withFile(path, READ, (file) => {
       let bytes = buffer
       let length = readSync(file, bytes, 0, bytes.length, 0)
       while (length === bytes.length) {
@@ -122,31 +143,22 @@ export function fileStore(directory: string, options: FileStoreOptions = {}): Se
       const expiresAt = expiryIn(bytes, length)
       if (expiresAt === undefined) return undefined
       return { data: bytes.toString('utf8', HEADER, length), expiresAt }
-    } finally {
-      closeSync(file)
-    }
+    })
   }
 
   /** Moves the expiry of a live session, if `check` does not throw for the one that it has. */
   function move(path: string, expiresAt: number, check?: (end: number) => void): void {
-    const file = openIfThere(path, 'r+')
-    if (file === undefined) throw new SessionGoneError()
-    try {
+    const isMoved = withFile(path, READ_AND_WRITE, (file) => {
       const length = readSync(file, buffer, 0, HEADER + 1, 0)
       const end = expiryIn(buffer, length)
       // A retired key's file has nothing after the header.
-      if (end === undefined || end <= now() || length === HEADER) throw new SessionGoneError()
+      if (end === undefined || end <= now() || length === HEADER) return false
       check?.(end)
       // In place, within one disk sector. A save at the same time puts another file here; then its expiry counts.
       writeSync(file, String(expiresAt).padStart(DIGITS, '0'), 0)
-    } finally {
-      closeSync(file)
-    }
-  }
-
-  /** When the session in an open file ends, read from its first bytes alone. */
-  function readExpiry(file: number): number | undefined {
-    return expiryIn(buffer, readSync(file, buffer, 0, HEADER, 0))
+      return true
+    })
+    if (!isMoved) throw new SessionGoneError()
   }
 
   function live(path: string): SessionRecord | undefined {
@@ -157,35 +169,30 @@ export function fileStore(directory: string, options: FileStoreOptions = {}): Se
     return again && again.expiresAt > now() ? again : undefined
   }
 
-  /** Writes the whole file aside, then puts it into place in one step: a crash leaves the old one or the new one. */
-  function replace(path: string, { data, expiresAt }: SessionRecord, assertHeld: () => void): void {
-    const aside = join(unfinished, randomUUID())
-    try {
-      const text = `${String(expiresAt).padStart(DIGITS, '0')}\n${data}`
-      writeFileSync(aside, text, { flag: 'wx', mode: 0o600 })
-      assertHeld()
-      renameSync(aside, path)
-    } catch (error) {
-      rmSync(aside, { force: true })
-      throw error
-    }
+  /** Whether a file has ended by then, or is old and no session. */
+  function isOver(path: string, time: number): boolean {
+    const over = withFile(path, READ, (file) => {
+      const end = expiryIn(buffer, readSync(file, buffer, 0, HEADER, 0))
+      return end === undefined ? fstatSync(file).mtimeMs < machineTime() - TORN_AFTER : end <= time
+    })
+    return over ?? false
   }
 
   return {
     traits: { sync: true },
 
     load(key) {
-      return isSessionKey(key) ? attempt('load', () => live(pathOf(key))) : undefined
+      return isSessionKey(key) ? run('load', () => live(pathOf(key))) : undefined
     },
 
     create(key, record) {
       if (!isSessionKey(key)) throw new SessionUsageError('create() was given a malformed key.')
       const path = pathOf(key)
-      return attempt('create', () => {
+      return run('create', () => {
         makeFolder(dirname(path))
-        return withLock(path, (assertHeld) => {
+        return withLock(path, (held) => {
           if (live(path)) throw new KeyExistsError()
-          replace(path, record, assertHeld)
+          held.replace(path, textOf(record))
           return key
         })
       })
@@ -194,17 +201,14 @@ export function fileStore(directory: string, options: FileStoreOptions = {}): Se
     save(key, record, expected) {
       if (!isSessionKey(key)) throw new SessionGoneError()
       const path = pathOf(key)
-      return attempt('save', () => {
+      return run('save', () => {
         if (!isThere(path)) throw new SessionGoneError()
-        return withLock(path, (assertHeld) => {
+        return withLock(path, (held) => {
           const stored = live(path)
           if (!stored || stored.data === RETIRED) throw new SessionGoneError()
           if (expected !== undefined && stored.data !== expected) throw new SessionConflictError()
-          if (record.expiresAt > now()) replace(path, record, assertHeld)
-          else {
-            assertHeld()
-            rmSync(path, { force: true })
-          }
+          if (record.expiresAt > now()) held.replace(path, textOf(record))
+          else held.remove(path)
           return key
         })
       })
@@ -213,66 +217,78 @@ export function fileStore(directory: string, options: FileStoreOptions = {}): Se
     touch(key, expiresAt, from) {
       if (!isSessionKey(key)) throw new SessionGoneError()
       const path = pathOf(key)
-      return attempt('touch', () => {
-        if (from === undefined) move(path, expiresAt)
-        else {
-          if (!isThere(path)) throw new SessionGoneError()
-          // Others that compare wait meanwhile: two of them must not find the same expiry.
-          withLock(path, (assertHeld) =>
-            move(path, expiresAt, (end) => {
-              if (end !== from) throw new SessionConflictError()
-              assertHeld()
-            }),
-          )
+      return run('touch', () => {
+        if (from === undefined) {
+          move(path, expiresAt)
+          return key
         }
-        return key
+        if (!isThere(path)) throw new SessionGoneError()
+        // Others that compare wait meanwhile: two of them must not find the same expiry.
+        return withLock(path, ({ assertHeld }) => {
+          move(path, expiresAt, (end) => {
+            if (end !== from) throw new SessionConflictError()
+            assertHeld()
+          })
+          return key
+        })
       })
     },
 
     delete(key) {
       if (!isSessionKey(key)) return
       const path = pathOf(key)
-      attempt('delete', () => {
-        if (isThere(path)) withLock(path, () => rmSync(path, { force: true }))
+      return run('delete', () => {
+        if (isThere(path)) return withLock(path, (held) => held.remove(path))
       })
     },
 
     async clearExpired({ batchSize = BATCH_SIZE, signal } = {}) {
       const time = now()
+      const failures: unknown[] = []
       let removed = 0
       let looked = 0
-      const ended = (path: string): boolean => {
-        const file = openIfThere(path, 'r')
-        if (file === undefined) return false
+      const noting = async (task: () => Awaitable<void>) => {
         try {
-          const end = readExpiry(file)
-          return end !== undefined && end <= time
-        } finally {
-          closeSync(file)
+          await task()
+        } catch (error) {
+          failures.push(error)
         }
       }
-      for (const folder of attempt('clearExpired', () => readdirSync(directory))) {
-        if (folder === '.unfinished') continue
-        for (const name of attempt('clearExpired', () => readdirSync(join(directory, folder)))) {
-          if (looked++ % batchSize === 0) {
-            await setImmediate()
-            if (signal?.aborted) return removed
-          }
-          const path = join(directory, folder, name)
-          attempt('clearExpired', () => {
-            if (name.endsWith('.lock') || !ended(path)) return
-            withLock(path, () => {
-              if (!ended(path)) return
-              unlinkSync(path)
+      const sweepFolder = async (folder: string) => {
+        for await (const entry of await opendir(folder)) {
+          if (signal?.aborted) return
+          const path = join(folder, entry.name)
+          // Beside a session, an earlier version kept its locks.
+          if (!entry.isFile() || !isOurs(path.replace(/\.lock$/, ''))) continue
+          if (looked++ % batchSize === 0) await setImmediate()
+          await noting(() => {
+            if (!isOver(path, time)) return
+            return withLock(path, (held) => {
+              if (!isOver(path, time)) return
+              held.remove(path)
               removed++
             })
           })
         }
       }
-      attempt('clearExpired', () => removeAbandoned(unfinished))
-      return removed
+      await run('clearExpired', async () => {
+        for await (const entry of await opendir(directory)) {
+          const isFolder = entry.name.length === 2 && entry.isDirectory()
+          if (isFolder) await noting(() => sweepFolder(join(directory, entry.name)))
+        }
+        await noting(() => lock.sweep())
+      })
+      if (failures.length === 0 || signal?.aborted) return removed
+      const what = `${failures.length} times to remove an ended session, and removed ${removed}`
+      throw failed(what, failures[0])
     },
+
+    close: () => lock.close(),
   }
+}
+
+function textOf({ data, expiresAt }: SessionRecord): string {
+  return `${String(expiresAt).padStart(DIGITS, '0')}\n${data}`
 }
 
 function expiryIn(bytes: Buffer, length: number): number | undefined {
@@ -287,14 +303,5 @@ function makeFolder(path: string): void {
     mkdirSync(path, { mode: 0o700 })
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error
-  }
-}
-
-function removeAbandoned(folder: string): void {
-  const limit = machineTime() - ABANDONED_AFTER
-  for (const name of readdirSync(folder)) {
-    const path = join(folder, name)
-    const { mtimeMs = Infinity } = statSync(path, { throwIfNoEntry: false }) ?? {}
-    if (mtimeMs < limit) rmSync(path, { force: true })
   }
 }

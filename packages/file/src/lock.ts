@@ -1,104 +1,345 @@
-// A lock between processes, for the moment that replacing a file takes: a second file that only one can create.
+// A lock between processes, for the moment that replacing a file takes: a name that only one can give to a file of its own.
 import { randomUUID } from 'node:crypto'
-import { linkSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs'
-import { hostname } from 'node:os'
+import {
+  closeSync,
+  linkSync,
+  lstatSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  statSync,
+  unlinkSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs'
 import { join } from 'node:path'
 import { performance } from 'node:perf_hooks'
-import { SessionStoreError } from '@coatcheck/core/store'
+import { getSystemErrorMap } from 'node:util'
+import {
+  createWaitingLines,
+  LOCKED,
+  SessionError,
+  SessionStoreError,
+  type Awaitable,
+} from '@coatcheck/core/store'
+import { stateOf, tokenText } from './process.ts'
 
-/** A lock is held for a fraction of a millisecond; one that is this old, in ms, belongs to nobody any more. */
-const STALE_AFTER = 10_000
+/** A task takes a fraction of a millisecond; after so long, in ms, it changes nothing any more. */
+const HELD_FOR = 2000
 
-/** How long a process waits for a lock, in ms: longer than one that belongs to nobody stands. */
-const TIMEOUT = 2 * STALE_AFTER
+/** A lock that nobody knows the holder of belongs to nobody if it has stood unchanged for so long, in ms. */
+const ABANDONED_AFTER = 2 * HELD_FOR
+
+/** How long a call waits for a lock, in ms: longer than an abandoned one stands. */
+const TIMEOUT = 5000
+
+/** What a killed process left in the folder is removed by a sweep after this time, in ms. */
+const LITTER_AFTER = 3_600_000
 
 /** The machine's time, by which files are dated, whatever a test makes of `Date` later. */
 export const machineTime = Date.now
 
-/** Runs a task while no other process or thread runs one on the same path. `assertHeld` throws if it took too long. */
-export type FileLock = <T>(path: string, task: (assertHeld: () => void) => T) => T
+/** What a task may do while it holds a lock. */
+export interface HeldLock {
+  /** @throws SessionStoreError if the process was stopped for so long that others may have gone on. */
+  assertHeld(): void
+  /**
+   * Writes a file aside and puts it in the place of `path` in one step: a crash leaves the old one or the new one.
+   * @param prepare What is to be done to the file that is aside, before.
+   */
+  replace(path: string, text: string, prepare?: (aside: string) => void): void
+  /** Removes a file, if it is there. It needs no room on the disk. */
+  remove(path: string): void
+}
+
+/** Locks by name, for the processes that share a folder. */
+export interface FileLock {
+  /**
+   * Runs a task while no other process or thread runs one of the same name: at once if it can, and otherwise later, with a promise
+   * for the answer. Calls of one name come in order.
+   * @throws SessionStoreError, or rejects with it, if the lock cannot be had within 5 seconds; and what the task throws.
+   */
+  hold<T>(name: string, task: (held: HeldLock) => T): Awaitable<T>
+  /** Removes what processes that are gone have left in the folder. */
+  sweep(): Promise<void>
+  /** Waits for the calls under way, 5 seconds at the most, and removes what this lock has in the folder. */
+  close(): Awaitable<void>
+}
 
 /**
- * Makes a lock that waits without giving up the thread, as its tasks are short. A process that is killed while it holds a
- * lock leaves the file behind: on the same host the next one sees at once that the process is gone.
- * @param graveyard A folder on the same file system, for locks that are taken away.
+ * Makes a lock. It is taken by a hard link to a file that the process made before, so that neither taking it nor removing
+ * a file under it needs room on the disk. A process that is killed while it holds one leaves it behind: in the same container the next one
+ * sees at once that it is gone, and elsewhere when the lock has stood for 4 seconds, by its own clock.
+ * @param folder For the locks, and for what is written aside; on the file system of the files that are replaced.
  */
-export function createFileLock(graveyard: string): FileLock {
-  const token = `${process.pid}@${hostname()} ${randomUUID()}`
-  const sleeper = new Int32Array(new SharedArrayBuffer(4))
+export function createFileLock(folder: string): FileLock {
+  const lines = createWaitingLines(TIMEOUT)
+  const spare = join(folder, 'spare')
+  let id = randomUUID()
+  let isTokenWhole = false
+  /** The locks that others hold: what was seen of each, and since when. */
+  const seen = new Map<string, { what: string; since: number }>()
 
-  function acquire(path: string): void {
-    const end = performance.now() + TIMEOUT
-    for (;;) {
+  const own = (ending: string) => join(folder, `${id}.${ending}`)
+  // A disk may have no room for one more file later.
+  ignoring(['ENOSPC', 'EDQUOT', 'EROFS', 'EACCES', 'EPERM', 'ENOENT'], () => {
+    closeSync(openSync(spare, 'a', 0o600))
+  })
+
+  /** The file whose second name is the lock. Where the disk has no room to say whose it is, it says nothing. */
+  function token(): string {
+    const path = own('token')
+    if (isTokenWhole) return path
+    try {
+      const file = openSync(path, 'w', 0o600)
       try {
-        writeFileSync(path, token, { flag: 'wx', mode: 0o600 })
-        return
-      } catch (error) {
-        if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error
+        isTokenWhole = ignoring(NO_ROOM, () => writeSync(file, tokenText(id)))
+      } finally {
+        closeSync(file)
       }
-      const holder = readIfThere(path)
-      if (holder === undefined) continue
-      if (isAbandoned(path, holder)) takeAway(path, holder, join(graveyard, randomUUID()))
-      else if (performance.now() > end) {
-        throw new SessionStoreError('A session file stayed locked by another process.')
-      } else Atomics.wait(sleeper, 0, 0, 1)
+      return path
+    } catch (error) {
+      if (NO_ROOM.includes(codeOf(error))) return spare
+      throw error
     }
   }
 
-  return (path, task) => {
-    const file = `${path}.lock`
-    acquire(file)
-    const since = performance.now()
+  /** Takes a lock. @throws An error with the code EEXIST if somebody has it. */
+  function take(path: string): void {
     try {
-      return task(() => {
-        if (performance.now() - since < STALE_AFTER / 2) return
-        throw new SessionStoreError('The process was stopped while it held a lock, and gave it up.')
+      linkSync(token(), path)
+    } catch (error) {
+      const code = codeOf(error)
+      if (code === 'ENOENT' && isTokenWhole) {
+        // The token was removed.
+        isTokenWhole = false
+        take(path)
+      } else if (NO_LINKS.includes(code)) make(path)
+      else throw error
+    }
+  }
+
+  /** Takes a lock where there are no hard links. */
+  function make(path: string): void {
+    const file = openSync(path, 'wx', 0o600)
+    try {
+      ignoring(NO_ROOM, () => writeSync(file, tokenText(id)))
+    } finally {
+      closeSync(file)
+    }
+  }
+
+  /** Whether the lock is ours now. One that nobody holds any more is taken away first. */
+  function tryToTake(path: string): boolean {
+    for (let tries = 0; tries < 3; tries++) {
+      try {
+        take(path)
+        seen.delete(path)
+        return true
+      } catch (error) {
+        if (codeOf(error) !== 'EEXIST') throw error
+      }
+      const holder = look(path)
+      if (!holder) continue
+      if (!isAbandoned(path, holder)) return false
+      takeAway(path, holder.text)
+    }
+    return false
+  }
+
+  /** No clock is asked what time it is: it counts how long this process has seen the same. */
+  function isAbandoned(path: string, { text, what }: Holder): boolean {
+    if (stateOf(text) === 'gone') return true
+    const before = seen.get(path)
+    const time = performance.now()
+    if (before?.what === what) return time - before.since > ABANDONED_AFTER
+    seen.set(path, { what, since: time })
+    return false
+  }
+
+  /** Removes an abandoned lock. Of several processes that see it, one moves it; a fresh lock moved by mistake goes back. */
+  function takeAway(path: string, text: string): void {
+    const id = idIn(text)
+    // Whoever held it can put nothing in place any more, should it go on.
+    if (id !== undefined) unlinkIfThere(join(folder, `${id}.new`))
+    const grave = join(folder, `${randomUUID()}.grave`)
+    if (!ignoring(['ENOENT'], () => renameSync(path, grave))) return
+    // Somebody else may hold it by now.
+    if (look(grave)?.text !== text) ignoring(['EEXIST', ...NO_LINKS], () => linkSync(grave, path))
+    unlinkIfThere(grave)
+  }
+
+  /** Runs a task and gives the lock back. */
+  function run<T>(path: string, task: (held: HeldLock) => T): T {
+    const since = performance.now()
+    const isHeld = () => performance.now() - since < HELD_FOR
+    const assertHeld = () => {
+      if (!isHeld()) throw new SessionStoreError(STOPPED)
+    }
+    try {
+      return task({
+        assertHeld,
+        replace(file, text, prepare) {
+          const aside = own('new')
+          try {
+            writeFileSync(aside, text, { mode: 0o600 })
+            prepare?.(aside)
+            assertHeld()
+            // Who takes the lock away removes what is aside before.
+            renameSync(aside, file)
+          } catch (error) {
+            ignoring(undefined, () => unlinkSync(aside))
+            throw error
+          }
+        },
+        remove(file) {
+          const gone = own('gone')
+          if (!ignoring(['ENOENT'], () => renameSync(file, gone))) return
+          // It was there to be removed only if the lock was held until here.
+          if (!isHeld()) ignoring(['EEXIST'], () => linkSync(gone, file))
+          unlinkSync(gone)
+          assertHeld()
+        },
       })
     } finally {
-      rmSync(file, { force: true })
+      if (isHeld()) {
+        // What was done is done: a lock that cannot be removed is found abandoned.
+        if (!ignoring(undefined, () => unlinkSync(path))) renew()
+      } else {
+        ignoring(undefined, () => takeAway(path, tokenText(id)))
+        renew()
+      }
     }
   }
-}
 
-function readIfThere(path: string): string | undefined {
-  try {
-    return readFileSync(path, 'utf8')
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined
-    throw error
+  /** Goes on under another name: what has the old one stands still, and is seen to. */
+  function renew(): void {
+    ignoring(undefined, () => unlinkSync(own('token')))
+    id = randomUUID()
+    isTokenWhole = false
+  }
+
+  return {
+    hold(name, task) {
+      const path = join(folder, `${name}.lock`)
+      return lines.enter(
+        name,
+        () => (tryToTake(path) ? run(path, task) : LOCKED),
+        () =>
+          new SessionStoreError(
+            `A session stayed locked by another process for ${TIMEOUT} ms. Is one stopped, or the disk very slow?`,
+          ),
+      )
+    },
+
+    async sweep() {
+      const limit = machineTime() - LITTER_AFTER
+      const failures: unknown[] = []
+      for (const name of readdirSync(folder)) {
+        try {
+          // To have had a lock is to have removed it.
+          if (name.endsWith('.lock')) await this.hold(name.slice(0, -'.lock'.length), () => {})
+          else if (name !== 'spare') removeLitter(folder, name, limit)
+        } catch (error) {
+          failures.push(error)
+        }
+      }
+      if (failures.length > 0) throw failures[0]
+    },
+
+    close() {
+      const waited = lines.empty()
+      return waited ? waited.then(renew) : renew()
+    },
   }
 }
 
-function isAbandoned(path: string, holder: string): boolean {
-  const [, pid, host] = /^(\d+)@(\S+) /.exec(holder) ?? []
-  if (pid !== undefined && host === hostname() && !isRunning(Number(pid))) return true
-  const { mtimeMs = Infinity } = statSync(path, { throwIfNoEntry: false }) ?? {}
-  return machineTime() - mtimeMs > STALE_AFTER
+const STOPPED =
+  'The process was stopped, or the disk took very long, while a session was locked, so it was left as it was.'
+
+/** Codes of a disk, or a quota, on which nothing more has room. */
+const NO_ROOM: readonly string[] = ['ENOSPC', 'EDQUOT']
+
+/** Codes of file systems that have no hard links, and of a file that has as many as it can. */
+const NO_LINKS: readonly string[] = ['EPERM', 'ENOSYS', 'ENOTSUP', 'EOPNOTSUPP', 'EMLINK']
+
+interface Holder {
+  readonly text: string
+  /** The same as long as the same holder holds it: a link changes the time of the file that it is to. */
+  readonly what: string
 }
 
-function isRunning(pid: number): boolean {
+/** What a lock says; undefined if there is none. */
+function look(path: string): Holder | undefined {
+  const found = statSync(path, { throwIfNoEntry: false, bigint: true })
+  if (!found) return undefined
+  let text = ''
+  // A lock that cannot be read is one that says nothing.
+  ignoring(undefined, () => void (text = readFileSync(path, 'latin1')))
+  return { text, what: `${found.ino} ${found.ctimeNs} ${text}` }
+}
+
+/** Removes a file of a process that is gone or, where that is not known, one that is older than the limit. */
+function removeLitter(folder: string, name: string, limit: number): void {
+  const path = join(folder, name)
+  const found = lstatSync(path, { throwIfNoEntry: false })
+  if (!found?.isFile()) return
+  const [owner] = name.split('.', 1)
+  const state = stateOf(look(join(folder, `${owner}.token`))?.text ?? '')
+  if (state === 'gone' || (state === 'unknown' && found.mtimeMs < limit)) unlinkIfThere(path)
+}
+
+function idIn(text: string): string | undefined {
+  return /^\d+@\S+ ([\da-f-]{36})/.exec(text)?.[1]
+}
+
+const codeOf = (error: unknown) => String((error as NodeJS.ErrnoException).code)
+
+/** Whether it worked, where it may fail with one of these codes, or whichever. */
+function ignoring(codes: readonly string[] | undefined, operation: () => unknown): boolean {
   try {
-    process.kill(pid, 0)
+    operation()
     return true
   } catch (error) {
-    return (error as NodeJS.ErrnoException).code !== 'ESRCH'
+    if (codes?.includes(codeOf(error)) === false) throw error
+    return false
   }
 }
 
-/** Removes an abandoned lock. Of several processes that see it, one moves it; a fresh lock moved by mistake goes back. */
-function takeAway(path: string, holder: string, grave: string): void {
-  try {
-    renameSync(path, grave)
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return
-    throw error
-  }
-  if (readIfThere(grave) !== holder) {
-    try {
-      linkSync(grave, path)
-    } catch {
-      // Somebody else holds it by now.
-    }
-  }
-  rmSync(grave, { force: true })
+function unlinkIfThere(path: string): void {
+  ignoring(['ENOENT'], () => unlinkSync(path))
+}
+
+/** What the system's errors mean for a session folder. */
+const REASONS: Record<string, string> = {
+  EACCES: 'this process may not read or write it',
+  EDQUOT: 'its user has no room left (quota)',
+  EIO: 'the disk failed',
+  EMFILE: 'this process has too many files open (ulimit -n)',
+  ENFILE: 'the machine has too many files open',
+  ENOENT: 'it, or its sub-folder .unfinished, is not there',
+  ENOSPC: 'the disk is full',
+  EPERM: 'this process may not write it',
+  EROFS: 'the disk is read-only',
+}
+
+/**
+ * A system's error as the library's: with the reason, and without the path, which has a session's key in it. An error of the
+ * library's stays as it is.
+ * @param what What failed to do what, without a full stop.
+ */
+export function diskError(what: string, error: unknown): SessionError {
+  if (error instanceof SessionError) return error
+  const { code = '', errno, syscall } = error as NodeJS.ErrnoException
+  const reason = REASONS[code]
+  const message = `${what}${reason ? `: ${reason}` : ''}.`
+  if (errno === undefined) return new SessionStoreError(message, error)
+  const [, meaning = ''] = getSystemErrorMap().get(errno) ?? []
+  const cause = Object.assign(new Error(`${code}: ${meaning}, ${syscall}`), {
+    code,
+    errno,
+    syscall,
+  })
+  return new SessionStoreError(message, cause)
 }

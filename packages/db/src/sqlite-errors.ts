@@ -1,0 +1,58 @@
+// What SQLite's errors say: that somebody has what is needed, or what is wrong with the file.
+import { SessionStoreError } from '@coatcheck/core/store'
+
+/** SQLite's result codes by their numbers, as node:sqlite has them. */
+const CODES: Record<number, string> = {
+  5: 'BUSY',
+  6: 'LOCKED',
+  8: 'READONLY',
+  10: 'IOERR',
+  11: 'CORRUPT',
+  13: 'FULL',
+  14: 'CANTOPEN',
+  26: 'NOTADB',
+}
+
+/** What the codes mean for the file. */
+const REASONS: Record<string, string> = {
+  CANTOPEN: 'its files cannot be opened, or no more files can',
+  CORRUPT: 'the file is damaged',
+  FULL: 'the disk is full',
+  IOERR: 'the disk failed, or is full',
+  NOTADB: 'the file is no SQLite database',
+  READONLY: 'the database is read-only for this process',
+}
+
+/** The result code of an error, without what extends it; undefined if it is no error of SQLite's. */
+export function codeOf(error: unknown): string | undefined {
+  const { code, errcode } = error as { code?: unknown; errcode?: unknown }
+  if (typeof errcode === 'number') return CODES[errcode & 0xff]
+  return /^SQLITE_([A-Z]+)/.exec(String(code))?.[1]
+}
+
+export const reasonOf = (error: unknown): string | undefined => REASONS[codeOf(error) ?? '']
+
+/** Whether somebody else has what a statement needs; on the application's connection also a query of its own whose rows are read. */
+export function isLocked(error: unknown): boolean {
+  const code = codeOf(error)
+  if (code === 'BUSY' || code === 'LOCKED') return true
+  return error instanceof TypeError && /busy executing a query/.test(error.message)
+}
+
+export function isNotBuilt(error: unknown): boolean {
+  const { code, message } = error as NodeJS.ErrnoException
+  return code === 'ERR_DLOPEN_FAILED' || /locate the bindings file/.test(message)
+}
+
+export function stayedLocked(table: string, ms: number, cause?: unknown): SessionStoreError {
+  return new SessionStoreError(
+    `The database of '${table}' stayed locked by another program for ${ms} ms.`,
+    cause,
+  )
+}
+
+export function stayedInTransaction(ms: number): SessionStoreError {
+  return new SessionStoreError(
+    `The application's transaction on this connection stayed open for ${ms} ms, so the session was not stored in it. Give sqliteStore a connection of its own.`,
+  )
+}
