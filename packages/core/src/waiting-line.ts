@@ -9,8 +9,8 @@ export const LOCKED: unique symbol = Symbol('locked')
 /** The first pause between two tries, in ms: a lock is held for less. Each is longer by half, up to {@link LONGEST_PAUSE}. */
 const FIRST_PAUSE = 1
 
-/** The longest pause, in ms: who looks seldom finds a busy lock always taken. */
-const LONGEST_PAUSE = 10
+/** The longest pause, in ms: who looks more seldom than others finds a busy lock always taken. */
+const LONGEST_PAUSE = 3
 
 /** For so long, in ms, those that waited are served before others of this process have a turn. */
 const SHIFT = 10

@@ -1,7 +1,6 @@
 // Django's file engine: one file a session in one folder, whose age is that of the file.
 import {
   closeSync,
-  constants,
   fstatSync,
   lstatSync,
   mkdirSync,
@@ -27,17 +26,12 @@ import {
   type SessionRecord,
   type SessionStore,
 } from '@coatcheck/core/store'
-import { createFileLock, diskError, type FileLock, type HeldLock } from '@coatcheck/file/lock'
+import { diskError, isNoFile, READ } from '@coatcheck/file/disk'
+import { createFileLock, type FileLock, type HeldLock } from '@coatcheck/file/lock'
 import { dataCodec, expiryOf, sealing, type DjangoEngine } from './site.ts'
 
 /** What Django takes for a session key here. Nothing that a path could stumble over is among it. */
 const KEY = /^[a-z0-9]{8,64}$/
-
-/** Opens what is there, and not what it points to; and never waits for it, as a named pipe has everybody do. */
-const READ = constants.O_RDONLY | (constants.O_NOFOLLOW ?? 0) | (constants.O_NONBLOCK ?? 0)
-
-/** What the system says of a name at which no file is: nothing, or something that is not ours. */
-const NO_FILE = ['ENOENT', 'EISDIR', 'ELOOP', 'EMLINK', 'ENOTDIR', 'ENXIO', 'EOPNOTSUPP']
 
 /** What stands for data that this site has not sealed: text that its codec cannot read. */
 const UNREADABLE = 'not sealed by this site'
@@ -90,7 +84,7 @@ export function djangoFile(directory: string): DjangoEngine {
         changed = fstatSync(file).mtimeMs
         sealed = readFileSync(file, 'utf8')
       } catch (error) {
-        if (!NO_FILE.includes(String((error as NodeJS.ErrnoException).code))) throw error
+        if (!isNoFile(error)) throw error
         // A folder that has gone is a failure, and not a session that nobody has.
         statSync(aside)
         return undefined

@@ -1,7 +1,6 @@
 // The file engine: one file a session, written aside and renamed into place, safe between processes.
 import {
   closeSync,
-  constants,
   fstatSync,
   lstatSync,
   mkdirSync,
@@ -31,7 +30,8 @@ import {
   type SessionRecord,
   type SessionStore,
 } from '@coatcheck/core/store'
-import { createFileLock, diskError, machineTime, type FileLock, type HeldLock } from './lock.ts'
+import { diskError, isNoFile, machineTime, READ, READ_AND_WRITE } from './disk.ts'
+import { createFileLock, type FileLock, type HeldLock } from './lock.ts'
 
 /** Options of {@link fileStore}. */
 export interface FileStoreOptions {
@@ -48,14 +48,6 @@ const BATCH_SIZE = 100
 
 /** What is no session, though it has the name of one, is removed by a sweep after this time, in ms: a power cut has torn it. */
 const TORN_AFTER = 3_600_000
-
-/** Opens what is there, and not what it points to; and never waits for it, as a named pipe has everybody do. */
-const { O_NOFOLLOW = 0, O_NONBLOCK = 0, O_RDONLY, O_RDWR } = constants
-const READ = O_RDONLY | O_NOFOLLOW | O_NONBLOCK
-const READ_AND_WRITE = O_RDWR | O_NOFOLLOW | O_NONBLOCK
-
-/** What the system says of a name at which no file is: nothing, or something that is not ours. */
-const NO_FILE = ['ENOENT', 'EISDIR', 'ELOOP', 'EMLINK', 'ENOTDIR', 'ENXIO', 'EOPNOTSUPP']
 
 /**
  * Keeps sessions in files, in sub-folders of `directory`, which is made if it is missing. Files can be read and written
@@ -116,7 +108,7 @@ export function fileStore(directory: string, options: FileStoreOptions = {}): Se
       file = openSync(path, flags)
       return use(file)
     } catch (error) {
-      if (!NO_FILE.includes(String((error as NodeJS.ErrnoException).code))) throw error
+      if (!isNoFile(error)) throw error
       statSync(unfinished)
       return undefined
     } finally {

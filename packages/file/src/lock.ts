@@ -15,14 +15,13 @@ import {
 } from 'node:fs'
 import { join } from 'node:path'
 import { performance } from 'node:perf_hooks'
-import { getSystemErrorMap } from 'node:util'
 import {
   createWaitingLines,
   LOCKED,
-  SessionError,
   SessionStoreError,
   type Awaitable,
 } from '@coatcheck/core/store'
+import { codeOf, machineTime } from './disk.ts'
 import { stateOf, tokenText } from './process.ts'
 
 /** A task takes a fraction of a millisecond; after so long, in ms, it changes nothing any more. */
@@ -36,9 +35,6 @@ const TIMEOUT = 5000
 
 /** What a killed process left in the folder is removed by a sweep after this time, in ms. */
 const LITTER_AFTER = 3_600_000
-
-/** The machine's time, by which files are dated, whatever a test makes of `Date` later. */
-export const machineTime = Date.now
 
 /** What a task may do while it holds a lock. */
 export interface HeldLock {
@@ -75,40 +71,52 @@ export interface FileLock {
  */
 export function createFileLock(folder: string): FileLock {
   const lines = createWaitingLines(TIMEOUT)
-  const spare = join(folder, 'spare')
+  const spares = [1, 2].map((n) => join(folder, `spare-${n}`))
+  let isSpared = false
   let id = randomUUID()
   let isTokenWhole = false
   /** The locks that others hold: what was seen of each, and since when. */
   const seen = new Map<string, { what: string; since: number }>()
 
   const own = (ending: string) => join(folder, `${id}.${ending}`)
-  // A disk may have no room for one more file later.
-  ignoring(['ENOSPC', 'EDQUOT', 'EROFS', 'EACCES', 'EPERM', 'ENOENT'], () => {
-    closeSync(openSync(spare, 'a', 0o600))
-  })
+  makeSpares()
+
+  /** Keeps two files whose room is for what a lock needs, should the disk have no other any more. */
+  function makeSpares(): void {
+    const make = (path: string) => writeFileSync(path, SPARE, { mode: 0o600 })
+    isSpared = spares.every((path) => ignoring(undefined, () => make(path)))
+  }
+
+  /** Does what needs a little room: on a full disk in that of processes that are gone, or of a spare file. */
+  function inSpareRoom<T>(operation: () => T): T {
+    try {
+      return operation()
+    } catch (error) {
+      if (!NO_ROOM.includes(codeOf(error))) throw error
+      isSpared = false
+      for (const name of readdirSync(folder)) removeLitter(folder, name, -Infinity)
+      if (!spares.some((path) => ignoring(undefined, () => unlinkSync(path)))) throw error
+      return operation()
+    }
+  }
 
   /** The file whose second name is the lock. Where the disk has no room to say whose it is, it says nothing. */
   function token(): string {
     const path = own('token')
     if (isTokenWhole) return path
+    const file = inSpareRoom(() => openSync(path, 'w', 0o600))
     try {
-      const file = openSync(path, 'w', 0o600)
-      try {
-        isTokenWhole = ignoring(NO_ROOM, () => writeSync(file, tokenText(id)))
-      } finally {
-        closeSync(file)
-      }
-      return path
-    } catch (error) {
-      if (NO_ROOM.includes(codeOf(error))) return spare
-      throw error
+      isTokenWhole = ignoring(NO_ROOM, () => inSpareRoom(() => writeSync(file, tokenText(id))))
+    } finally {
+      closeSync(file)
     }
+    return path
   }
 
   /** Takes a lock. @throws An error with the code EEXIST if somebody has it. */
   function take(path: string): void {
     try {
-      linkSync(token(), path)
+      inSpareRoom(() => linkSync(token(), path))
     } catch (error) {
       const code = codeOf(error)
       if (code === 'ENOENT' && isTokenWhole) {
@@ -210,6 +218,7 @@ export function createFileLock(folder: string): FileLock {
         ignoring(undefined, () => takeAway(path, tokenText(id)))
         renew()
       }
+      if (!isSpared) makeSpares()
     }
   }
 
@@ -240,7 +249,7 @@ export function createFileLock(folder: string): FileLock {
         try {
           // To have had a lock is to have removed it.
           if (name.endsWith('.lock')) await this.hold(name.slice(0, -'.lock'.length), () => {})
-          else if (name !== 'spare') removeLitter(folder, name, limit)
+          else removeLitter(folder, name, limit)
         } catch (error) {
           failures.push(error)
         }
@@ -260,6 +269,9 @@ const STOPPED =
 
 /** Codes of a disk, or a quota, on which nothing more has room. */
 const NO_ROOM: readonly string[] = ['ENOSPC', 'EDQUOT']
+
+/** What a spare file holds: a block of the disk, as a folder needs to grow. */
+const SPARE = Buffer.alloc(4096)
 
 /** Codes of file systems that have no hard links, and of a file that has as many as it can. */
 const NO_LINKS: readonly string[] = ['EPERM', 'ENOSYS', 'ENOTSUP', 'EOPNOTSUPP', 'EMLINK']
@@ -282,6 +294,7 @@ function look(path: string): Holder | undefined {
 
 /** Removes a file of a process that is gone or, where that is not known, one that is older than the limit. */
 function removeLitter(folder: string, name: string, limit: number): void {
+  if (/^spare-|\.lock$/.test(name)) return
   const path = join(folder, name)
   const found = lstatSync(path, { throwIfNoEntry: false })
   if (!found?.isFile()) return
@@ -293,8 +306,6 @@ function removeLitter(folder: string, name: string, limit: number): void {
 function idIn(text: string): string | undefined {
   return /^\d+@\S+ ([\da-f-]{36})/.exec(text)?.[1]
 }
-
-const codeOf = (error: unknown) => String((error as NodeJS.ErrnoException).code)
 
 /** Whether it worked, where it may fail with one of these codes, or whichever. */
 function ignoring(codes: readonly string[] | undefined, operation: () => unknown): boolean {
@@ -309,37 +320,4 @@ function ignoring(codes: readonly string[] | undefined, operation: () => unknown
 
 function unlinkIfThere(path: string): void {
   ignoring(['ENOENT'], () => unlinkSync(path))
-}
-
-/** What the system's errors mean for a session folder. */
-const REASONS: Record<string, string> = {
-  EACCES: 'this process may not read or write it',
-  EDQUOT: 'its user has no room left (quota)',
-  EIO: 'the disk failed',
-  EMFILE: 'this process has too many files open (ulimit -n)',
-  ENFILE: 'the machine has too many files open',
-  ENOENT: 'it, or its sub-folder .unfinished, is not there',
-  ENOSPC: 'the disk is full',
-  EPERM: 'this process may not write it',
-  EROFS: 'the disk is read-only',
-}
-
-/**
- * A system's error as the library's: with the reason, and without the path, which has a session's key in it. An error of the
- * library's stays as it is.
- * @param what What failed to do what, without a full stop.
- */
-export function diskError(what: string, error: unknown): SessionError {
-  if (error instanceof SessionError) return error
-  const { code = '', errno, syscall } = error as NodeJS.ErrnoException
-  const reason = REASONS[code]
-  const message = `${what}${reason ? `: ${reason}` : ''}.`
-  if (errno === undefined) return new SessionStoreError(message, error)
-  const [, meaning = ''] = getSystemErrorMap().get(errno) ?? []
-  const cause = Object.assign(new Error(`${code}: ${meaning}, ${syscall}`), {
-    code,
-    errno,
-    syscall,
-  })
-  return new SessionStoreError(message, cause)
 }

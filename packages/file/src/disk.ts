@@ -1,0 +1,58 @@
+// What the engines on files know of a disk: how to open what may be a stranger's, and what the system's errors mean.
+import { constants } from 'node:fs'
+import { getSystemErrorMap } from 'node:util'
+import { SessionError, SessionStoreError } from '@coatcheck/core/store'
+
+/** The machine's time, by which files are dated, whatever a test makes of `Date` later. */
+export const machineTime = Date.now
+
+const { O_NOFOLLOW = 0, O_NONBLOCK = 0, O_RDONLY, O_RDWR } = constants
+
+/** Opens what is there, and not what it points to; and never waits for it, as a named pipe has everybody do. */
+export const READ: number = O_RDONLY | O_NOFOLLOW | O_NONBLOCK
+
+/** The same, to write in place. */
+export const READ_AND_WRITE: number = O_RDWR | O_NOFOLLOW | O_NONBLOCK
+
+/** The code of a system's error. */
+export const codeOf = (error: unknown): string => String((error as NodeJS.ErrnoException).code)
+
+/** Whether an error says that there is no file: nothing, or a folder, a link, a pipe, a socket. */
+export function isNoFile(error: unknown): boolean {
+  return NO_FILE.includes(codeOf(error))
+}
+
+const NO_FILE = ['ENOENT', 'EISDIR', 'ELOOP', 'EMLINK', 'ENOTDIR', 'ENXIO', 'EOPNOTSUPP', 'ESPIPE']
+
+/** What the system's errors mean for a session folder. */
+const REASONS: Record<string, string> = {
+  EACCES: 'this process may not read or write it',
+  EDQUOT: 'its user has no room left (quota)',
+  EIO: 'the disk failed',
+  EMFILE: 'this process has too many files open (ulimit -n)',
+  ENFILE: 'the machine has too many files open',
+  ENOENT: 'it, or its sub-folder .unfinished, is not there',
+  ENOSPC: 'the disk is full',
+  EPERM: 'this process may not write it',
+  EROFS: 'the disk is read-only',
+}
+
+/**
+ * A system's error as the library's: with the reason, and without the path, which has a session's key in it. An error of the
+ * library's stays as it is.
+ * @param what What failed to do what, without a full stop.
+ */
+export function diskError(what: string, error: unknown): SessionError {
+  if (error instanceof SessionError) return error
+  const { code = '', errno, syscall } = error as NodeJS.ErrnoException
+  const reason = REASONS[code]
+  const message = `${what}${reason ? `: ${reason}` : ''}.`
+  if (errno === undefined) return new SessionStoreError(message, error)
+  const [, meaning = ''] = getSystemErrorMap().get(errno) ?? []
+  const cause = Object.assign(new Error(`${code}: ${meaning}, ${syscall}`), {
+    code,
+    errno,
+    syscall,
+  })
+  return new SessionStoreError(message, cause)
+}
