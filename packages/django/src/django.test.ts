@@ -1,10 +1,12 @@
 // What a real Django 3.2.25 wrote, read and written; and Django's rules where no Django is needed to see them.
 import {
+  mkdirSync,
   mkdtempSync,
   readdirSync,
   readFileSync,
   rmSync,
   statSync,
+  symlinkSync,
   utimesSync,
   writeFileSync,
 } from 'node:fs'
@@ -21,6 +23,7 @@ import { Redis } from 'ioredis'
 import { afterAll, afterEach, describe, expect, test } from 'vitest'
 import { testWith } from '../../../testing/needs.ts'
 import { kinds } from '../../../testing/services.ts'
+import { smallDisk } from '../../../testing/small-disk.ts'
 import {
   DJANGO_TABLE,
   djangoAuthHash,
@@ -552,7 +555,9 @@ describe('files', () => {
     expect(
       loads(readFileSync(file, 'utf8'), { secretKey, salt: vectors.key_salts['file']! }),
     ).toEqual({ a: 1 })
-    expect(readdirSync(join(path, '.coatcheck'))).toEqual([])
+    expect(
+      readdirSync(join(path, '.coatcheck')).filter((name) => !/^spare-|\.token$/.test(name)),
+    ).toEqual([])
   })
 
   test('end by their age, by seconds and by a date, and a sweep removes just those', async () => {
@@ -580,6 +585,36 @@ describe('files', () => {
       'another-file',
       `sessionid${dated}`,
     ])
+  })
+
+  test('on a full disk logouts and the sweep work; strangers are passed over', async (context) => {
+    using disk = smallDisk(context, 'size=512k')
+    const sessions = at(disk.path)
+    const [one, other, old] = [await made(sessions), await made(sessions), await made(sessions)]
+    utimesSync(join(disk.path, `sessionid${old}`), 1, 1)
+    mkdirSync(join(disk.path, 'sessionidfolderfolder'))
+    symlinkSync(`sessionid${one}`, join(disk.path, 'sessionidlinklink'))
+    symlinkSync('nowhere', join(disk.path, 'sessionidnowhere'))
+    disk.fill()
+    await expect(made(sessions)).rejects.toThrow(/the disk is full/)
+    expect(await sessions.store.clearExpired!()).toBe(1)
+    const session = await opened(sessions, `sessionid=${one}`)
+    expect(session.get('a')).toBe(1)
+    session.flush()
+    await sessions.commit(session)
+    expect(await sessions.store.load('linklink')).toBeUndefined()
+    expect(readdirSync(disk.path).toSorted()).toEqual(
+      [
+        '.coatcheck',
+        'ballast',
+        `sessionid${other}`,
+        'sessionidfolderfolder',
+        'sessionidlinklink',
+        'sessionidnowhere',
+      ].toSorted(),
+    )
+    disk.free()
+    await made(sessions)
   })
 
   test('a folder that is not there is an error that names it, and no key leads out of it', async () => {
