@@ -30,7 +30,8 @@ export function codeOf(error: unknown): string | undefined {
   return /^SQLITE_([A-Z]+)/.exec(String(code))?.[1]
 }
 
-export const reasonOf = (error: unknown): string | undefined => REASONS[codeOf(error) ?? '']
+/** What an error means; undefined if SQLite's words say it. */
+export const meaningOf = (error: unknown): string | undefined => REASONS[codeOf(error) ?? '']
 
 /** Whether somebody else has what a statement needs; on the application's connection also a query of its own whose rows are read. */
 export function isLocked(error: unknown): boolean {

@@ -1,28 +1,90 @@
-// A database's file: into WAL mode, whether it is still the same, and why it cannot be opened.
-import { accessSync, constants, statSync } from 'node:fs'
+// A database's file: into WAL mode, room for a full disk, whether it is still the same, and why it cannot be opened.
+import { randomBytes } from 'node:crypto'
+import { accessSync, constants, statSync, unlinkSync, writeFileSync } from 'node:fs'
 import { dirname, resolve } from 'node:path'
 import { performance } from 'node:perf_hooks'
 import { SessionStoreError } from '@coatcheck/core/store'
-import { isLocked, reasonOf } from './sqlite-errors.ts'
+import { isLocked, meaningOf } from './sqlite-errors.ts'
 
 /** How often it is looked, in ms, whether the file is still the one that was opened. */
 const LOOK_EVERY = 1000
 
-/** @returns A function that tells whether a file is still the one that it is now. */
-export function watch(filename: string): () => boolean {
-  if (filename === '' || filename.startsWith(':') || filename.startsWith('file:'))
-    return () => false
+/** How much of the disk is kept, in bytes: several times as much as a database grows by until its log is copied into it. */
+const RESERVE = 4_194_304
+
+/** How often, in ms, it is tried to have that room again, on a disk that had none. */
+const TRY_EVERY = 10_000
+
+/** Whether a filename is that of a file, and not of a database in memory. */
+export function isOnDisk(filename: string): boolean {
+  return filename !== '' && !filename.startsWith(':') && !filename.startsWith('file:')
+}
+
+/**
+ * Looks whether a file is still the one that it is now.
+ * @returns A function that answers once a second, and undefined in between.
+ * @throws What it returns throws SessionStoreError if the file was removed.
+ */
+export function watch(filename: string): () => 'same' | 'replaced' | undefined {
   // The number of a file that is open is not given to another one.
   const path = resolve(filename)
   const idOf = ({ dev, ino }: { dev: number; ino: number }) => `${dev}:${ino}`
   const opened = idOf(statSync(path))
   let lookedAt = performance.now()
   return () => {
-    if (performance.now() - lookedAt < LOOK_EVERY) return false
+    if (performance.now() - lookedAt < LOOK_EVERY) return undefined
     const found = statSync(path, { throwIfNoEntry: false })
     if (!found) throw new SessionStoreError(`The session database '${filename}' was removed.`)
     lookedAt = performance.now()
-    return idOf(found) !== opened
+    return idOf(found) === opened ? 'same' : 'replaced'
+  }
+}
+
+/** Room on the disk for the day when it is full: without any, SQLite cannot even delete. */
+export interface Reserve {
+  /** Sees to it that the room is there. False if the disk has none. */
+  keep(): boolean
+  /** Gives it back to the disk; whether there was any. */
+  give(): boolean
+}
+
+/** A file beside the database, whose room it is. */
+export function reserveBeside(filename: string): Reserve {
+  const path = `${resolve(filename)}-reserve`
+  let triedAt = -Infinity
+  const remove = () => {
+    try {
+      unlinkSync(path)
+      return true
+    } catch {
+      return false
+    }
+  }
+  return {
+    keep() {
+      if (statSync(path, { throwIfNoEntry: false })?.size === RESERVE) return true
+      if (performance.now() - triedAt < TRY_EVERY) return false
+      try {
+        // At random, as a file system may keep no room for what it can compress.
+        writeFileSync(path, randomBytes(RESERVE), { mode: 0o600 })
+        return true
+      } catch (error) {
+        remove()
+        if (!/^(ENOSPC|EDQUOT)$/.test(String((error as NodeJS.ErrnoException).code))) return true
+        triedAt = performance.now()
+        return false
+      }
+    },
+    give: remove,
+  }
+}
+
+/** Copies the log into the database as far as there is room, so that it begins anew in the room that it has. */
+export function restartLog(connection: { exec(sql: string): unknown }): void {
+  try {
+    connection.exec('PRAGMA wal_checkpoint(RESTART)')
+  } catch {
+    // The next statement tells.
   }
 }
 
@@ -49,5 +111,5 @@ export function openingReason(filename: string, error: unknown): string {
   } catch {
     return `this process may not write its folder '${folder}', or the disk is read-only`
   }
-  return reasonOf(error) ?? (error as Error).message
+  return meaningOf(error) ?? (error as Error).message
 }

@@ -8,6 +8,7 @@ import {
   KeyExistsError,
   loadDriver,
   LOCKED,
+  reasonIn,
   RETIRED,
   rules,
   SessionConflictError,
@@ -25,11 +26,18 @@ import {
   codeOf,
   isLocked,
   isNotBuilt,
-  reasonOf,
+  meaningOf,
   stayedInTransaction,
   stayedLocked,
 } from './sqlite-errors.ts'
-import { enterWal, openingReason, watch } from './sqlite-file.ts'
+import {
+  enterWal,
+  isOnDisk,
+  openingReason,
+  reserveBeside,
+  restartLog,
+  watch,
+} from './sqlite-file.ts'
 import {
   assertBatchSize,
   assertDatabase,
@@ -73,6 +81,9 @@ export interface SqliteStoreOptions {
  * session's pages are in it many times over by then, and are copied once.
  */
 const CHECKPOINT_PAGES = 4000
+
+/** SQLite's own limit of a database's size, in pages. */
+const MOST_PAGES = 4_294_967_294
 
 /** So long, in ms, a load waits in the thread for a lock that stops even readers. */
 const LOAD_TIMEOUT = 40
@@ -121,7 +132,7 @@ export function sqliteStore(
   let own = typeof database === 'string' ? open(database, busyTimeout) : undefined
   let connection = own?.connection ?? (database as SqliteConnection)
   /** How long a connection of the application's waits by itself: in the thread, so not for us. */
-  const itsTimeout = own ? 0 : timeoutOf(connection)
+  let itsTimeout = own ? 0 : undefined
   const lines = createWaitingLines(busyTimeout)
   const sleeper = new Int32Array(new SharedArrayBuffer(4))
   let isClosed = false
@@ -138,6 +149,7 @@ export function sqliteStore(
       connection = own.connection
     }
     prepared ??= prepare(connection, table)
+    itsTimeout ??= timeoutOf(connection)
     if (itsTimeout <= 0) return run(prepared)
     connection.exec('PRAGMA busy_timeout = 0')
     try {
@@ -147,15 +159,22 @@ export function sqliteStore(
     }
   }
 
-  /** Writes now, or off the thread when it can. What is written in a transaction of the application's would go with it. */
-  function write<T>(action: string, run: (sql: ReturnType<typeof prepare>) => T): Awaitable<T> {
+  /**
+   * Writes now, or off the thread when it can. What is written in a transaction of the application's would go with it.
+   * @param ends Whether it makes room, so that it may have what was kept for that.
+   */
+  function write<T>(
+    action: string,
+    run: (sql: ReturnType<typeof prepare>) => T,
+    ends = false,
+  ): Awaitable<T> {
     if (isClosed) throw new SessionStoreError(`The session database of '${table}' was closed.`)
     let isInTransaction = false
     const attempt = () => {
       try {
         isInTransaction = !own && (connection.inTransaction ?? connection.isTransaction ?? false)
         if (isInTransaction) return LOCKED
-        return withRoom(() => query(run))
+        return withRoom(() => query(run), ends)
       } catch (error) {
         if (isLocked(error)) return LOCKED
         throw sqliteError(action, error)
@@ -166,19 +185,22 @@ export function sqliteStore(
     )
   }
 
-  /** On a full disk the log is copied into the database, where that has room: then it begins anew, in the room it has. */
-  function withRoom<T>(run: () => T): T {
+  /** On a full disk the log is copied into the database, and begins anew in the room that it has. */
+  function withRoom<T>(run: () => T, ends: boolean): T {
     try {
       return run()
     } catch (error) {
       if (codeOf(error) !== 'FULL') throw error
-      try {
-        connection.exec('PRAGMA wal_checkpoint(RESTART)')
-      } catch {
-        // The second try tells.
-      }
-      return run()
     }
+    restartLog(connection)
+    try {
+      return run()
+    } catch (error) {
+      // The database could not grow by what is new in the log.
+      if (codeOf(error) !== 'FULL' || !ends || !own?.giveReserve()) throw error
+    }
+    restartLog(connection)
+    return run()
   }
 
   /** Reads in this turn. A log that is read needs no lock, but for moments in which another program has the whole file. */
@@ -202,11 +224,11 @@ export function sqliteStore(
 
   function sqliteError(action: string, error: unknown): SessionError {
     const missing = error instanceof Error && error.message.startsWith('no such table')
-    const reason = reasonOf(error)
+    const reason = meaningOf(error)
     return missing || reason === undefined
       ? failed({ database: 'SQLite', action, table }, missing, error)
       : new SessionStoreError(
-          `SQLite failed to ${action} a session in '${table}': ${reason}.`,
+          `SQLite failed to ${action} a session in '${table}': ${reason}${reasonIn(error)}.`,
           error,
         )
   }
@@ -245,20 +267,24 @@ export function sqliteStore(
 
     save(key, { data, expiresAt }, expected) {
       if (!isSessionKey(key)) throw new SessionGoneError()
-      return write('save', (sql) => {
-        // Only a retired key holds this, and that is never saved.
-        if (expected === RETIRED) throw refusal(sql, key)
-        const moment = now()
-        const isEnd = expiresAt <= moment
-        const what = isEnd ? [key] : [data, formatDate(expiresAt), key]
-        const time = formatDate(moment)
-        const { changes } =
-          expected === undefined
-            ? (isEnd ? sql.end : sql.update).run(...what, time)
-            : (isEnd ? sql.endExpected : sql.updateExpected).run(...what, time, expected)
-        if (changes) return key
-        throw expected === undefined ? new SessionGoneError() : refusal(sql, key)
-      })
+      return write(
+        'save',
+        (sql) => {
+          // Only a retired key holds this, and that is never saved.
+          if (expected === RETIRED) throw refusal(sql, key)
+          const moment = now()
+          const isEnd = expiresAt <= moment
+          const what = isEnd ? [key] : [data, formatDate(expiresAt), key]
+          const time = formatDate(moment)
+          const { changes } =
+            expected === undefined
+              ? (isEnd ? sql.end : sql.update).run(...what, time)
+              : (isEnd ? sql.endExpected : sql.updateExpected).run(...what, time, expected)
+          if (changes) return key
+          throw expected === undefined ? new SessionGoneError() : refusal(sql, key)
+        },
+        data === RETIRED,
+      )
     },
 
     touch(key, expiresAt, from) {
@@ -276,21 +302,28 @@ export function sqliteStore(
     },
 
     delete(key) {
-      if (isSessionKey(key)) return write('delete', (sql) => void sql.remove.run(key))
+      if (isSessionKey(key)) return write('delete', (sql) => void sql.remove.run(key), true)
     },
 
     async clearExpired({ batchSize = BATCH_SIZE, signal } = {}) {
       assertBatchSize(batchSize)
       const time = formatDate(now())
+      let size = batchSize
       let removed = 0
       for (;;) {
         if (signal?.aborted) return removed
         const start = performance.now()
-        const changes = await write('clearExpired', (sql) =>
-          Number(sql.sweep.run(time, batchSize).changes),
-        )
-        removed += changes
-        if (changes < batchSize) return removed
+        let changes = size
+        try {
+          const sweep = (sql: ReturnType<typeof prepare>) => sql.sweep.run(time, size).changes
+          changes = Number(await write('clearExpired', sweep, true))
+          removed += changes
+        } catch (error) {
+          if (size === 1 || codeOf((error as Error).cause) !== 'FULL') throw error
+          // A full disk may have room for less.
+          size = Math.ceil(size / 10)
+        }
+        if (changes < size) return removed
         // Writers in other processes look for the lock from time to time, so it stays free for long enough to be found.
         await setTimeout((performance.now() - start) / 2)
       }
@@ -373,6 +406,8 @@ interface Opened {
    * @throws SessionStoreError if it was removed.
    */
   isReplaced(): boolean
+  /** Gives the room that is kept on the disk back to it; whether there was any. The database does not grow until it is there again. */
+  giveReserve(): boolean
 }
 
 /** Opens a file, and then leaves it to the engine to wait for locks. */
@@ -383,16 +418,50 @@ function open(filename: string, timeout: number): Opened {
     from: import.meta.url,
     pass: 'sqliteStore(new Database(file))',
   }) as Driver
-  let connection: OwnConnection | undefined
+  const reserve = isOnDisk(filename) ? reserveBeside(filename) : undefined
+  let isLimited = false
+  const connect = () => {
+    const connection = new Database(filename, { timeout })
+    try {
+      enterWal(connection, performance.now() + timeout)
+      connection.pragma('synchronous = NORMAL')
+      connection.pragma(`wal_autocheckpoint = ${CHECKPOINT_PAGES}`)
+      connection.pragma('busy_timeout = 0')
+      return connection
+    } catch (error) {
+      connection.close()
+      throw error
+    }
+  }
   try {
-    connection = new Database(filename, { timeout })
-    enterWal(connection, performance.now() + timeout)
-    connection.pragma('synchronous = NORMAL')
-    connection.pragma(`wal_autocheckpoint = ${CHECKPOINT_PAGES}`)
-    connection.pragma('busy_timeout = 0')
-    return { connection, isReplaced: watch(filename) }
+    let connection: OwnConnection
+    try {
+      connection = connect()
+    } catch (error) {
+      // On a full disk there is no room for the log either.
+      if (!/FULL|IOERR|CANTOPEN/.test(codeOf(error) ?? '') || !reserve?.give()) throw error
+      connection = connect()
+    }
+    const limit = (limited: boolean) => {
+      if (limited === isLimited) return
+      connection.pragma(`max_page_count = ${limited ? 1 : MOST_PAGES}`)
+      isLimited = limited
+    }
+    const look = isOnDisk(filename) ? watch(filename) : () => undefined
+    return {
+      connection,
+      isReplaced() {
+        const seen = look()
+        if (seen === 'same') limit(!reserve!.keep())
+        return seen === 'replaced'
+      },
+      giveReserve() {
+        const hadRoom = reserve?.give() ?? false
+        if (hadRoom) limit(true)
+        return hadRoom
+      },
+    }
   } catch (error) {
-    connection?.close()
     if (isNotBuilt(error)) {
       throw new SessionUsageError(
         `sqliteStore: better-sqlite3 is installed, and not built for this Node (${process.version}, NODE_MODULE_VERSION ${process.versions.modules}, ${process.platform}-${process.arch}). Run: npm rebuild better-sqlite3`,
@@ -402,7 +471,7 @@ function open(filename: string, timeout: number): Opened {
     throw new SessionStoreError(
       isLocked(error)
         ? `The session database '${filename}' stayed locked by another process for ${timeout} ms.`
-        : `The session database '${filename}' cannot be opened: ${openingReason(filename, error)}.`,
+        : `The session database '${filename}' cannot be opened: ${openingReason(filename, error)}${reasonIn(error)}.`,
       error,
     )
   }

@@ -1,7 +1,7 @@
 // What the engines on files know of a disk: how to open what may be a stranger's, and what the system's errors mean.
 import { constants } from 'node:fs'
 import { getSystemErrorMap } from 'node:util'
-import { SessionError, SessionStoreError } from '@coatcheck/core/store'
+import { reasonIn, SessionError, SessionStoreError } from '@coatcheck/core/store'
 
 /** The machine's time, by which files are dated, whatever a test makes of `Date` later. */
 export const machineTime = Date.now
@@ -46,7 +46,7 @@ export function diskError(what: string, error: unknown): SessionError {
   if (error instanceof SessionError) return error
   const { code = '', errno, syscall } = error as NodeJS.ErrnoException
   const reason = REASONS[code]
-  const message = `${what}${reason ? `: ${reason}` : ''}.`
+  const message = `${what}${reason ? `: ${reason}` : ''}${reasonIn(error)}.`
   if (errno === undefined) return new SessionStoreError(message, error)
   const [, meaning = ''] = getSystemErrorMap().get(errno) ?? []
   const cause = Object.assign(new Error(`${code}: ${meaning}, ${syscall}`), {
