@@ -25,7 +25,7 @@ const REASONS: Record<string, string> = {
 
 /** The result code of an error, without what extends it; undefined if it is no error of SQLite's. */
 export function codeOf(error: unknown): string | undefined {
-  const { code, errcode } = error as { code?: unknown; errcode?: unknown }
+  const { code, errcode } = (error ?? {}) as { code?: unknown; errcode?: unknown }
   if (typeof errcode === 'number') return CODES[errcode & 0xff]
   return /^SQLITE_([A-Z]+)/.exec(String(code))?.[1]
 }

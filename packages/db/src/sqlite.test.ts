@@ -1,14 +1,18 @@
 // SQLite: the conformance suite, and what only this engine has.
+import { fork, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtempSync, rmSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { DatabaseSync } from 'node:sqlite'
+import { setTimeout } from 'node:timers/promises'
 import { Worker } from 'node:worker_threads'
 import type { SessionRecord } from '@coatcheck/core/store'
 import Database from 'better-sqlite3'
-import { afterEach, expect, test } from 'vitest'
+import { afterEach, describe, expect, test } from 'vitest'
 import { proveEngines } from '../../../testing/prove.ts'
-import { sqliteStore, type SqliteStore } from './sqlite.ts'
+import { smallDisk, type SmallDisk } from '../../../testing/small-disk.ts'
+import { sqliteStore, type SqliteConnection, type SqliteStore } from './sqlite.ts'
 
 const folders: string[] = []
 function filename(): string {
@@ -144,6 +148,382 @@ test('a row that Django wrote, to the microsecond, is touched from the end that 
     }
     expect(store.touch(KEY, later(), expiresAt)).toBe(KEY)
   }
+})
+
+/** Another process's connection: its locks are not ours. */
+async function otherProcess(file: string) {
+  const child = fork(`${import.meta.dirname}/fixtures/run-sql.ts`, [file])
+  const ask = async (message: string) => {
+    const answer = once(child, 'message')
+    child.send(message)
+    await answer
+  }
+  return { ask, [Symbol.dispose]: () => void child.kill('SIGKILL') }
+}
+
+/** How long a call blocks the thread, in ms, and what it answers or throws. */
+function timed<T>(call: () => T): { ms: number; answer?: T; error?: unknown } {
+  const start = performance.now()
+  try {
+    const answer = call()
+    return { ms: performance.now() - start, answer }
+  } catch (error) {
+    return { ms: performance.now() - start, error }
+  }
+}
+
+const connections: Record<string, (file: string) => SqliteConnection> = {
+  'better-sqlite3': (file) => new Database(file),
+  'node:sqlite': (file) => new DatabaseSync(file, { timeout: 5000 }) as SqliteConnection,
+}
+const stores: Record<string, (file: string, busyTimeout?: number) => SqliteStore> = {
+  'a filename': (file, busyTimeout = 5000) => sqliteStore(file, { busyTimeout }),
+}
+for (const [name, connect] of Object.entries(connections)) {
+  stores[`a connection of ${name}`] = (file, busyTimeout = 5000) => {
+    const connection = connect(file)
+    connection.exec('PRAGMA journal_mode = WAL')
+    return sqliteStore(connection, { busyTimeout })
+  }
+}
+
+describe.each(Object.entries(stores))('a lock of another program, by %s', (_, open) => {
+  test('a thousand writes wait for it off the thread, in order; loads go on', async () => {
+    const file = filename()
+    const store = migrated(open(file))
+    store.create(KEY, { data: '0', expiresAt: later() })
+    using other = await otherProcess(file)
+    await other.ask('BEGIN IMMEDIATE')
+    const { ms, answer } = timed(() =>
+      Array.from({ length: 1000 }, (__, n) =>
+        store.save(KEY, { data: `${n + 1}`, expiresAt: later() }, `${n}`),
+      ),
+    )
+    expect(ms).toBeLessThan(200)
+    expect(timed(() => store.load(KEY))).toMatchObject({ answer: { data: '0' } })
+    let longest = 0
+    let last = performance.now()
+    const measuring = setInterval(() => {
+      longest = Math.max(longest, performance.now() - last)
+      last = performance.now()
+    }, 5)
+    await setTimeout(500)
+    await other.ask('COMMIT')
+    await Promise.all(answer!)
+    clearInterval(measuring)
+    expect(longest).toBeLessThan(200)
+    expect(store.load(KEY)).toMatchObject({ data: '1000' })
+  })
+
+  test('is an error after the busy timeout, and nothing has been written', async () => {
+    const file = filename()
+    const store = migrated(open(file, 300))
+    store.create(KEY, { data: '0', expiresAt: later() })
+    using other = await otherProcess(file)
+    await other.ask('BEGIN IMMEDIATE')
+    const start = performance.now()
+    const calls = [
+      () => store.create('n'.repeat(32), { data: '1', expiresAt: later() }),
+      () => store.save(KEY, { data: '1', expiresAt: later() }, '0'),
+      () => store.touch(KEY, later()),
+      () => store.delete(KEY),
+      () => store.clearExpired!(),
+    ]
+    const settled = await Promise.allSettled(calls.map((call) => call()))
+    expect(performance.now() - start).toBeGreaterThan(290)
+    expect(performance.now() - start).toBeLessThan(2000)
+    for (const { reason } of settled as PromiseRejectedResult[]) {
+      expect(reason).toMatchObject({
+        code: 'ERR_SESSION_STORE',
+        message: expect.stringMatching(/stayed locked by another program for 300 ms/),
+      })
+    }
+    await other.ask('COMMIT')
+    expect(store.load(KEY)).toMatchObject({ data: '0' })
+    expect(store.delete(KEY)).toBeUndefined()
+  })
+})
+
+test('a lock that stops readers too costs a load 50 ms of the thread, and those that follow nothing', async () => {
+  const file = filename()
+  // Without WAL a writer stops readers.
+  const connection = new Database(file)
+  const store = migrated(sqliteStore(connection))
+  using other = await otherProcess(file)
+  await other.ask('BEGIN EXCLUSIVE')
+  const first = timed(() => store.load(KEY))
+  expect(first.error).toMatchObject({
+    code: 'ERR_SESSION_STORE',
+    message: expect.stringMatching(/stayed locked/),
+  })
+  // 40 ms by design; the machine may be busy with other tests.
+  expect(first.ms).toBeLessThan(150)
+  const next = timed(() => {
+    for (let n = 0; n < 20; n++) expect(() => store.load(KEY)).toThrow(/stayed locked/)
+  })
+  expect(next.ms).toBeLessThan(150)
+  await other.ask('COMMIT')
+  expect(store.load(KEY)).toBeUndefined()
+  expect(connection.pragma('busy_timeout', { simple: true })).toBe(5000)
+})
+
+test.each(Object.entries(connections))(
+  "what is saved beside a transaction of the application's is not rolled back with it: %s",
+  async (_, connect) => {
+    const connection = connect(filename())
+    const store = migrated(sqliteStore(connection))
+    connection.exec('CREATE TABLE cart (item text)')
+    store.create(KEY, { data: '1', expiresAt: later() })
+    connection.exec('BEGIN')
+    connection.exec("INSERT INTO cart VALUES ('hat')")
+    const loggedOut = store.save(KEY, { data: '', expiresAt: 0 }, '1')
+    expect(loggedOut).toBeInstanceOf(Promise)
+    await setTimeout(50)
+    expect(store.load(KEY)).toMatchObject({ data: '1' })
+    connection.exec('ROLLBACK')
+    await loggedOut
+    expect(store.load(KEY)).toBeUndefined()
+    expect(connection.prepare('SELECT count(*) AS n FROM cart').get()).toMatchObject({ n: 0 })
+  },
+)
+
+test('what is saved within a synchronous transaction of the application is stored after it', async () => {
+  const connection = new Database(filename())
+  const store = migrated(sqliteStore(connection))
+  let created: unknown
+  const transaction = connection.transaction(() => {
+    created = store.create(KEY, { data: '1', expiresAt: later() })
+    throw new Error('the order failed')
+  })
+  expect(transaction).toThrow('the order failed')
+  expect(await created).toBe(KEY)
+  expect(store.load(KEY)).toMatchObject({ data: '1' })
+})
+
+test("a transaction of the application's that stays open is an error that says so, and nothing is stored in it", async () => {
+  const connection = new Database(filename())
+  const store = migrated(sqliteStore(connection, { busyTimeout: 100 }))
+  connection.exec('BEGIN')
+  await expect(store.create(KEY, { data: '1', expiresAt: later() })).rejects.toThrow(
+    /The application's transaction on this connection stayed open for 100 ms/,
+  )
+  connection.exec('COMMIT')
+  expect(store.load(KEY)).toBeUndefined()
+})
+
+test('a query of the application whose rows are being read makes writes wait, not fail', async () => {
+  const connection = new Database(filename())
+  const store = migrated(sqliteStore(connection))
+  store.create(KEY, { data: '1', expiresAt: later() })
+  let saved: unknown
+  for (const __ of connection.prepare('SELECT * FROM coatcheck_session').iterate()) {
+    expect(store.load(KEY)).toMatchObject({ data: '1' })
+    saved = store.save(KEY, { data: '2', expiresAt: later() }, '1')
+  }
+  await saved
+  expect(store.load(KEY)).toMatchObject({ data: '2' })
+})
+
+test('close waits for the writes that wait, and takes no more', async () => {
+  const file = filename()
+  const store = migrated(sqliteStore(file))
+  using other = await otherProcess(file)
+  await other.ask('BEGIN IMMEDIATE')
+  const created = store.create(KEY, { data: '1', expiresAt: later() })
+  const closed = store.close!()
+  expect(() => store.delete(KEY)).toThrow(expect.objectContaining({ code: 'ERR_SESSION_STORE' }))
+  await other.ask('COMMIT')
+  await closed
+  expect(await created).toBe(KEY)
+  expect(sqliteStore(file).load(KEY)).toMatchObject({ data: '1' })
+})
+
+describe("options of the application's connection bend no answer", () => {
+  const better = (set: (connection: Database.Database) => unknown) => () => {
+    const connection = new Database(filename())
+    set(connection)
+    return connection as SqliteConnection
+  }
+  const builtIn = (options: object) => () =>
+    new DatabaseSync(filename(), options) as SqliteConnection
+  test.each<[string, () => SqliteConnection]>([
+    ['safeIntegers', better((connection) => connection.defaultSafeIntegers(true))],
+    ['unsafeMode', better((connection) => connection.unsafeMode(true))],
+    ...[
+      'case_sensitive_like = ON',
+      "encoding = 'UTF-16le'",
+      'foreign_keys = ON',
+      'recursive_triggers = ON',
+      'journal_mode = MEMORY',
+      'journal_mode = OFF',
+      'synchronous = OFF',
+      'locking_mode = EXCLUSIVE',
+      'reverse_unordered_selects = ON',
+      'auto_vacuum = FULL',
+    ].map((pragma): [string, () => SqliteConnection] => [
+      pragma,
+      better((connection) => connection.pragma(pragma)),
+    ]),
+    [
+      'full_column_names',
+      better((connection) => {
+        connection.pragma('short_column_names = OFF')
+        connection.pragma('full_column_names = ON')
+      }),
+    ],
+    ['count_changes', better((connection) => connection.pragma('count_changes = ON'))],
+    ['readBigInts', builtIn({ readBigInts: true })],
+    ['returnArrays', builtIn({ returnArrays: true })],
+  ])('%s', async (_, connect) => {
+    const store = migrated(sqliteStore(connect()))
+    const refused = (code: string) => expect.objectContaining({ code })
+    const ends = later()
+    store.create(KEY, { data: 'ä', expiresAt: ends })
+    expect(store.load(KEY)).toEqual({ data: 'ä', expiresAt: ends })
+    expect(() => store.create(KEY, { data: 'x', expiresAt: ends })).toThrow(
+      refused('ERR_SESSION_KEY_EXISTS'),
+    )
+    expect(() => store.save(KEY, { data: 'x', expiresAt: ends }, 'Ä')).toThrow(
+      refused('ERR_SESSION_CONFLICT'),
+    )
+    expect(() => store.touch(KEY, ends, ends + 1)).toThrow(refused('ERR_SESSION_CONFLICT'))
+    expect(store.touch(KEY, ends + 5, ends)).toBe(KEY)
+    expect(() => store.save(KEY.toUpperCase(), { data: 'x', expiresAt: ends })).toThrow(
+      refused('ERR_SESSION_GONE'),
+    )
+    expect(store.save(KEY, { data: '', expiresAt: 0 }, 'ä')).toBe(KEY)
+    expect(() => store.touch(KEY, ends)).toThrow(refused('ERR_SESSION_GONE'))
+    store.create('deaddead', { data: 'x', expiresAt: Date.now() - 1 })
+    expect(await store.clearExpired!()).toBe(1)
+  })
+
+  test.each<[string, (file: string) => SqliteConnection]>([
+    ['readonly', (file) => new Database(file, { readonly: true }) as SqliteConnection],
+    [
+      'query_only',
+      (file) => {
+        const connection = new Database(file)
+        connection.pragma('query_only = ON')
+        return connection as SqliteConnection
+      },
+    ],
+  ])('%s: loads go on, all else is an error at once that says so', (_, connect) => {
+    const file = filename()
+    const own = migrated(sqliteStore(file))
+    own.create(KEY, { data: '1', expiresAt: later() })
+    const store = sqliteStore(connect(file))
+    expect(store.load(KEY)).toMatchObject({ data: '1' })
+    for (const call of [
+      () => store.create('n'.repeat(32), { data: '1', expiresAt: later() }),
+      () => store.save(KEY, { data: '2', expiresAt: later() }, '1'),
+      () => store.touch(KEY, later()),
+      () => store.delete(KEY),
+    ]) {
+      expect(call).toThrow(/read-only for this process \(SQLITE_READONLY\)/)
+    }
+    own.close?.()
+  })
+})
+
+const FILLED = {
+  'by another program': (store: SqliteStore, disk: SmallDisk) => {
+    for (let n = 0; n < 400; n++) fillIn(store, n)
+    disk.fill()
+  },
+  'by sessions': (store: SqliteStore) => {
+    let isFull = false
+    for (let n = 0; !isFull; n++) {
+      try {
+        fillIn(store, n)
+      } catch (error) {
+        expect(error).toMatchObject({ message: expect.stringMatching(/the disk is full/) })
+        isFull = true
+      }
+    }
+  },
+}
+const keyOf = (n: number) => `${n}-`.padEnd(32, 'k')
+/** Every other one has ended. */
+const fillIn = (store: SqliteStore, n: number) =>
+  store.create(keyOf(n), {
+    data: 'x'.repeat(500),
+    expiresAt: n % 2 ? later() : Date.now() - 1,
+  })
+for (const [name, fill] of Object.entries(FILLED)) {
+  for (const isOpenedAnew of [false, true]) {
+    test(`a disk that was filled ${name}: logouts and the sweep work${isOpenedAnew ? ', also after a start on it' : ''}`, async (context) => {
+      using disk = smallDisk(context, 'size=24m')
+      const file = join(disk.path, 'sessions.sqlite')
+      let store = migrated(sqliteStore(file))
+      // A store that is in use for a second keeps room.
+      await setTimeout(1100)
+      store.load(KEY)
+      fill(store, disk)
+      if (isOpenedAnew) {
+        store.close?.()
+        store = sqliteStore(file)
+      }
+      const { ms, error } = timed(() => {
+        for (let n = 1; n < 100; n += 2) store.save(keyOf(n), { data: '', expiresAt: 0 })
+        store.delete(keyOf(101))
+        expect(store.load(keyOf(1))).toBeUndefined()
+        expect(store.load(keyOf(103))).toBeDefined()
+      })
+      expect(error).toBeUndefined()
+      expect(ms).toBeLessThan(1000)
+      expect(await store.clearExpired!()).toBeGreaterThan(100)
+      for (let n = 103; n < 150; n += 2) store.save(keyOf(n), { data: '', expiresAt: 0 })
+      disk.free()
+      // What the sweep has freed is used again.
+      for (let n = 0; n < 100; n += 2) store.create(keyOf(n), { data: '1', expiresAt: later() })
+      store.close?.()
+    })
+  }
+}
+
+test('a database that was removed is an error; one that was restored in its place is opened', async () => {
+  const file = filename()
+  const store = migrated(sqliteStore(file))
+  store.create(KEY, { data: 'lost', expiresAt: later() })
+  const files = [file, `${file}-wal`, `${file}-shm`]
+  for (const one of files) rmSync(one)
+  await setTimeout(1100)
+  expect(() => store.load(KEY)).toThrow(/was removed/)
+  expect(() => store.delete(KEY)).toThrow(/was removed/)
+  const restored = migrated(sqliteStore(file))
+  restored.create(KEY, { data: 'restored', expiresAt: later() })
+  restored.close?.()
+  expect(store.load(KEY)).toMatchObject({ data: 'restored' })
+  expect(store.save(KEY, { data: 'again', expiresAt: later() }, 'restored')).toBe(KEY)
+  store.close?.()
+  expect(sqliteStore(file).load(KEY)).toMatchObject({ data: 'again' })
+})
+
+describe('a file that cannot be opened is an error that says why', () => {
+  const message = (file: string) => (timed(() => sqliteStore(file)).error as Error).message
+
+  test('no folder, a folder, not a database', () => {
+    expect(message('/nowhere/at/all.sqlite')).toMatch(/its folder '\/nowhere\/at' is not there/)
+    const file = filename()
+    mkdirSync(file)
+    expect(message(file)).toMatch(/it is a folder/)
+    writeFileSync(`${file}.txt`, 'a text of some length '.repeat(100))
+    expect(message(`${file}.txt`)).toMatch(/is no SQLite database \(SQLITE_NOTADB\)/)
+  })
+
+  test('a disk that is read-only', (context) => {
+    using disk = smallDisk(context, 'size=1m')
+    disk.setReadOnly(true)
+    expect(message(join(disk.path, 'sessions.sqlite'))).toMatch(/the disk is read-only/)
+  })
+
+  test('an addon of another Node', () => {
+    const script = `${import.meta.dirname}/fixtures/other-addon.ts`
+    const { stdout } = spawnSync(process.execPath, [script], { encoding: 'utf8' })
+    expect(stdout).toMatch(
+      /^ERR_SESSION_DRIVER_MISSING sqliteStore: better-sqlite3 is installed, and not built for this Node .*Run: npm rebuild better-sqlite3/,
+    )
+  })
 })
 
 test('a table name that is no name is refused', () => {

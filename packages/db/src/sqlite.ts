@@ -150,12 +150,22 @@ export function sqliteStore(
     }
     prepared ??= prepare(connection, table)
     itsTimeout ??= timeoutOf(connection)
-    if (itsTimeout <= 0) return run(prepared)
-    connection.exec('PRAGMA busy_timeout = 0')
+    if (itsTimeout <= 0 || !setTimeoutTo(0)) return run(prepared)
     try {
       return run(prepared)
     } finally {
-      connection.exec(`PRAGMA busy_timeout = ${itsTimeout}`)
+      setTimeoutTo(itsTimeout)
+    }
+  }
+
+  /** Whether it can be set: not while the application reads the rows of a query, which then has the lock that a load needs. */
+  function setTimeoutTo(ms: number): boolean {
+    try {
+      connection.exec(`PRAGMA busy_timeout = ${ms}`)
+      return true
+    } catch (error) {
+      if (isLocked(error)) return false
+      throw error
     }
   }
 
