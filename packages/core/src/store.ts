@@ -52,7 +52,8 @@ export const MAX_EXPIRES_AT = 253_402_300_799_999
 /** What a store is, where it matters to the manager or the conformance suite. Unset means: it does not apply. */
 export interface StoreTraits {
   /**
-   * `load` answers without a promise, so the manager asks it on first use instead of before the handler. A wrapper that answers
+   * `load` answers without a promise, so the manager asks it on first use instead of before the handler. The other methods answer in whichever way:
+   * a store that finds itself locked by another process does not make the thread wait (`createWaitingLines` is for that). A wrapper that answers
    * later must not copy it from the store it wraps: that is refused at the first `load`.
    */
   readonly sync?: boolean

@@ -1,6 +1,6 @@
 // A database's file: into WAL mode, room for a full disk, whether it is still the same, and why it cannot be opened.
 import { randomBytes } from 'node:crypto'
-import { accessSync, constants, statSync, unlinkSync, writeFileSync } from 'node:fs'
+import { accessSync, constants, statSync, unlinkSync, writeFileSync, type Stats } from 'node:fs'
 import { dirname, resolve } from 'node:path'
 import { performance } from 'node:perf_hooks'
 import { SessionStoreError } from '@coatcheck/core/store'
@@ -28,7 +28,6 @@ export function isOnDisk(filename: string): boolean {
 export function watch(filename: string): () => 'same' | 'replaced' | undefined {
   // The number of a file that is open is not given to another one.
   const path = resolve(filename)
-  const idOf = ({ dev, ino }: { dev: number; ino: number }) => `${dev}:${ino}`
   const opened = idOf(statSync(path))
   let lookedAt = performance.now()
   return () => {
@@ -38,6 +37,11 @@ export function watch(filename: string): () => 'same' | 'replaced' | undefined {
     lookedAt = performance.now()
     return idOf(found) === opened ? 'same' : 'replaced'
   }
+}
+
+/** What no other file of the machine has. */
+function idOf({ dev, ino }: Stats): string {
+  return `${dev}:${ino}`
 }
 
 /** Room on the disk for the day when it is full: without any, SQLite cannot even delete. */

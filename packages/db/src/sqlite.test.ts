@@ -316,7 +316,8 @@ test('a query of the application whose rows are being read makes writes wait, no
   const store = migrated(sqliteStore(connection))
   store.create(KEY, { data: '1', expiresAt: later() })
   let saved: unknown
-  for (const __ of connection.prepare('SELECT * FROM coatcheck_session').iterate()) {
+  const rows = connection.prepare('SELECT * FROM coatcheck_session').iterate()
+  for (let row = rows.next(); !row.done; row = rows.next()) {
     expect(store.load(KEY)).toMatchObject({ data: '1' })
     saved = store.save(KEY, { data: '2', expiresAt: later() }, '1')
   }

@@ -348,15 +348,18 @@ export function sqliteStore(
 
     migrate() {
       try {
-        if (own) connection.exec(`PRAGMA busy_timeout = ${busyTimeout}`)
-        connection.exec(`
-          CREATE TABLE IF NOT EXISTS "${table}" (
-            "session_key" varchar(64) NOT NULL PRIMARY KEY,
-            "session_data" text NOT NULL,
-            "expire_date" datetime NOT NULL
-          );
-          CREATE INDEX IF NOT EXISTS "${table}_expire_date" ON "${table}" ("expire_date");`)
-        if (own) connection.exec('PRAGMA busy_timeout = 0')
+        if (own) setTimeoutTo(busyTimeout)
+        try {
+          connection.exec(`
+            CREATE TABLE IF NOT EXISTS "${table}" (
+              "session_key" varchar(64) NOT NULL PRIMARY KEY,
+              "session_data" text NOT NULL,
+              "expire_date" datetime NOT NULL
+            );
+            CREATE INDEX IF NOT EXISTS "${table}_expire_date" ON "${table}" ("expire_date");`)
+        } finally {
+          if (own) setTimeoutTo(0)
+        }
       } catch (error) {
         throw isLocked(error)
           ? stayedLocked(table, busyTimeout, error)
@@ -431,7 +434,7 @@ function open(filename: string, timeout: number): Opened {
   const reserve = isOnDisk(filename) ? reserveBeside(filename) : undefined
   let isLimited = false
   const connect = () => {
-    const connection = new Database(filename, { timeout })
+    const connection = new Database(filename, { timeout: Math.ceil(timeout) })
     try {
       enterWal(connection, performance.now() + timeout)
       connection.pragma('synchronous = NORMAL')

@@ -590,7 +590,7 @@ describe('files', () => {
   test('on a full disk logouts and the sweep work; strangers are passed over', async (context) => {
     using disk = smallDisk(context, 'size=512k')
     const sessions = at(disk.path)
-    const [one, other, old] = [await made(sessions), await made(sessions), await made(sessions)]
+    const [one, kept, old] = [await made(sessions), await made(sessions), await made(sessions)]
     utimesSync(join(disk.path, `sessionid${old}`), 1, 1)
     mkdirSync(join(disk.path, 'sessionidfolderfolder'))
     symlinkSync(`sessionid${one}`, join(disk.path, 'sessionidlinklink'))
@@ -607,7 +607,7 @@ describe('files', () => {
       [
         '.coatcheck',
         'ballast',
-        `sessionid${other}`,
+        `sessionid${kept}`,
         'sessionidfolderfolder',
         'sessionidlinklink',
         'sessionidnowhere',

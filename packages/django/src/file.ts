@@ -98,6 +98,12 @@ export function djangoFile(directory: string): DjangoEngine {
       return expiresAt > now() ? { data, expiresAt } : undefined
     }
 
+    /** Whether a file of Django's or ours has ended. It is nobody else's, and no file that Django has still to write. */
+    function isOver(path: string): boolean {
+      const found = lstatSync(path, { throwIfNoEntry: false })
+      return found?.isFile() === true && found.size > 0 && !live(path)
+    }
+
     /** Sets the time from which the session in a file ends at `expiresAt`, if its data does not say when. */
     function date(path: string, data: string, expiresAt: number): void {
       const changed = (expiresAt - expiryOf(data, 0, cookieAge)) / 1000
@@ -170,10 +176,6 @@ export function djangoFile(directory: string): DjangoEngine {
           } catch (error) {
             failures.push(error)
           }
-        }
-        const isOver = (path: string) => {
-          const found = lstatSync(path, { throwIfNoEntry: false })
-          return found?.isFile() === true && found.size > 0 && !live(path)
         }
         await run('clearExpired', async () => {
           for await (const { name } of await opendir(directory)) {

@@ -19,10 +19,19 @@ export const codeOf = (error: unknown): string => String((error as NodeJS.ErrnoE
 
 /** Whether an error says that there is no file: nothing, or a folder, a link, a pipe, a socket. */
 export function isNoFile(error: unknown): boolean {
-  return NO_FILE.includes(codeOf(error))
+  return NO_FILE.has(codeOf(error))
 }
 
-const NO_FILE = ['ENOENT', 'EISDIR', 'ELOOP', 'EMLINK', 'ENOTDIR', 'ENXIO', 'EOPNOTSUPP', 'ESPIPE']
+const NO_FILE = new Set([
+  'ENOENT',
+  'EISDIR',
+  'ELOOP',
+  'EMLINK',
+  'ENOTDIR',
+  'ENXIO',
+  'EOPNOTSUPP',
+  'ESPIPE',
+])
 
 /** What the system's errors mean for a session folder. */
 const REASONS: Record<string, string> = {

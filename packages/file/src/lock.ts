@@ -83,8 +83,9 @@ export function createFileLock(folder: string): FileLock {
 
   /** Keeps two files whose room is for what a lock needs, should the disk have no other any more. */
   function makeSpares(): void {
-    const make = (path: string) => writeFileSync(path, SPARE, { mode: 0o600 })
-    isSpared = spares.every((path) => ignoring(undefined, () => make(path)))
+    isSpared = spares.every((path) =>
+      ignoring(undefined, () => writeFileSync(path, SPARE, { mode: 0o600 })),
+    )
   }
 
   /** Does what needs a little room: on a full disk in that of processes that are gone, or of a spare file. */
@@ -168,9 +169,9 @@ export function createFileLock(folder: string): FileLock {
 
   /** Removes an abandoned lock. Of several processes that see it, one moves it; a fresh lock moved by mistake goes back. */
   function takeAway(path: string, text: string): void {
-    const id = idIn(text)
+    const its = idIn(text)
     // Whoever held it can put nothing in place any more, should it go on.
-    if (id !== undefined) unlinkIfThere(join(folder, `${id}.new`))
+    if (its !== undefined) unlinkIfThere(join(folder, `${its}.new`))
     const grave = join(folder, `${randomUUID()}.grave`)
     if (!ignoring(['ENOENT'], () => renameSync(path, grave))) return
     // Somebody else may hold it by now.
