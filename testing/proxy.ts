@@ -1,6 +1,7 @@
 // A TCP proxy that tests put between a store and its server, to take the server away and give it back.
 import { once } from 'node:events'
 import { connect, createServer, type AddressInfo, type Server, type Socket } from 'node:net'
+import { setTimeout } from 'node:timers'
 
 /** What stands between a store and its server. */
 export interface Proxy {
@@ -16,6 +17,8 @@ export interface Proxy {
   abandon(): void
   /** What the server answers on the connections that are open now is lost; what it is asked reaches it. */
   loseAnswers(): void
+  /** What the server answers comes so many ms late, on connections that are made from now on. */
+  delayAnswers(ms: number): void
   /** New connections go to another server, as after a change of a name's address; those that are open stay. */
   pointTo(port: number): void
 }
@@ -35,6 +38,7 @@ export async function openProxy(host: string, port: number): Promise<Proxy> {
   let server: Server | undefined
   let own = 0
   let isFrozen = false
+  let delay = 0
   const self: Proxy = {
     host: '127.0.0.1',
     get port() {
@@ -54,7 +58,9 @@ export async function openProxy(host: string, port: number): Promise<Proxy> {
           [upstream, client],
         ] as const) {
           sockets.add(from)
-          from.setNoDelay(true).pipe(to)
+          from.setNoDelay(true)
+          if (from === client || delay === 0) from.pipe(to)
+          else from.on('data', (chunk) => void setTimeout(() => to.write(chunk), delay))
           if (isFrozen) from.pause()
           from.on('error', () => to.destroy())
           from.once('close', () => {
@@ -80,6 +86,9 @@ export async function openProxy(host: string, port: number): Promise<Proxy> {
     },
     loseAnswers() {
       for (const [upstream, client] of answering) upstream.unpipe(client).resume()
+    },
+    delayAnswers(ms) {
+      delay = ms
     },
     pointTo(other) {
       port = other

@@ -13,8 +13,15 @@ import {
 /** A cache that takes longer than this, in ms, is away: the database would have answered by then. */
 const ANSWER_WITHIN = 1000
 
+/** A cache whose answers take longer than this, in ms, is of no use, and left alone as one that is away. */
+const SLOW = 250
+
 /** One that is away is looked for again after so long, in ms. */
 const REST = 1000
+
+/** One that comes back and makes requests wait again within `STEADY` ms rests twice as long each time, up to this, in ms. */
+const LONGEST_REST = 16_000
+const STEADY = 10_000
 
 /** Of a cache that is away, or refuses, it is warned at most once in so long, in ms. */
 const WARN_EVERY = 60_000
@@ -52,6 +59,10 @@ export function createAsk(cache: SessionStore, { elapsed, inTime }: Timing = REA
   let restsUntil = 0
   let warnsFrom = 0
   let wasQuick = false
+  let rest = REST
+  let backSince = -Infinity
+  /** When an answer came that was slow; Infinity if the last one was not. */
+  let slowAt = Infinity
 
   function isThere(): boolean {
     if (isAway && !isLookedFor && elapsed() >= restsUntil) void lookFor()
@@ -60,8 +71,38 @@ export function createAsk(cache: SessionStore, { elapsed, inTime }: Timing = REA
 
   async function lookFor(): Promise<void> {
     isLookedFor = true
-    isAway = !(await ask(() => cache.load(NOBODYS), 'always'))
+    const since = elapsed()
+    if ((await ask(() => cache.load(NOBODYS), 'always')) && elapsed() - since <= SLOW) {
+      isAway = false
+      backSince = elapsed()
+    }
+    restsUntil = elapsed() + rest
     isLookedFor = false
+  }
+
+  /** From now on it is left alone. */
+  function leave(since: number): void {
+    const time = elapsed()
+    const isQuick = time - since < QUICK
+    wasQuick = isQuick && (wasQuick || !isAway)
+    if (isAway) return
+    isAway = true
+    rest = !wasQuick && time - backSince < STEADY ? Math.min(rest * 2, LONGEST_REST) : REST
+    restsUntil = time + rest
+  }
+
+  /** One slow answer may be this process's own fault. Another that was asked for after it is not. */
+  function noteTime(since: number): void {
+    const time = elapsed()
+    if (time - since <= SLOW) {
+      slowAt = Infinity
+      return
+    }
+    if (since >= slowAt) {
+      leave(since)
+      warnOf(new SessionStoreError(`Its answers take longer than ${SLOW} ms.`))
+    }
+    slowAt = time
   }
 
   const ask: Ask = async (question, insist) => {
@@ -69,12 +110,16 @@ export function createAsk(cache: SessionStore, { elapsed, inTime }: Timing = REA
     const since = elapsed()
     try {
       const answer = question()
-      return { answer: isThenable(answer) ? await inTime(answer, ANSWER_WITHIN) : answer }
+      if (!isThenable(answer)) return { answer }
+      const awaited = await inTime(answer, ANSWER_WITHIN)
+      noteTime(since)
+      return { answer: awaited }
     } catch (error) {
-      if (isRefusal(error)) return undefined
-      isAway = true
-      wasQuick = elapsed() - since < QUICK
-      restsUntil = elapsed() + REST
+      if (isRefusal(error)) {
+        noteTime(since)
+        return undefined
+      }
+      leave(since)
       warnOf(error)
       return undefined
     }
