@@ -1,11 +1,17 @@
 // The Redis engine on an application's own client: none of its options bends what the engine is told.
 import { randomUUID } from 'node:crypto'
 import { once } from 'node:events'
+import { setTimeout } from 'node:timers/promises'
 import { Cluster, Command, Redis, type RedisOptions } from 'ioredis'
 import { afterAll, expect } from 'vitest'
 import { testWith } from '../../../testing/needs.ts'
 import { openProxy } from '../../../testing/proxy.ts'
-import { redis, redisClusterWithReplica } from '../../../testing/services.ts'
+import {
+  proxiesByUrl,
+  redis,
+  redisCluster,
+  redisClusterWithReplica,
+} from '../../../testing/services.ts'
 import { redisStore } from './redis.ts'
 
 const { url, service, test } = await testWith(redis)
@@ -190,6 +196,44 @@ test('what finds no connection within its time is never sent, though the client 
   client.disconnect()
   proxy.cut()
 })
+
+{
+  const cluster = await testWith(redisCluster)
+  afterAll(() => cluster.service?.[Symbol.asyncDispose]())
+
+  cluster.test(
+    'on a Cluster with retryDelayOnFailover: 0 a save whose answer is lost is an error, and not a conflict with itself',
+    async () => {
+      const proxies = proxiesByUrl.get(cluster.url!)!
+      const client = new Cluster(
+        proxies.map(({ host, port }) => ({ host, port })),
+        {
+          retryDelayOnFailover: 0,
+        },
+      ).on('error', () => {})
+      await once(client, 'ready')
+      const store = redisStore(client)
+      const key = newKey()
+      await store.create(key, { data: '1', expiresAt: later() })
+      for (const proxy of proxies) proxy.loseAnswers()
+      const saving = Promise.resolve(store.save(key, { data: '2', expiresAt: later() }, '1'))
+      saving.catch(() => {})
+      await setTimeout(500)
+      for (const proxy of proxies) proxy.cut()
+      await Promise.all(proxies.map((proxy) => proxy.restore()))
+      await expect(saving).rejects.toMatchObject({ code: 'ERR_SESSION_STORE' })
+      const data = async () => {
+        try {
+          return (await store.load(key))?.data
+        } catch {
+          return undefined
+        }
+      }
+      await expect.poll(data, { timeout: 15_000 }).toBe('2')
+      client.disconnect()
+    },
+  )
+}
 
 {
   const cluster = await testWith(redisClusterWithReplica)

@@ -37,11 +37,13 @@ const MARGIN = 60_000
 /**
  * Keeps sessions in Redis 5 or newer, by ioredis; Cluster and Sentinel too, as every call uses a single key.
  *
- * @param redis A URL (`redis://…`, `rediss://…`), or an ioredis client of your own (`Redis` or `Cluster`), whose options
- * hold and which `close()` leaves open. Give it `maxRetriesPerRequest: 0` as the engine's own has it, and a Cluster
- * `enableOfflineQueue: false`: a save that is sent twice, because the connection broke before its answer came, would take
- * its own first try for a conflict; and what waits in a queue for a server that is away is sent when nobody waits any more.
- * @throws SessionUsageError if a URL is given and ioredis is not installed.
+ * The connection is made anew when its server is not the master any more, or has not answered for 5 seconds: of a client of your own,
+ * too, by `disconnect(true)`.
+ *
+ * @param redis A URL (`redis://…`, `rediss://…`), or an ioredis client of your own (`Redis` or `Cluster`), which `close()` leaves
+ * open. Give it `maxRetriesPerRequest: 0` as the engine's own has it, and a Cluster `retryDelayOnFailover: 0`: what is sent again after
+ * its request was told of the failure may be done when nobody waits any more.
+ * @throws SessionUsageError if a URL is given and ioredis is not installed, or a client that is for replicas.
  */
 export function redisStore(
   redis: string | RedisClient,
