@@ -45,15 +45,17 @@ export interface Timing {
   readonly elapsed: () => number
   /** Rejects if it takes so many ms. */
   readonly inTime: <T>(answer: PromiseLike<T>, ms: number) => PromiseLike<T>
+  /** How long an answer may take that is not slow, in ms. */
+  readonly slow: number
 }
 
-const REAL: Timing = { elapsed: () => performance.now(), inTime: within }
+const REAL: Timing = { elapsed: () => performance.now(), inTime: within, slow: SLOW }
 
 /**
  * Those who ask when the cache goes away wait once, and all others not at all: while it is away, a call beside the requests
  * finds out whether it is back.
  */
-export function createAsk(cache: SessionStore, { elapsed, inTime }: Timing = REAL): Ask {
+export function createAsk(cache: SessionStore, { elapsed, inTime, slow }: Timing = REAL): Ask {
   let isAway = false
   let isLookedFor = false
   let restsUntil = 0
@@ -72,7 +74,7 @@ export function createAsk(cache: SessionStore, { elapsed, inTime }: Timing = REA
   async function lookFor(): Promise<void> {
     isLookedFor = true
     const since = elapsed()
-    if ((await ask(() => cache.load(NOBODYS), 'always')) && elapsed() - since <= SLOW) {
+    if ((await ask(() => cache.load(NOBODYS), 'always')) && elapsed() - since <= slow) {
       isAway = false
       backSince = elapsed()
     }
@@ -94,13 +96,13 @@ export function createAsk(cache: SessionStore, { elapsed, inTime }: Timing = REA
   /** One slow answer may be this process's own fault. Another that was asked for after it is not. */
   function noteTime(since: number): void {
     const time = elapsed()
-    if (time - since <= SLOW) {
+    if (time - since <= slow) {
       slowAt = Infinity
       return
     }
     if (since >= slowAt) {
       leave(since)
-      warnOf(new SessionStoreError(`Its answers take longer than ${SLOW} ms.`))
+      warnOf(new SessionStoreError(`Its answers take longer than ${slow} ms.`))
     }
     slowAt = time
   }

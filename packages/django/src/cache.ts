@@ -52,20 +52,25 @@ export function cacheKey(
   return `${keyPrefix}:${version}:django.contrib.sessions.${engine}${key}`
 }
 
+/**
+ * The scripts answer in words, which no option of a client turns into something else, as `stringNumbers` does numbers. Their names end in 2, as
+ * an earlier version of this package on the same client answered in numbers.
+ */
+
 /** The value and how long it is still kept, in ms, in one call. */
 const LOAD = `return { redis.call('GET', KEYS[1]), redis.call('PTTL', KEYS[1]) }`
 
 const put = `
   if tonumber(ARGV[2]) > 0 then redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
   else redis.call('DEL', KEYS[1]) end
-  return 1`
+  return 'done'`
 
-const CREATE = `if redis.call('EXISTS', KEYS[1]) == 1 then return 0 end${put}`
+const CREATE = `if redis.call('EXISTS', KEYS[1]) == 1 then return 'exists' end${put}`
 
 const SAVE = `
   local value = redis.call('GET', KEYS[1])
-  if not value then return 0 end
-  if ARGV[3] and value ~= ARGV[3] then return -1 end${put}`
+  if not value then return 'gone' end
+  if ARGV[3] and value ~= ARGV[3] then return 'conflict' end${put}`
 
 /**
  * How far apart two readings of when a session ends may be, in ms: Redis keeps what is left of its life, and the time that a
@@ -77,21 +82,22 @@ const TOLERANCE = 1000
 const TOUCH = `
   if ARGV[2] then
     local left = redis.call('PTTL', KEYS[1])
-    if left == -2 then return 0 end
+    if left == -2 then return 'gone' end
     if left == -1 then left = tonumber(ARGV[3]) end
-    if math.abs(left - tonumber(ARGV[2])) > ${TOLERANCE} then return -1 end
+    if math.abs(left - tonumber(ARGV[2])) > ${TOLERANCE} then return 'conflict' end
   end
-  return redis.call('PEXPIRE', KEYS[1], ARGV[1])`
+  if redis.call('PEXPIRE', KEYS[1], ARGV[1]) == 0 then return 'gone' end
+  return 'done'`
 
 interface Scripts extends RedisClient {
-  coatcheckDjangoLoad(key: string): Promise<[string | null, number]>
-  coatcheckDjangoCreate(key: string, value: string, ttl: number): Promise<number>
-  coatcheckDjangoSave(
+  coatcheckDjangoLoad2(key: string): Promise<[string | null, number | string]>
+  coatcheckDjangoCreate2(key: string, value: string, ttl: number): Promise<unknown>
+  coatcheckDjangoSave2(
     ...args: [key: string, value: string, ttl: number, expected?: string]
-  ): Promise<number>
-  coatcheckDjangoTouch(
+  ): Promise<unknown>
+  coatcheckDjangoTouch2(
     ...args: [key: string, ttl: number, left?: number, leftOfAll?: number]
-  ): Promise<number>
+  ): Promise<unknown>
 }
 
 /**
@@ -104,10 +110,10 @@ export function djangoCache(redis: RedisClient, options: DjangoCacheOptions = {}
   assertCache('djangoCache', redis, ['del', 'defineCommand'], options)
   const client = redis as Scripts
   for (const [name, lua] of [
-    ['coatcheckDjangoLoad', LOAD],
-    ['coatcheckDjangoCreate', CREATE],
-    ['coatcheckDjangoSave', SAVE],
-    ['coatcheckDjangoTouch', TOUCH],
+    ['coatcheckDjangoLoad2', LOAD],
+    ['coatcheckDjangoCreate2', CREATE],
+    ['coatcheckDjangoSave2', SAVE],
+    ['coatcheckDjangoTouch2', TOUCH],
   ] as const) {
     if (!(name in client)) redis.defineCommand(name, { numberOfKeys: 1, lua })
   }
@@ -119,7 +125,8 @@ export function djangoCache(redis: RedisClient, options: DjangoCacheOptions = {}
 
       async load(key) {
         if (!isSessionKey(key)) return undefined
-        const [data, ttl] = await send('load', () => client.coatcheckDjangoLoad(at(key)))
+        const [data, left] = await send('load', () => client.coatcheckDjangoLoad2(at(key)))
+        const ttl = Number(left)
         if (data === null) return undefined
         assertJson(data)
         return { data, expiresAt: ttl < 0 ? MAX_EXPIRES_AT : now() + ttl }
@@ -128,9 +135,10 @@ export function djangoCache(redis: RedisClient, options: DjangoCacheOptions = {}
       async create(key, { data, expiresAt }) {
         if (!isSessionKey(key)) throw new SessionUsageError('create() was given a malformed key.')
         const ttl = expiresAt - now()
-        const created = await send('create', () => client.coatcheckDjangoCreate(at(key), data, ttl))
-        if (!created) throw new KeyExistsError()
-        return key
+        const created = await send('create', () =>
+          client.coatcheckDjangoCreate2(at(key), data, ttl),
+        )
+        return done(created, key)
       },
 
       async save(key, { data, expiresAt }, expected) {
@@ -139,11 +147,9 @@ export function djangoCache(redis: RedisClient, options: DjangoCacheOptions = {}
         const ttl = data === RETIRED ? 0 : expiresAt - now()
         const args = expected === undefined ? [] : ([expected] as const)
         const saved = await send('save', () =>
-          client.coatcheckDjangoSave(at(key), data, ttl, ...args),
+          client.coatcheckDjangoSave2(at(key), data, ttl, ...args),
         )
-        if (saved === 0) throw new SessionGoneError()
-        if (saved === -1) throw new SessionConflictError()
-        return key
+        return done(saved, key)
       },
 
       async touch(key, expiresAt, from) {
@@ -151,11 +157,9 @@ export function djangoCache(redis: RedisClient, options: DjangoCacheOptions = {}
         const time = now()
         const args = from === undefined ? [] : ([from - time, MAX_EXPIRES_AT - time] as const)
         const touched = await send('touch', () =>
-          client.coatcheckDjangoTouch(at(key), expiresAt - time, ...args),
+          client.coatcheckDjangoTouch2(at(key), expiresAt - time, ...args),
         )
-        if (touched === 0) throw new SessionGoneError()
-        if (touched === -1) throw new SessionConflictError()
-        return key
+        return done(touched, key)
       },
 
       async delete(key) {
@@ -173,6 +177,17 @@ async function send<T>(what: string, command: () => Promise<T>): Promise<T> {
   } catch (error) {
     throw new SessionStoreError(`Redis failed to ${what} a session of Django's.`, error)
   }
+}
+
+/** The key, if a script has done what it is for; what it found instead is thrown, and never taken for success. */
+function done(answer: unknown, key: string): string {
+  if (answer === 'done') return key
+  if (answer === 'exists') throw new KeyExistsError()
+  if (answer === 'gone') throw new SessionGoneError()
+  if (answer === 'conflict') throw new SessionConflictError()
+  throw new SessionStoreError(
+    "Redis' answer cannot be understood. Does something transform the client's replies?",
+  )
 }
 
 /** @throws SessionStoreError for a value that is not a JSON object. */

@@ -685,9 +685,9 @@ describe("Django's cache on Redis", async () => {
   const server = await testWith(kinds['redis']!)
   afterAll(() => server.service?.[Symbol.asyncDispose]())
   server.test(
-    'moves a session from about the end that it has, and removes a retired one',
+    'moves a session from about the end that it has, and removes a retired one, also on a client with stringNumbers',
     async () => {
-      const client = new Redis(server.url!)
+      const client = new Redis(server.url!, { stringNumbers: true })
       const site = {
         keys: { secretKey },
         keySalt: 'salt',
