@@ -473,6 +473,12 @@ for (const [name, fill] of Object.entries(FILLED)) {
       expect(error).toBeUndefined()
       expect(ms).toBeLessThan(1000)
       expect(await store.clearExpired!()).toBeGreaterThan(100)
+      // New sessions take the room of those, and leave what logouts need.
+      let fresh = 100_001
+      const fillUp = () => {
+        for (; ; fresh += 2) fillIn(store, fresh)
+      }
+      for (let round = 0; round < 3; round++) expect(fillUp).toThrow(/the disk is full/)
       for (let n = 103; n < 150; n += 2) store.save(keyOf(n), { data: '', expiresAt: 0 })
       disk.free()
       // What the sweep has freed is used again.
