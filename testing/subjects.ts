@@ -26,6 +26,7 @@ interface Plan {
   /** The servers it needs. The first one is its backend. */
   readonly needs?: readonly string[]
   readonly traits?: Subject['traits']
+  readonly freshFor?: number
   open(options: OpenOptions, places: Places): SessionStore | Promise<SessionStore>
   /** For a backend that is no server. */
   outage?(places: Places): Outage
@@ -112,6 +113,7 @@ const plans: Record<string, Plan> = {
       signedCookieStore({ secrets: [SECRET], salt: name, encrypt: true, now }),
   },
   'cached-db (redis over postgres)': {
+    freshFor: 5000,
     needs: ['postgres', 'redis'],
     open: async (options, places) =>
       cachedDbStore({
@@ -121,6 +123,7 @@ const plans: Record<string, Plan> = {
       }),
   },
   'cached-db (lru over sqlite)': {
+    freshFor: 5000,
     traits: { unshared: true },
     open: async (options, places) =>
       cachedDbStore({
@@ -191,6 +194,7 @@ export function subjectAt(engine: string, places: Places): Subject {
   return {
     name: engine,
     traits: plan.traits ?? {},
+    ...(plan.freshFor && { freshFor: plan.freshFor }),
     module: new URL(
       `./subject-module.ts?${new URLSearchParams({ engine, ...places })}`,
       import.meta.url,
@@ -200,12 +204,11 @@ export function subjectAt(engine: string, places: Places): Subject {
   }
 }
 
-/** An engine as a subject whose servers can be taken away: it reaches each through a proxy. */
+/** An engine as a subject whose servers can be taken away: it reaches each through a proxy, from other processes too. */
 export async function engineSubject(
   engine: string,
   places: Places,
 ): Promise<Subject & { dispose(): void }> {
-  const direct = subjectAt(engine, places)
   const proxies = new Map<string, readonly Proxy[]>()
   const proxied: Places = { ...places }
   for (const need of needsOf(engine)) {
@@ -219,8 +222,7 @@ export async function engineSubject(
   }
   const backend = proxies.get(needsOf(engine)[0] ?? '')
   return {
-    ...direct,
-    open: (options) => plans[engine]!.open(options, proxied),
+    ...subjectAt(engine, proxied),
     ...(backend && {
       outage: {
         begin: () => backend.forEach((proxy) => proxy.cut()),
@@ -242,6 +244,7 @@ async function openCluster(urls: string, { now, name }: OpenOptions): Promise<Se
     nodes.map(({ hostname, port }) => ({ host: hostname, port: Number(port) })),
     {
       enableOfflineQueue: false,
+      retryDelayOnFailover: 0,
       clusterRetryStrategy: (attempt) => Math.min(attempt * 50, 1000),
       redisOptions: { maxRetriesPerRequest: 0 },
     },

@@ -13,6 +13,7 @@ import {
 } from '@coatcheck/core/store'
 import { describe, expect, test } from 'vitest'
 import { mapStore } from '../../testing/map-store.ts'
+import { answersLost } from './fixtures/answers-lost.ts'
 import { cases, runCase, runConformance, type Subject } from './index.ts'
 
 /** A right store in memory that stays open to whoever breaks it. */
@@ -1335,6 +1336,40 @@ test('a store on files that reads, compares and writes in steps is caught by con
   const { default: open } = await import(module.href)
   const one = cases.find(({ id }) => id === 'concurrency/processes-counter')!
   await expect(runCase({ name: 'careless', module, open }, one)).rejects.toThrow()
+})
+
+/** An outage has to come at the right moment: of so many histories one must show the fault. */
+const HISTORIES = 8
+
+describe('stores that are broken while their backend goes and comes back', () => {
+  test('a store that is right passes', async () => {
+    await runCase(
+      answersLost('right'),
+      cases.find(({ id }) => id === 'history/outages')!,
+    )
+  })
+
+  test.each([
+    ['sends a save again when its answer was lost', 'retries'],
+    ['answers by what it has seen last', 'replica'],
+    ['acknowledges before it has written', 'early'],
+    ['takes a lost answer for an empty one', 'empty'],
+  ])(
+    'a store that %s is caught by history/outages, and by no other case of an outage or a close',
+    async (_what, way) => {
+      const history = cases.find(({ id }) => id === 'history/outages')!
+      const subject = answersLost(way)
+      for (const one of cases) {
+        if (['durability', 'failure', 'closing'].includes(one.section)) await runCase(subject, one)
+      }
+      let caught: unknown
+      for (let n = 0; n < HISTORIES && !caught; n++) {
+        caught = await runCase(subject, history).catch((error: unknown) => error)
+      }
+      expect(String(caught)).toContain('contradict each other')
+    },
+    120_000,
+  )
 })
 
 test('a subject that does not say how to reach its store from outside is told what is missing', async () => {

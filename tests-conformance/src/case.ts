@@ -15,6 +15,7 @@ export const sections = [
   'sweep',
   'durability',
   'failure',
+  'history',
   'closing',
   'random',
 ] as const
@@ -22,8 +23,8 @@ export const sections = [
 /** One part of the suite. */
 export type Section = (typeof sections)[number]
 
-/** What a store may declare that it cannot promise, and that its clock is the system's. */
-export type Exemption = Exclude<keyof StoreTraits, 'sync'> | 'realTime'
+/** What a store may declare that it cannot promise, that its clock is the system's, and that it answers from copies. */
+export type Exemption = Exclude<keyof StoreTraits, 'sync'> | 'realTime' | 'freshFor'
 
 type Run = (context: Context) => Awaitable<void>
 

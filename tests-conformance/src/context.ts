@@ -3,8 +3,10 @@ import { strict as assert } from 'node:assert'
 import { createSessions, type Session, type Sessions, type SessionsOptions } from '@coatcheck/core'
 import { createKey, type SessionRecord, type SessionStore } from '@coatcheck/core/store'
 import { createClock, type Clock } from './clock.ts'
+import type { Operation } from './operation.ts'
 import { inProcesses, type Job, type Outcome } from './processes.ts'
 import type { OpenOptions, Subject } from './subject.ts'
+import { PROCESSES, takeAwayAndGiveBack } from './turmoil.ts'
 
 /** A session without declared fields. */
 export type AnySession = Session<Record<string, any>>
@@ -42,6 +44,13 @@ export interface Context {
    * they return, in order.
    */
   processes(...jobs: Job[]): Promise<Outcome[]>
+  /**
+   * Four processes, each with a store of its own of the case's name on the system's clock, work on groups of keys, one after the other
+   * for `ms` each, while the backend goes and comes back in all the subject's ways; resolves to their calls.
+   */
+  history(keys: readonly (readonly string[])[], ms: number): Promise<Operation[]>
+  /** The subject's; see {@link Subject.freshFor}. */
+  readonly freshFor: number | undefined
   /** Runs `task` while the store's backend is gone; when this resolves it is there again. */
   outage<T>(task: () => Promise<T>): Promise<T>
   /** Fails unless a store answered with this record; its expiry may be off by the clock's grain. */
@@ -78,14 +87,23 @@ export async function createContext(
     sessions: (options) => createSessions({ store, now: clock.now, ...options }),
     browser: (sessions = context.sessions()) => browser(sessions),
     processes(...jobs) {
-      const { module, realTime } = subject
-      if (module === undefined)
-        throw new Error(missing('module', 'has to open it in other processes'))
-      return inProcesses(module, { name, time: realTime ? undefined : clock.now() }, jobs)
+      const time = subject.realTime ? undefined : clock.now()
+      return inProcesses(needed(subject, 'module'), { name, time }, jobs)
     },
+    async history(keys, ms) {
+      const module = needed(subject, 'module')
+      const outages = [needed(subject, 'outage'), ...Object.values(subject.outages ?? {})]
+      const jobs = Array.from({ length: PROCESSES }, (_, process) => {
+        return { do: 'work', keys, ms, process } as const
+      })
+      const operations = await inProcesses(module, { name, time: undefined }, jobs, () =>
+        takeAwayAndGiveBack(outages, opening, keys.length * ms),
+      )
+      return operations.flat()
+    },
+    freshFor: subject.freshFor,
     async outage(task) {
-      const { outage } = subject
-      if (!outage) throw new Error(missing('outage', 'has to take its backend away'))
+      const outage = needed(subject, 'outage')
       await outage.begin(opening)
       try {
         return await task()
@@ -119,8 +137,18 @@ export async function createContext(
   }
 }
 
-function missing(property: keyof Subject, why: string): string {
-  return `The subject has no \`${property}\`: a store that keeps sessions outside its process is proven with it, as the suite ${why}. See the README of @coatcheck/conformance.`
+/** What the suite needs a field of the subject for. */
+const WHY = {
+  module: 'has to open it in other processes',
+  outage: 'has to take its backend away',
+}
+
+function needed<F extends keyof typeof WHY>(subject: Subject, field: F): NonNullable<Subject[F]> {
+  const value = subject[field]
+  if (value) return value
+  throw new Error(
+    `The subject has no \`${field}\`: a store that keeps sessions outside its process is proven with it, as the suite ${WHY[field]}. See the README of @coatcheck/conformance.`,
+  )
 }
 
 function browser(sessions: Sessions<Record<string, any>>): Browser {

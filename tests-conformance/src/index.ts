@@ -9,6 +9,7 @@ import { encoding } from './cases/encoding.ts'
 import { expiry } from './cases/expiry.ts'
 import { failure } from './cases/failure.ts'
 import { flush } from './cases/flush.ts'
+import { history } from './cases/history.ts'
 import { isolation } from './cases/isolation.ts'
 import { keys } from './cases/keys.ts'
 import { processes } from './cases/processes.ts'
@@ -23,6 +24,8 @@ import type { Subject } from './subject.ts'
 export { sections, type Case, type Counterpart, type Exemption, type Section } from './case.ts'
 export type { Clock } from './clock.ts'
 export type { Browser, Context } from './context.ts'
+export { checkHistory, type Copies, type HistoryOptions, type HistoryVerdict } from './history.ts'
+export { monotonicTime, recorded, type Operation, type Question } from './operation.ts'
 export type { Job, Outcome } from './processes.ts'
 export type { OpenOptions, Outage, Subject } from './subject.ts'
 
@@ -41,6 +44,7 @@ export const cases: readonly Case[] = [
   ...sweepSection,
   ...durability,
   ...failure,
+  ...history,
   ...closing,
   ...random,
 ]
@@ -51,7 +55,7 @@ const LONGEST_CASE = 120_000
 /** What holds instead of a case's promise, for a store of these traits; undefined if the promise itself must hold. */
 export function counterpartOf(subject: Subject, one: Case): Counterpart | undefined {
   return one.counterparts.find(({ trait }) =>
-    trait === 'realTime' ? subject.realTime : subject.traits?.[trait],
+    trait === 'realTime' || trait === 'freshFor' ? subject[trait] : subject.traits?.[trait],
   )
 }
 
@@ -139,6 +143,8 @@ export interface Report {
   readonly unneeded: readonly Exemption[]
 }
 
+const hasOutage = ({ section }: Case) => section === 'failure' || section === 'history'
+
 /** Cases over a store on the system's clock mostly wait: so many of them do it at the same time. */
 const REAL_TIME_LANES = 16
 
@@ -166,9 +172,9 @@ export async function runConformance(
   }
   if (subject.realTime) {
     // An outage may hit every store of the subject's, so those cases come by themselves.
-    const together = cases.filter(({ section }) => section !== 'failure').values()
+    const together = cases.filter((one) => !hasOutage(one)).values()
     await Promise.all(Array.from({ length: REAL_TIME_LANES }, () => runAll(together)))
-    await runAll(cases.filter(({ section }) => section === 'failure'))
+    await runAll(cases.filter(hasOutage))
   } else await runAll(cases)
   const unneeded: Exemption[] = []
   for (const trait of declaredTraits(subject)) {

@@ -3,6 +3,7 @@ import { fork, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { extname, resolve } from 'node:path'
 import { pathToFileURL } from 'node:url'
+import type { Work } from './turmoil.ts'
 
 /** What another process does to the store, or through a manager over it. */
 export type Job =
@@ -26,6 +27,8 @@ export type Job =
   | { readonly do: 'login'; readonly cookie: string }
   /** Removes what has expired; resolves to how many. */
   | { readonly do: 'sweep' }
+  /** Works on keys while the backend comes and goes; resolves to the calls that it made. */
+  | ({ readonly do: 'work' } & Work)
 
 /** What a job resolves to. */
 export type Outcome = any
@@ -42,11 +45,12 @@ const TIMEOUT = 60_000
 /** The processes of each module. They end with this one: their channel closes. */
 const pools = new Map<string, ChildProcess[]>()
 
-/** Runs each job in a process of its own, all at the same time. */
+/** Runs each job in a process of its own, all at the same time, and with them `meanwhile`, once every store is open. */
 export async function inProcesses(
   module: string | URL,
   setting: Setting,
   jobs: readonly Job[],
+  meanwhile?: () => Promise<void>,
 ): Promise<Outcome[]> {
   const url = urlOf(module)
   const pool = (pools.get(url) ?? []).filter((worker) => worker.connected)
@@ -55,11 +59,16 @@ export async function inProcesses(
   const workers = pool.slice(0, jobs.length)
   // Ready first, so that they begin together.
   await all(workers.map((worker) => ask(worker, { setting })))
-  return all(workers.map((worker, at) => ask(worker, { job: jobs[at]! })))
+  const beside = meanwhile?.()
+  const working = workers.map((worker, at) => ask(worker, { job: jobs[at]! }))
+  const [outcomes] = await all([all(working), beside])
+  return outcomes
 }
 
 /** Waits for all, so that nothing goes on behind the back of the next case, and then fails if one of them did. */
-async function all<T>(tasks: Promise<T>[]): Promise<T[]> {
+async function all<T extends readonly unknown[] | []>(
+  tasks: T,
+): Promise<{ -readonly [N in keyof T]: Awaited<T[N]> }> {
   await Promise.allSettled(tasks)
   return Promise.all(tasks)
 }

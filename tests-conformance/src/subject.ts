@@ -35,6 +35,16 @@ export interface Subject {
   readonly module?: string | URL
   /** Needed unless the store is `stateless` or `ephemeral`. */
   readonly outage?: Outage
+  /**
+   * Further ways in which the backend goes, by names such as `kill` and `stop`: the section `history` takes `outage` and these in turn.
+   * Each gives everything back as it was.
+   */
+  readonly outages?: Readonly<Record<string, Outage>>
+  /**
+   * For a store that answers `load` from copies, and only `load(key, true)` from what there is: how long after another process's change
+   * a copy may still tell what was before it, in ms. An end is to be seen at once nevertheless, unless the store is `unshared`.
+   */
+  readonly freshFor?: number
   /** Opens a store, empty if the name is new. Called at least once a case. */
   open(options: OpenOptions): Awaitable<SessionStore>
   /** Removes what `open` made, after the store was closed. */

@@ -3,8 +3,10 @@ import { setTimeout } from 'node:timers/promises'
 import { inspect } from 'node:util'
 import { createSessions } from '@coatcheck/core'
 import { RETIRED, type SessionStore } from '@coatcheck/core/store'
+import type { Operation } from './operation.ts'
 import type { Job, Outcome, Setting } from './processes.ts'
 import type { Subject } from './subject.ts'
+import { workOn } from './turmoil.ts'
 
 const HOUR = 3_600_000
 
@@ -105,6 +107,11 @@ async function run(job: Job, store: SessionStore, now: () => number): Promise<Ou
       session.cycleKey()
       const { setCookie } = await sessions.commit(session)
       return /^sessionid=([^;]*)/.exec(setCookie!)![1]
+    }
+    case 'work': {
+      const operations: Operation[] = []
+      await workOn(store, job, (operation) => operations.push(operation))
+      return operations
     }
     default:
       return store.clearExpired?.()

@@ -4,9 +4,7 @@ import { setTimeout } from 'node:timers/promises'
 import { section, type Counterpart, type Exemption } from '../case.ts'
 import type { Context } from '../context.ts'
 import { BOUND, inTime } from '../in-time.ts'
-
-/** How long a store may take to find its backend again, in ms. */
-const RECOVERY = 15_000
+import { RECOVERY } from '../turmoil.ts'
 
 const nothingToLose = (trait: Exemption): Counterpart => ({
   trait,
@@ -16,7 +14,8 @@ const nothingToLose = (trait: Exemption): Counterpart => ({
     assert.equal((await inTime(() => store.load(mine)))?.data, '1')
   },
 })
-const alone = [nothingToLose('stateless'), nothingToLose('ephemeral')]
+/** What holds instead of a store that has no backend. */
+export const alone = [nothingToLose('stateless'), nothingToLose('ephemeral')]
 
 /** Calls until the store has found its backend again. */
 async function recovered<T>(call: () => T | Promise<T>): Promise<T> {
