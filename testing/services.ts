@@ -118,6 +118,18 @@ async function service(folder: string, plan: Plan): Promise<Service> {
   return self
 }
 
+/** After a crash PostgreSQL refuses to start until the last of its children has noticed. */
+export async function startAgain({ start }: Service): Promise<void> {
+  for (let n = 0; n < 50; n++) {
+    try {
+      return await start()
+    } catch {
+      await setTimeout(100)
+    }
+  }
+  await start()
+}
+
 /** A process's children, where the system tells. */
 function childrenOf(pid: number): number[] {
   try {

@@ -5,7 +5,7 @@ import { setTimeout } from 'node:timers/promises'
 import { postgresStore } from '@coatcheck/db/postgres'
 import { Redis } from 'ioredis'
 import { proxyTo } from '../proxy.ts'
-import type { Service } from '../services.ts'
+import { startAgain, type Service } from '../services.ts'
 import type { Answer, Question, WorkerOptions } from './worker.ts'
 
 const PROCESSES = 4
@@ -131,18 +131,6 @@ function faultsOf(redis: Service, postgres: Service, admin: Redis, forgets: bool
     ]),
     fault('PostgreSQL frozen', 'PostgreSQL', 5000, frozen(postgres)),
   ]
-}
-
-/** After a crash PostgreSQL refuses to start until the last of its children has noticed. */
-async function startAgain(service: Service): Promise<void> {
-  for (let n = 0; n < 50; n++) {
-    try {
-      return await service.start()
-    } catch {
-      await setTimeout(100)
-    }
-  }
-  await service.start()
 }
 
 function faultsOfWorker(worker: Worker, n: number): Fault[] {

@@ -174,6 +174,7 @@ const bad: [what: string, history: Operation[], options?: HistoryOptions][] = [
     [created, at(2, 3, load, told('b'))],
     { copies: { ofChanged: 1000, ofEnded: 0 } },
   ],
+  ['a copy of nothing', [created, at(2, 3, load)], { copies: { ofChanged: 1000, ofEnded: 0 } }],
   [
     'a latest load of a copy',
     [created, at(2, 3, save('b')), at(4, 5, { call: 'load', latest: true }, told('a'))],

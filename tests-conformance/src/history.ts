@@ -16,13 +16,13 @@ export interface HistoryOptions {
   readonly removesRetired?: boolean
   /** The store's trait: a record may go at any moment. */
   readonly evicts?: boolean
-  /** A `load` without `latest` may tell a copy; see {@link Subject.freshFor}. Default: it tells what there is. */
+  /** A `load` without `latest` may tell a copy, as a subject with `freshFor` says of its store. Default: it tells what there is. */
   readonly copies?: Copies
   /** How many steps the search may take for one key. Default 1,000,000, which is some seconds. */
   readonly bound?: number
 }
 
-/** How old a copy may be, in ms: `Infinity` for any age. */
+/** How old a copy may be, in ms: `Infinity` for any age. That there is nothing is no copy, unless it may have any age. */
 export interface Copies {
   /** So long after a change has been acknowledged, what was before it may still be told. */
   readonly ofChanged: number
@@ -69,29 +69,38 @@ export function checkHistory(
 ): HistoryVerdict {
   const model: Model = { now, grain, removesRetired, evicts }
   const byKey = new Map<string, Operation[]>()
-  for (const one of operations) byKey.set(one.key, [...(byKey.get(one.key) ?? []), one])
+  for (const one of operations) {
+    const others = byKey.get(one.key)
+    if (others) others.push(one)
+    else byKey.set(one.key, [one])
+  }
+  const isCopy = (one: Operation) =>
+    copies !== undefined &&
+    one.call === 'load' &&
+    !one.latest &&
+    (one.found !== undefined || copies.ofChanged === Infinity)
+  let undecided: HistoryVerdict | undefined
   for (const [key, all] of byKey) {
-    const isCopy = (operation: Operation) =>
-      copies !== undefined && operation.call === 'load' && !operation.latest
     const old = copies && findOld(all, all.filter(isCopy), model, copies)
     if (old) return contradiction(key, old.what, old.calls)
     const decisive = all.filter((operation) => !isCopy(operation))
     const search = linearize(decisive, model, bound)
     if (search.is === 'undecided') {
       const unknown = all.filter(isUnknown).length
-      return {
+      undecided = {
         is: search.is,
         explanation: `The ${all.length} calls of the key '${key}' have more orders than could be tried: ${unknown} of them have an unknown outcome. Use more keys, or a higher \`bound\`.`,
         calls: [],
       }
     }
-    if (search.is === 'ordered') continue
+    if (search.is !== 'stuck') continue
     const { at } = search
     const prefix = decisive.filter(({ start }) => start <= at.end!)
     const calls = smallest(prefix, at, model)
     const what = `No order of them explains what the last answer says, ${wordsOf(at)}: ${answerOf(at)}.`
     return contradiction(key, what, calls)
   }
+  if (undecided) return undecided
   return {
     is: 'linearizable',
     explanation: `The ${operations.length} calls can be put into one order.`,
@@ -118,7 +127,8 @@ function findOld(
   const changes: { by: Operation & { end: number }; reach: number }[] = []
   for (const operation of operations) {
     const record = recordOf(operation)
-    if (record) writers.set(record.data, [...(writers.get(record.data) ?? []), operation])
+    if (record && !isRefused(operation))
+      writers.set(record.data, [...(writers.get(record.data) ?? []), operation])
     const isDone = !isUnknown(operation) && !isRefused(operation)
     if (!isDone || operation.call === 'load' || operation.call === 'touch') continue
     const isEnd = !record || record.data === RETIRED || record.expiresAt <= now

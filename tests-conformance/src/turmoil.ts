@@ -11,17 +11,20 @@ export interface Work {
   readonly keys: readonly (readonly string[])[]
   /** How long each group is worked on, in ms. */
   readonly ms: number
-  /** The number of this process, from 0. */
+  /** The number of this process, from 0; below {@link NUMBERS}. */
   readonly process: number
 }
 
 /** How many processes work at once. */
 export const PROCESSES = 4
 
+/** So many numbers there are for processes: one that takes another's place has a number of its own. */
+const NUMBERS = 64
+
 /** How long a store may take to find its backend again, in ms. */
 export const RECOVERY = 15_000
 
-/** Farther than any history takes, and so far apart that whole seconds tell them apart, in ms. */
+/** Farther than any history takes; and so far apart that whole seconds tell them apart, in ms. */
 const DAY = 86_400_000
 const APART = 10_000
 
@@ -40,7 +43,7 @@ export async function workOn(
   const day = Math.ceil(Date.now() / 1000) * 1000 + DAY
   let writes = 0
   /** An end that no other write has; and data. */
-  const nextEnd = () => day + (PROCESSES * ++writes + process) * APART
+  const nextEnd = () => day + (NUMBERS * ++writes + process) * APART
   const nextRecord = () => {
     const expiresAt = nextEnd()
     return { data: JSON.stringify(`${process}/${writes}`), expiresAt }

@@ -1,0 +1,33 @@
+// A share of `pnpm histories`; and that it can fail, by a Redis that forgets what it has acknowledged.
+import { expect, test, vi } from 'vitest'
+import { need } from '../needs.ts'
+import { forgetfulRedis, kinds } from '../services.ts'
+import { needsOf } from '../subjects.ts'
+import { describeHistories, makeHistories } from './histories.ts'
+
+// Servers are started, killed and started again, on a machine that is busy with other tests.
+vi.setConfig({ testTimeout: 120_000 })
+
+for (const engine of ['postgres', 'mysql', 'redis', 'sqlite']) {
+  test(`${engine}: while servers and processes are killed, stopped and cut off, what four processes are answered can be put into one order`, async (context) => {
+    for (const name of needsOf(engine)) {
+      need(context, kinds[name]!.launch, kinds[name]!.name, kinds[name]!.how)
+    }
+    const report = await makeHistories({ engine, seconds: 3, longest: 500 })
+    console.log(describeHistories(engine, report))
+    expect(report.found).toEqual([])
+    expect(report.acknowledgedWrites).toBeGreaterThan(100)
+  })
+}
+
+test('a Redis that is killed and forgets its last second is found: that is the exception', async (context) => {
+  need(context, forgetfulRedis.launch, forgetfulRedis.name, forgetfulRedis.how)
+  const report = await makeHistories({
+    engine: 'redis',
+    seconds: 3,
+    longest: 500,
+    servers: { redis: forgetfulRedis },
+    only: 'redis killed',
+  })
+  expect(report.found.join('\n')).toContain('contradict each other')
+})
