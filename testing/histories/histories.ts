@@ -64,6 +64,7 @@ interface Fault {
 }
 
 const nothing = () => {}
+const oneOf = <T>(some: readonly T[]): T => some[Math.floor(Math.random() * some.length)]!
 const between = (from: number, to: number) => from + Math.random() * (to - from)
 
 export async function makeHistories(options: HistoriesOptions): Promise<HistoriesReport> {
@@ -141,10 +142,12 @@ async function makeHistory(
   const keys = Array.from({ length: GROUPS }, () => Array.from({ length: KEYS }, createKey))
   const working = Promise.all(workers.map((worker, at) => worker.work(keys, ms, at)))
   const end = performance.now() + GROUPS * ms
-  async function inject(some: readonly Fault[]): Promise<void> {
+  async function inject(all: readonly Fault[]): Promise<void> {
+    const names = [...new Set(all.map(({ what }) => what))]
     while (performance.now() < end) {
       await sleep(between(20, 200))
-      const { what, ...fault } = some[Math.floor(Math.random() * some.length)]!
+      const what = oneOf(names)
+      const fault = oneOf(all.filter((one) => one.what === what))
       await fault.begin()
       // Most are short, so that there are many.
       await sleep(Math.random() ** 3 * longest)
@@ -249,7 +252,7 @@ function faultsOfProcess(worker: Worker, isAlone: boolean): Fault[] {
     },
   ])
   // A kill costs the time of a start.
-  return isAlone ? deaths : [...cuts, ...cuts, ...deaths.slice(1)]
+  return isAlone ? deaths : [...cuts, ...deaths.slice(1)]
 }
 
 /** What `pnpm histories` prints of an engine. */
