@@ -168,7 +168,7 @@ plans['sqlite by node:sqlite'] = {
     }
   },
   // By the same library: two copies of SQLite in one process take each other's locks away.
-  outage: tableAway(ownFile, (file) => new DatabaseSync(file)),
+  outage: tableAway(ownFile, (file) => new DatabaseSync(file, { timeout: 5000 })),
 }
 plans['redis on a client of its own, with keyPrefix and auto-pipelining'] = {
   needs: ['redis'],

@@ -11,7 +11,8 @@ const folder = (process.env['CUSTOM_STORE_FOLDER'] ??= mkdtempSync(join(tmpdir()
 const file = (name: string) => join(folder, `${name}.sqlite`)
 
 function change(name: string, sql: string): void {
-  const database = new DatabaseSync(file(name))
+  // Other processes are at work meanwhile.
+  const database = new DatabaseSync(file(name), { timeout: 5000 })
   database.exec(sql)
   database.close()
 }

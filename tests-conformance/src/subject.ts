@@ -14,7 +14,7 @@ export interface OpenOptions {
 
 /** How the suite takes the store's backend away, and gives it back as it was. */
 export interface Outage {
-  /** From here on the backend of the stores of this name fails, in every process: its server is gone, its table or folder missing. */
+  /** From here on the backend of the stores of this name fails, in every process, whatever they do just now: its server is gone, its table or folder missing. */
   begin(options: OpenOptions): Awaitable<void>
   /** Everything is there again. */
   end(options: OpenOptions): Awaitable<void>
