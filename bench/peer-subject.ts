@@ -30,8 +30,7 @@ export async function peerSubject(
   if (!needs) return { ...subjectAt(name, places), ...(outage && { outage }), dispose() {} }
   const { url, proxy } = await proxyTo(places[needs]!)
   return {
-    ...subjectAt(name, places),
-    open: subjectAt(name, { ...places, [needs]: url }).open,
+    ...subjectAt(name, { ...places, [needs]: url }),
     outage: { begin: () => proxy.cut(), end: () => proxy.restore() },
     dispose: () => proxy.cut(),
   }
