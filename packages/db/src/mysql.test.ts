@@ -94,6 +94,53 @@ test('a server that is not there is a SessionStoreError within seconds', async (
   await store.close?.()
 })
 
+for (const isolation of ['READ COMMITTED', 'REPEATABLE READ', 'SERIALIZABLE']) {
+  for (const snapshot of [0, 1]) {
+    test(`under ${isolation}${snapshot ? ' with snapshot isolation' : ''} every call at once answers as the contract says, and none fails for a race`, async () => {
+      const strict = mysql.createPool({ uri: url!, connectionLimit: 20 })
+      strict.on('connection', (connection) => {
+        connection.query(`SET SESSION TRANSACTION ISOLATION LEVEL ${isolation}`)
+        connection.query(`SET SESSION innodb_snapshot_isolation = ${snapshot}`)
+      })
+      const store = mysqlStore(strict, { table: freshTable() })
+      await store.migrate()
+      const codes = (calls: (() => unknown)[]) =>
+        Promise.all(
+          calls.map(async (call) =>
+            Promise.resolve(call()).then(
+              () => undefined,
+              (error) => error.code,
+            ),
+          ),
+        )
+      const twenty = (call: (n: number) => unknown) =>
+        codes(Array.from({ length: 20 }, (_, n) => () => call(n)))
+      for (let round = 0; round < 5; round++) {
+        const expiresAt = later()
+        const created = await twenty((n) => store.create(KEY, { data: `${n}`, expiresAt }))
+        expect(created.toSorted()).toEqual([...Array(19).fill('ERR_SESSION_KEY_EXISTS'), undefined])
+        await store.save(KEY, { data: 'old', expiresAt })
+        const swapped = await twenty((n) => store.save(KEY, { data: `${n}`, expiresAt }, 'old'))
+        expect(swapped.toSorted()).toEqual([...Array(19).fill('ERR_SESSION_CONFLICT'), undefined])
+        const touched = await twenty((n) => store.touch(KEY, expiresAt + n + 1, expiresAt))
+        expect(touched.toSorted()).toEqual([...Array(19).fill('ERR_SESSION_CONFLICT'), undefined])
+        // Sweeps of many rows, beside logins whose keys lie between them.
+        const mixed = await codes([
+          ...Array.from(
+            { length: 40 },
+            (_, n) => () =>
+              store.create(`${randomUUID()}`, { data: '1', expiresAt: n % 2 ? 1000 : later() }),
+          ),
+          ...Array.from({ length: 5 }, () => () => store.clearExpired!()),
+          () => store.delete(KEY),
+        ])
+        expect(new Set(mixed)).toEqual(new Set([undefined]))
+      }
+      await strict.end()
+    })
+  }
+}
+
 test('each call is one round trip, once its statement is prepared', async () => {
   const relay = await countRoundTrips(url!)
   const store = mysqlStore(relay.url, { table: freshTable() })

@@ -1,37 +1,49 @@
 // The PostgreSQL engine: one row a session, in Django's table shape, by pg.
-import { performance } from 'node:perf_hooks'
-import { setTimeout } from 'node:timers/promises'
 import {
   assertOptions,
-  createLock,
   isSessionKey,
   KeyExistsError,
-  loadDriver,
   RETIRED,
   rules,
   SessionConflictError,
   SessionGoneError,
   SessionUsageError,
   systemClock,
+  warnDeveloper,
   type SessionError,
   type SessionRecord,
   type SessionStore,
 } from '@coatcheck/core/store'
-import { assertBatchSize, assertDatabase, DEFAULT_TABLE, failed, tableName } from './table.ts'
+import { createCalls, LONG_TIME, type CallOptions } from './connections.ts'
+import {
+  connectionsOf,
+  openPostgres,
+  sqlState,
+  verdicts,
+  type PostgresConnection,
+} from './postgres-connections.ts'
+import { shapeOf, statementsOf, type Column, type Statement } from './postgres-table.ts'
+import { assertData, assertKey, createLook, holdsKey, unknownShape } from './shape.ts'
+import {
+  assertBatchSize,
+  assertDatabase,
+  DEFAULT_TABLE,
+  failed,
+  tableName,
+  type Action,
+} from './table.ts'
 
-/** As much of a pg `Pool` or `Client` as the engine uses. */
-export interface PostgresConnection {
-  query(query: {
-    name?: string
-    text: string
-    values?: unknown[]
-  }): Promise<{ rows: any[]; rowCount: number | null }>
-}
+export type { PostgresConnection, PostgresQuery } from './postgres-connections.ts'
 
 /** Options of {@link postgresStore}. */
 export interface PostgresStoreOptions {
   /** The table's name. Default `coatcheck_session`. */
   readonly table?: string
+  /**
+   * Whether statements are prepared under names, once a connection. Default true. Set it to false where a connection is another one for
+   * each statement: behind PgBouncer in transaction mode (before 1.21), Supavisor, or RDS Proxy, which would pin it.
+   */
+  readonly prepare?: boolean
   /** The clock, in ms since the Unix epoch. Default `Date.now()`, asked at each call. */
   readonly now?: () => number
 }
@@ -39,11 +51,7 @@ export interface PostgresStoreOptions {
 /** Rows that one batch of `clearExpired` removes. It locks no live row, so what counts is how often it waits for the disk. */
 const BATCH_SIZE = 10_000
 
-/**
- * A statement that PostgreSQL has failed because of another one is run again for so long, in ms. Of those that change one row
- * at a time, one gets through in each turn, so that a number of turns would be no bound that is right for all.
- */
-const RUN_AGAIN_FOR = 5000
+const READING: CallOptions = { isReading: true }
 
 /** A session store on PostgreSQL. */
 export interface PostgresStore extends SessionStore {
@@ -70,51 +78,58 @@ export function postgresStore(
     (url) => /^(postgres(ql)?:\/\/|socket:|\/)/i.test(url),
     ['query'],
   )
-  assertOptions('postgresStore', options, { table: tableName, now: rules.clock })
-  const { table = DEFAULT_TABLE, now = systemClock } = options
-  const own = typeof database === 'string' ? open(database) : undefined
-  const connection = own ?? (database as PostgresConnection)
-  const statements = prepare(table)
-
-  /** Queries under way, and who waits for the last one: a pool that ends drops what still waits for a connection. */
-  let pending = 0
-  let onIdle: (() => void) | undefined
-  const lock = createLock()
+  assertOptions('postgresStore', options, {
+    table: tableName,
+    prepare: rules.flag,
+    now: rules.clock,
+  })
+  const { table = DEFAULT_TABLE, prepare = true, now = systemClock } = options
+  const calls = createCalls(
+    typeof database === 'string' ? openPostgres(database) : connectionsOf(database),
+    verdicts,
+  )
+  const statements = statementsOf(table)
+  const send = createSender(prepare)
 
   async function query(
-    action: string,
-    statement: { name?: string; text: string },
+    action: Action,
+    statement: Statement,
     values: unknown[] = [],
+    how?: CallOptions,
   ) {
-    pending++
     try {
-      const run = () => connection.query({ ...statement, values })
-      return await run().catch((error) => {
-        if (!isLostRace(error)) throw error
-        const end = performance.now() + RUN_AGAIN_FOR
-        // One at a time of those of this process that want the same row.
-        return lock(String(values[0]), () => runAgain(run, error, end))
+      return await calls.run((connection) => send(connection, statement, values), {
+        name: String(values[0]),
+        ...how,
       })
     } catch (error) {
-      const missing = (error as { code?: string }).code === '42P01'
-      throw failed({ database: 'PostgreSQL', action, table }, missing, error)
-    } finally {
-      if (--pending === 0) onIdle?.()
+      throw failure(action, error)
     }
   }
 
-  let closing: Promise<void> | undefined
-  async function closePool(): Promise<void> {
-    if (pending > 0) await new Promise<void>((resolve) => (onIdle = resolve))
-    await own?.end()
+  function failure(action: Action, error: unknown, missing = sqlState(error) === '42P01') {
+    return failed({ database: 'PostgreSQL', action, table }, missing, error)
   }
 
+  const look = createLook(async () => {
+    let columns: Column[]
+    try {
+      columns = (await calls.run((connection) => send(connection, statements.look, []), READING))
+        .rows
+    } catch (error) {
+      if (verdicts.isBroken(error)) throw failure('look', error)
+      return unknownShape(table, error)
+    }
+    if (columns.length === 0) throw failure('look', undefined, true)
+    return shapeOf(table, columns)
+  })
+
   const load = async (key: string): Promise<SessionRecord | undefined> => {
-    if (!isSessionKey(key)) return undefined
-    const { rows } = await query('load', statements.select, [key])
+    if (!isSessionKey(key) || !holdsKey(await look(), key)) return undefined
+    const { rows } = await query('load', statements.select, [key], READING)
     if (rows.length === 0) return undefined
-    const expiresAt = Math.round(rows[0].expires_at)
-    return expiresAt > now() ? { data: rows[0].session_data, expiresAt } : undefined
+    const expiresAt = Number(rows[0].expires_at)
+    return expiresAt > now() ? { data: rows[0].data, expiresAt } : undefined
   }
 
   /** Why a save or touch under a condition has changed no row. */
@@ -122,20 +137,24 @@ export function postgresStore(
     (await load(key))?.data ? new SessionConflictError() : new SessionGoneError()
 
   return {
-    load,
+    load: calls.method(load),
 
-    async create(key, { data, expiresAt }) {
+    create: calls.method(async (key, { data, expiresAt }) => {
       if (!isSessionKey(key)) throw new SessionUsageError('create() was given a malformed key.')
+      const shape = await look()
+      assertKey(shape, key)
+      assertData(shape, data)
       const values = [key, data, date(expiresAt), date(now())]
       const { rowCount } = await query('create', statements.insert, values)
       if (!rowCount) throw new KeyExistsError()
       return key
-    },
+    }),
 
-    async save(key, { data, expiresAt }, expected) {
-      if (!isSessionKey(key)) throw new SessionGoneError()
+    save: calls.method(async (key, { data, expiresAt }, expected) => {
+      if (!isSessionKey(key) || !holdsKey(await look(), key)) throw new SessionGoneError()
       // Only a retired key holds this, and that is never saved.
       if (expected === RETIRED) throw await refusal(key)
+      assertData(await look(), data)
       const time = now()
       const where = expected === undefined ? [key, date(time)] : [key, date(time), expected]
       const how = expected === undefined ? 'any' : 'expected'
@@ -145,10 +164,10 @@ export function postgresStore(
           : await query('save', statements.update[how], [...where, data, date(expiresAt)])
       if (rowCount) return key
       throw expected === undefined ? new SessionGoneError() : await refusal(key)
-    },
+    }),
 
-    async touch(key, expiresAt, from) {
-      if (!isSessionKey(key)) throw new SessionGoneError()
+    touch: calls.method(async (key, expiresAt, from) => {
+      if (!isSessionKey(key) || !holdsKey(await look(), key)) throw new SessionGoneError()
       const values = [key, date(now()), date(expiresAt)]
       const { rowCount } =
         from === undefined
@@ -156,54 +175,37 @@ export function postgresStore(
           : await query('touch', statements.touch.from, [...values, date(from)])
       if (rowCount) return key
       throw from === undefined ? new SessionGoneError() : await refusal(key)
-    },
+    }),
 
-    async delete(key) {
-      if (isSessionKey(key)) await query('delete', statements.remove, [key])
-    },
+    delete: calls.method(async (key) => {
+      if (!isSessionKey(key) || !holdsKey(await look(), key)) return
+      await query('delete', statements.remove, [key])
+    }),
 
-    async clearExpired({ batchSize = BATCH_SIZE, signal } = {}) {
+    clearExpired: calls.method(async ({ batchSize = BATCH_SIZE, signal } = {}) => {
       assertBatchSize(batchSize)
+      await look()
       const time = date(now())
       let removed = 0
       for (;;) {
-        if (signal?.aborted) return removed
-        const { rowCount } = await query('clearExpired', statements.sweep, [time, batchSize])
+        if (signal?.aborted || calls.isClosed) return removed
+        const { rowCount } = await query('clearExpired', statements.sweep, [time, batchSize], {
+          time: LONG_TIME,
+        })
         removed += rowCount ?? 0
         if ((rowCount ?? 0) < batchSize) return removed
       }
-    },
+    }),
 
     async close() {
-      await (closing ??= closePool())
+      await calls.close()
     },
 
-    async migrate() {
-      await query('migrate', statements.migrate)
-    },
+    migrate: calls.method(async () => {
+      await query('migrate', statements.migrate, [], { time: LONG_TIME })
+      await look()
+    }),
   }
-}
-
-/** Lost to another transaction, under a stricter isolation than the default; or to one that waits for this one. */
-function isLostRace(error: unknown): boolean {
-  const { code } = error as { code?: string }
-  return code === '40001' || code === '40P01'
-}
-
-/** Runs a statement again, on what is stored now, for as long as it loses to others. */
-async function runAgain<T>(run: () => Promise<T>, lost: unknown, end: number): Promise<T> {
-  let error = lost
-  for (let pause = 0; performance.now() < end; pause = Math.min(pause + 1, 20)) {
-    // At different times, so that processes do not all meet again; the first one at once.
-    if (pause > 0) await setTimeout(Math.random() * pause)
-    try {
-      return await run()
-    } catch (again) {
-      if (!isLostRace(again)) throw again
-      error = again
-    }
-  }
-  throw error
 }
 
 /** A moment as PostgreSQL reads it, whatever its time zone. */
@@ -211,86 +213,29 @@ function date(ms: number): string {
   return new Date(ms).toISOString()
 }
 
-/** A live record; one that is not a retired key's, by a length that is known without the data; one with this data. */
-const LIVE = 'session_key = $1 AND expire_date > $2'
-const OPEN = `${LIVE} AND octet_length(session_data) > 0`
-const EXPECTED = `${LIVE} AND session_data = $3 COLLATE "C"`
+/** Gives what PostgreSQL sends as text, whatever parsers the application has set; and no types of parameters, for which pg takes it too. */
+const AS_TEXT = Object.assign([], { getTypeParser: () => String })
 
-function prepare(table: string) {
-  const sql = (name: string, text: string) => ({
-    name: `coatcheck_${name}_${table}`.slice(0, 63),
-    text: text.replaceAll('@', `"${table}"`),
-  })
-  return {
-    select: sql(
-      'load',
-      `SELECT session_data, date_part('epoch', expire_date) * 1000 AS expires_at
-       FROM @ WHERE session_key = $1`,
-    ),
-    insert: sql(
-      'create',
-      `INSERT INTO @ AS old (session_key, session_data, expire_date) VALUES ($1, $2, $3)
-       ON CONFLICT (session_key) DO UPDATE
-       SET session_data = excluded.session_data, expire_date = excluded.expire_date
-       WHERE old.expire_date <= $4`,
-    ),
-    update: {
-      any: sql('save', `UPDATE @ SET session_data = $3, expire_date = $4 WHERE ${OPEN}`),
-      expected: sql('swap', `UPDATE @ SET session_data = $4, expire_date = $5 WHERE ${EXPECTED}`),
-    },
-    end: {
-      any: sql('end', `DELETE FROM @ WHERE ${OPEN}`),
-      expected: sql('end_if', `DELETE FROM @ WHERE ${EXPECTED}`),
-    },
-    touch: {
-      any: sql('touch', `UPDATE @ SET expire_date = $3 WHERE ${OPEN}`),
-      // As load rounds it: Django writes microseconds.
-      from: sql(
-        'renew',
-        `UPDATE @ SET expire_date = $3 WHERE ${OPEN}
-         AND expire_date > $4::timestamptz - interval '1 ms'
-         AND expire_date < $4::timestamptz + interval '1 ms'`,
-      ),
-    },
-    remove: sql('delete', 'DELETE FROM @ WHERE session_key = $1'),
-    sweep: sql(
-      'sweep',
-      `DELETE FROM @ WHERE ctid = ANY (ARRAY(
-         SELECT ctid FROM @ WHERE expire_date <= $1
-         ORDER BY expire_date LIMIT $2 FOR UPDATE SKIP LOCKED))`,
-    ),
-    // Several statements sent as one run in one transaction; the lock keeps two processes that start together apart.
-    migrate: {
-      text: `
-        SELECT pg_advisory_xact_lock(hashtext('coatcheck ${table}'));
-        CREATE TABLE IF NOT EXISTS "${table}" (
-          "session_key" varchar(64) COLLATE "C" NOT NULL PRIMARY KEY,
-          "session_data" text NOT NULL,
-          "expire_date" timestamp with time zone NOT NULL
-        );
-        CREATE INDEX IF NOT EXISTS "${table}_expire_date" ON "${table}" ("expire_date");`,
-    },
+/** Sends statements, prepared under their names for as long as that works. */
+function createSender(prepare: boolean) {
+  let isPrepared = prepare
+  return async (connection: PostgresConnection, { name, text }: Statement, values: unknown[]) => {
+    const query = { text, values, types: AS_TEXT }
+    if (!name || !isPrepared) return connection.query(query)
+    try {
+      return await connection.query({ ...query, name })
+    } catch (error) {
+      // The name is taken, or means nothing: in both cases nothing was executed.
+      const state = sqlState(error)
+      if (state !== '42P05' && state !== '26000') throw error
+      if (isPrepared) {
+        warnDeveloper(
+          'PREPARED_STATEMENTS',
+          'The connections of postgresStore do not keep prepared statements apart, as PgBouncer in transaction mode does not, so from now on it prepares none. Set its option `prepare: false`.',
+        )
+        isPrepared = false
+      }
+      return connection.query(query)
+    }
   }
-}
-
-/** What the engine uses of the pool it made itself. */
-interface OwnPool extends PostgresConnection {
-  on(event: 'error', listener: () => void): unknown
-  end(): Promise<void>
-}
-
-type Driver = { Pool: new (options: object) => OwnPool }
-
-function open(connectionString: string): OwnPool {
-  const { Pool } = loadDriver({
-    by: 'postgresStore',
-    driver: 'pg',
-    from: import.meta.url,
-    pass: 'postgresStore(new Pool({ connectionString }))',
-  }) as Driver
-  // A request waits this long, in ms, and then hears of the failure.
-  const pool = new Pool({ connectionString, connectionTimeoutMillis: 5000, query_timeout: 10_000 })
-  // An idle connection that breaks is replaced when it is needed; without a listener it would end the process.
-  pool.on('error', () => {})
-  return pool
 }

@@ -39,12 +39,14 @@ import {
   watch,
 } from './sqlite-file.ts'
 import {
+  ACTIONS,
   assertBatchSize,
   assertDatabase,
   BATCH_SIZE,
   DEFAULT_TABLE,
   failed,
   tableName,
+  type Action,
 } from './table.ts'
 
 /** As much of a better-sqlite3 `Database` as the engine uses. */
@@ -174,7 +176,7 @@ export function sqliteStore(
    * @param ends Whether it makes room, so that it may have what was kept for that.
    */
   function write<T>(
-    action: string,
+    action: Action,
     run: (sql: ReturnType<typeof prepare>) => T,
     ends = false,
   ): Awaitable<T> {
@@ -232,13 +234,13 @@ export function sqliteStore(
     }
   }
 
-  function sqliteError(action: string, error: unknown): SessionError {
+  function sqliteError(action: Action, error: unknown): SessionError {
     const missing = error instanceof Error && error.message.startsWith('no such table')
     const reason = meaningOf(error)
     return missing || reason === undefined
       ? failed({ database: 'SQLite', action, table }, missing, error)
       : new SessionStoreError(
-          `SQLite failed to ${action} a session in '${table}': ${reason}${reasonIn(error)}.`,
+          `SQLite failed to ${ACTIONS[action]} '${table}': ${reason}${reasonIn(error)}.`,
           error,
         )
   }

@@ -54,12 +54,26 @@ export function assertBatchSize(batchSize: number): void {
   )
 }
 
+/** What an engine was doing when something failed, as "failed to" goes on before the table's name. */
+export const ACTIONS = {
+  load: 'load a session from',
+  create: 'store a new session in',
+  save: 'save a session in',
+  touch: 'move the end of a session in',
+  delete: 'delete a session from',
+  clearExpired: 'remove expired sessions from',
+  migrate: 'make the table',
+  look: 'look at the columns of',
+}
+
+export type Action = keyof typeof ACTIONS
+
 /**
  * A backend's error as the library's.
  * @param missing Whether the backend says that the table does not exist.
  */
 export function failed(
-  what: { database: string; action: string; table: string },
+  what: { database: string; action: Action; table: string },
   missing: boolean,
   cause: unknown,
 ): SessionError {
@@ -68,7 +82,7 @@ export function failed(
   return new SessionStoreError(
     missing
       ? `The session table '${table}' does not exist. Call store.migrate() once, at start-up or in a deploy step.`
-      : `${database} failed to ${action} a session in '${table}'${reasonIn(cause)}.`,
+      : `${database} failed to ${ACTIONS[action]} '${table}'${reasonIn(cause)}.`,
     cause,
   )
 }

@@ -1,0 +1,265 @@
+// How a call gets a connection: for how long it waits, when it is run again, and what becomes of a connection that has failed.
+import { performance } from 'node:perf_hooks'
+import { clearTimeout, setTimeout } from 'node:timers'
+import { setTimeout as pauseFor } from 'node:timers/promises'
+import { createLock, createUnderWay, SessionStoreError } from '@coatcheck/core/store'
+
+/** A call is over after so many ms: waiting for its turn, connecting, running and running again are all in it. */
+export const CALL_TIME = 5000
+
+/** A batch of a sweep, and what makes or looks at the table, may take so many ms: no request waits for it. */
+export const LONG_TIME = 30_000
+
+/** `close()` waits so many ms for calls under way, and then so many for the connections to end. */
+const CLOSE_TIME = 5000
+const END_TIME = 1000
+
+/** Connections of a pool that an engine makes, as pg and mysql2 have by default. */
+export const POOL_SIZE = 10
+
+/** Where connections come from: a pool of the engine's own, one of the application's, or its only one. */
+export interface Connections<C> {
+  /** How many calls may run at once. The others wait here, where one whose time is over leaves no trace. */
+  readonly most: number
+  take(): Promise<C>
+  free(connection: C): void
+  /**
+   * Closes one for good, without waiting for what runs on it. Left out for the application's only connection.
+   * @param isRunning Whether the server may still work for it.
+   */
+  drop?(connection: C, isRunning: boolean): void
+  /** Ends them all; left out where they are the application's. */
+  end?(): Promise<unknown>
+  /** Ends those that are left, whatever the server does. */
+  destroy?(): void
+}
+
+/** What a driver's errors mean. */
+export interface Verdicts {
+  /** The connection is of no use any more, and so may be those that were opened before. */
+  isBroken(error: unknown): boolean
+  /** The statement was not executed because of another one, and can be run again on what is stored then. */
+  isLostRace(error: unknown): boolean
+}
+
+/** How a call is run. */
+export interface CallOptions {
+  /** In ms. Default {@link CALL_TIME}. */
+  readonly time?: number
+  /** Calls of one name that have lost a race are run again one after the other. */
+  readonly name?: string
+  /** It changes nothing, so that it is run once more where its connection turns out to be dead. */
+  readonly isReading?: boolean
+}
+
+/** An engine's calls. */
+export interface Calls<C> {
+  /** Makes a method of the store of one: `close()` waits for its calls, and it fails from then on. */
+  method<A extends unknown[], T>(method: (...args: A) => Promise<T>): (...args: A) => Promise<T>
+  /** Runs `work` on a connection. Rejects as it does or, when the time is over, with an error of the code ETIMEDOUT. */
+  run<T>(work: (connection: C) => Promise<T>, options?: CallOptions): Promise<T>
+  /** Whether `close()` was called: what goes on for long should stop. */
+  readonly isClosed: boolean
+  /** Waits for the calls under way and ends the connections: within some seconds, whatever the server does. */
+  close(): Promise<void>
+}
+
+/** One run of a statement, until it has ended or its time is over. */
+interface Attempt {
+  isOver: boolean
+  /** What there is to be done when the time is over. */
+  giveUp(): void
+}
+
+/** Makes the calls of one engine. */
+export function createCalls<C extends object>(
+  connections: Connections<C>,
+  { isBroken, isLostRace }: Verdicts,
+): Calls<C> {
+  const underWay = createUnderWay()
+  const lock = createLock()
+  let room = connections.most
+  const waiting: { attempt: Attempt; begin(): void }[] = []
+  /** When each connection was last of use, and when one was last found to be of none. */
+  const lastUse = new WeakMap<C, number>()
+  let lastFault = -Infinity
+  let closing: Promise<void> | undefined
+
+  /** Resolves when it is this one's turn: never, if its time is over before. */
+  function enter(attempt: Attempt): Promise<void> | undefined {
+    if (room > 0) {
+      room--
+      return undefined
+    }
+    return new Promise((begin) => void waiting.push({ attempt, begin }))
+  }
+
+  function leave(): void {
+    for (;;) {
+      const next = waiting.shift()
+      if (!next) {
+        room++
+        return
+      }
+      if (next.attempt.isOver) continue
+      next.begin()
+      return
+    }
+  }
+
+  /** A connection that was of use after the last fault, or a new one: one call finds out for all. */
+  async function take(): Promise<C> {
+    for (;;) {
+      const connection = await connections.take()
+      const used = lastUse.get(connection)
+      if (used === undefined || used > lastFault || !connections.drop) return connection
+      connections.drop(connection, false)
+    }
+  }
+
+  async function perform<T>(
+    attempt: Attempt,
+    work: (connection: C) => Promise<T>,
+    isReading: boolean,
+  ): Promise<T> {
+    const turn = enter(attempt)
+    if (turn) await turn
+    let isIn = true
+    const out = () => {
+      if (isIn) leave()
+      isIn = false
+    }
+    attempt.giveUp = () => {}
+    try {
+      for (let isFirst = true; ; isFirst = false) {
+        const connection = await take()
+        if (attempt.isOver) {
+          connections.free(connection)
+          throw timedOut()
+        }
+        attempt.giveUp = () => {
+          lastFault = performance.now()
+          if (!connections.drop) return
+          connections.drop(connection, true)
+          // A driver need not tell of what it has dropped.
+          out()
+        }
+        try {
+          const result = await work(connection)
+          if (!attempt.isOver) {
+            lastUse.set(connection, performance.now())
+            connections.free(connection)
+          }
+          return result
+        } catch (error) {
+          if (attempt.isOver) throw error
+          attempt.giveUp = () => {}
+          if (!isBroken(error)) {
+            connections.free(connection)
+            throw error
+          }
+          lastFault = performance.now()
+          if (connections.drop) connections.drop(connection, false)
+          else connections.free(connection)
+          if (!isFirst || !isReading) throw error
+        }
+      }
+    } finally {
+      out()
+    }
+  }
+
+  function once<T>(
+    work: (connection: C) => Promise<T>,
+    end: number,
+    isReading: boolean,
+  ): Promise<T> {
+    return new Promise((resolve, reject) => {
+      const attempt: Attempt = { isOver: false, giveUp() {} }
+      const timer = setTimeout(
+        () => {
+          attempt.isOver = true
+          attempt.giveUp()
+          reject(timedOut())
+        },
+        Math.max(0, end - performance.now()),
+      )
+      perform(attempt, work, isReading).then(
+        (result) => {
+          clearTimeout(timer)
+          resolve(result)
+        },
+        (error) => {
+          clearTimeout(timer)
+          reject(error)
+        },
+      )
+    })
+  }
+
+  /**
+   * Runs a statement again for as long as it loses to others. Of those that change one row at a time one gets through in each turn, so
+   * that a number of turns would be no bound that is right for all.
+   */
+  async function runAgain<T>(runOnce: () => Promise<T>, lost: unknown, end: number): Promise<T> {
+    let error = lost
+    for (let pause = 0; performance.now() < end; pause = Math.min(pause + 1, 20)) {
+      // At different times, so that processes do not all meet again; the first one at once.
+      if (pause > 0) await pauseFor(Math.random() * pause)
+      try {
+        return await runOnce()
+      } catch (again) {
+        if (!isLostRace(again)) throw again
+        error = again
+      }
+    }
+    throw error
+  }
+
+  async function run<T>(
+    work: (connection: C) => Promise<T>,
+    { time = CALL_TIME, name = '', isReading = false }: CallOptions = {},
+  ): Promise<T> {
+    const end = performance.now() + time
+    try {
+      return await once(work, end, isReading)
+    } catch (error) {
+      if (!isLostRace(error)) throw error
+      // One at a time of those of this process that want the same row.
+      return lock(name, () => runAgain(() => once(work, end, isReading), error, end))
+    }
+  }
+
+  async function close(): Promise<void> {
+    await underWay.idle(CLOSE_TIME)
+    if (connections.end) {
+      const ending = createUnderWay()
+      void ending.track(connections.end())
+      await ending.idle(END_TIME)
+    }
+    connections.destroy?.()
+  }
+
+  return {
+    method:
+      (method) =>
+      async (...args) => {
+        if (closing) throw new SessionStoreError('The store is closed. Make another one.')
+        return underWay.track(method(...args))
+      },
+    run,
+    get isClosed() {
+      return closing !== undefined
+    },
+    close: () => (closing ??= close()),
+  }
+}
+
+function timedOut(): Error {
+  return failure('No answer in time', 'ETIMEDOUT')
+}
+
+/** An error of this package's own, as a driver's looks. */
+export function failure(message: string, code: string): Error {
+  return Object.assign(new Error(message), { code })
+}

@@ -1,0 +1,174 @@
+// Connections to MySQL and MariaDB: a pool of the engine's own by mysql2, or what the application has; and what their errors mean.
+import { loadDriver, warnDeveloper } from '@coatcheck/core/store'
+import { CALL_TIME, failure, POOL_SIZE, type Connections, type Verdicts } from './connections.ts'
+import { createSockets } from './sockets.ts'
+
+/** A statement as mysql2 takes it, with how its answer is to be read. */
+export interface MysqlQuery {
+  sql: string
+  rowsAsArray?: boolean
+  nestTables?: any
+  typeCast?: any
+}
+
+/** As much of a mysql2/promise `Pool` or `Connection` as the engine uses. */
+export interface MysqlConnection {
+  execute(sql: MysqlQuery, values?: any[]): Promise<[any, ...unknown[]]>
+  query(sql: string): Promise<[any, ...unknown[]]>
+}
+
+/** A connection of a mysql2/promise pool. */
+interface PoolConnection extends MysqlConnection {
+  release(): void
+  destroy(): void
+  /** What the promises are made around, which stays the same from loan to loan. */
+  readonly connection?: Core
+}
+
+/** As much of mysql2's connection without promises as the engine uses. */
+interface Core {
+  readonly stream?: { destroy?(): void }
+  on(event: 'error', listener: () => void): unknown
+  query(sql: string, onAnswer: () => void): unknown
+}
+
+interface Pool {
+  getConnection(): Promise<PoolConnection>
+}
+
+interface OwnPool extends Pool {
+  on(event: 'connection', listener: (core: Core) => void): unknown
+  end(): Promise<void>
+}
+
+type Driver = { createPool(options: object): OwnPool }
+
+/** Where mysql2 is to connect a socket that it is given. */
+interface Place {
+  readonly config: { socketPath?: string; host: string; port: number }
+}
+
+/**
+ * A statement waits so many seconds for a lock, and fails before the call is over: the server does not see that nobody waits any more, would
+ * still do it in the end, and those that wait would fill its connections.
+ */
+const LOCK_WAIT = Math.floor(CALL_TIME / 1000) - 1
+
+/** The connections of a pool that the engine makes. */
+export function openMysql(uri: string): Connections<PoolConnection> {
+  const { createPool } = loadDriver({
+    by: 'mysqlStore',
+    driver: 'mysql2/promise',
+    from: import.meta.url,
+    pass: 'mysqlStore(createPool(url))',
+  }) as Driver
+  const sockets = createSockets()
+  const pool = createPool({
+    uri,
+    charset: 'utf8mb4',
+    connectTimeout: CALL_TIME,
+    connectionLimit: POOL_SIZE,
+    stream: ({ config: { socketPath, host, port } }: Place) =>
+      socketPath ? sockets.open().connect(socketPath) : sockets.open().connect(port, host),
+  })
+  pool.on('connection', (core) => {
+    // The pool has dropped it by then; a second error would have no listener, and end the process.
+    core.on('error', () => {})
+    core.query(
+      `SET SESSION innodb_lock_wait_timeout = ${LOCK_WAIT}, lock_wait_timeout = ${LOCK_WAIT}`,
+      () => {},
+    )
+  })
+  return { ...fromPool(pool), most: POOL_SIZE, end: () => pool.end(), destroy: sockets.destroy }
+}
+
+/** The connections that the application has. */
+export function connectionsOf(database: MysqlConnection): Connections<MysqlConnection> {
+  if (isPool(database)) return fromPool(database) as Connections<MysqlConnection>
+  // A connection runs one statement at a time; other objects may be in front of a pool.
+  const most = 'beginTransaction' in database ? 1 : Infinity
+  let isTold = false
+  const told: MysqlConnection = {
+    query: (sql) => database.query(sql),
+    async execute(sql, values) {
+      const answer = await database.execute(sql, values)
+      if (isInTransaction(answer[0]) && !isTold) {
+        isTold = true
+        warnDeveloper(
+          'IN_TRANSACTION',
+          "mysqlStore was given a connection that is inside a transaction of the application's, or without autocommit: until its COMMIT no other process sees what a session stores, and its ROLLBACK takes that back, a logout too. Give the store a pool.",
+        )
+      }
+      return answer
+    },
+  }
+  return { most, take: () => Promise.resolve(told), free() {} }
+}
+
+function isPool(database: unknown): database is Pool {
+  return typeof (database as Partial<Pool>).getConnection === 'function'
+}
+
+function fromPool(pool: Pool): Connections<PoolConnection> {
+  const loans = new WeakMap<object, PoolConnection>()
+  return {
+    // An application's pool has its own bound.
+    most: Infinity,
+    async take() {
+      const loan = await pool.getConnection()
+      const core = loan.connection ?? loan
+      const known = loans.get(core)
+      if (known) return known
+      const connection: PoolConnection = {
+        query: (sql) => loan.query(sql),
+        async execute(sql, values) {
+          const answer = await loan.execute(sql, values)
+          // Nobody would ever commit it. Closing the connection rolls it back.
+          if (isInTransaction(answer[0])) {
+            throw failure(
+              'The pool’s connection is in a transaction, or without autocommit',
+              NO_COMMIT,
+            )
+          }
+          return answer
+        },
+        release: () => loan.release(),
+        destroy() {
+          loan.destroy()
+          // mysql2 says goodbye and waits for the server's.
+          loan.connection?.stream?.destroy?.()
+        },
+      }
+      loans.set(core, connection)
+      return connection
+    },
+    free: (connection) => connection.release(),
+    drop: (connection) => connection.destroy(),
+  }
+}
+
+/** The code of a write that was not committed. */
+export const NO_COMMIT = 'NOT_COMMITTED'
+
+/** SERVER_STATUS_IN_TRANS, as the server says it of itself after a write. */
+function isInTransaction(answer: { serverStatus?: number }): boolean {
+  return ((answer.serverStatus ?? 0) & 1) === 1
+}
+
+/** Errors by number: a standby's (read-only), a Galera node that is out, a server that is going down, statements that it has forgotten. */
+const BROKEN = new Set([1290, 1792, 1836, 1047, 1053, 1152, 1243, 1615])
+/** A deadlock (or Galera's certification), and MariaDB's "record has changed since last read". */
+const LOST_RACE = new Set([1213, 1020])
+
+export const verdicts: Verdicts = {
+  isBroken(error) {
+    const { errno, fatal, sqlState } = error as {
+      errno?: number
+      fatal?: boolean
+      sqlState?: string
+    }
+    // What is not the server's is the connection's.
+    return fatal === true || sqlState === undefined || BROKEN.has(errno ?? 0)
+  },
+  isLostRace: (error) => LOST_RACE.has((error as { errno?: number }).errno ?? 0),
+}

@@ -1,0 +1,160 @@
+// Connections to PostgreSQL: a pool of the engine's own by pg, or what the application has; and what its errors mean.
+import { connect } from 'node:net'
+import { loadDriver, warnDeveloper } from '@coatcheck/core/store'
+import { CALL_TIME, POOL_SIZE, type Connections, type Verdicts } from './connections.ts'
+import { createSockets } from './sockets.ts'
+
+/** A query as pg takes it. */
+export interface PostgresQuery {
+  name?: string
+  text: string
+  values?: unknown[]
+}
+
+/** As much of a pg `Pool` or `Client` as the engine uses. */
+export interface PostgresConnection {
+  query(query: PostgresQuery): Promise<{ rows: any[]; rowCount: number | null }>
+}
+
+/** As much of a pg `Client` as the engine uses where it is there; a pool's has `release`. */
+interface Client extends PostgresConnection {
+  on?(event: 'error', listener: () => void): unknown
+  removeListener?(event: 'error', listener: () => void): unknown
+  release?(error?: boolean): void
+  /** I: idle; T: in a transaction; E: in one that has failed; undefined in a pg that does not tell. */
+  getTransactionStatus?(): string | null
+  readonly host?: string
+  readonly port?: number
+  readonly processID?: unknown
+  readonly secretKey?: unknown
+}
+
+/** As much of a pg `Pool` as the engine uses. */
+interface Pool {
+  connect(): Promise<Client>
+  end(): Promise<void>
+  on(event: 'error', listener: () => void): unknown
+}
+
+type Driver = { Pool: new (options: object) => Pool }
+
+/** A connection that breaks is dropped by who uses it, or by its pool; without a listener the error would end the process. */
+const ignore = () => {}
+
+/** The connections of a pool that the engine makes. */
+export function openPostgres(connectionString: string): Connections<Client> {
+  const { Pool } = loadDriver({
+    by: 'postgresStore',
+    driver: 'pg',
+    from: import.meta.url,
+    pass: 'postgresStore(new Pool({ connectionString }))',
+  }) as Driver
+  const sockets = createSockets()
+  const pool = new Pool({
+    connectionString,
+    max: POOL_SIZE,
+    connectionTimeoutMillis: CALL_TIME,
+    stream: sockets.open,
+  })
+  pool.on('error', ignore)
+  return { ...fromPool(pool), most: POOL_SIZE, end: () => pool.end(), destroy: sockets.destroy }
+}
+
+/** The connections that the application has. */
+export function connectionsOf(database: PostgresConnection): Connections<Client> {
+  if (isPool(database)) return fromPool(database)
+  const only = database as Client
+  // A client runs one query at a time; pg means to refuse a second one. Other objects may be in front of a pool.
+  const most = 'getTypeParser' in only ? 1 : Infinity
+  let isTold = false
+  const timed: PostgresConnection = {
+    async query(query) {
+      // With a time-out of its own, pg takes a query back that waits behind one of the application's.
+      const result = await only.query({ ...query, query_timeout: CALL_TIME } as PostgresQuery)
+      if (only.getTransactionStatus?.() === 'T' && !isTold) {
+        isTold = true
+        warnDeveloper(
+          'IN_TRANSACTION',
+          "postgresStore was given a client that is inside a transaction of the application's: until its COMMIT no other process sees what a session stores, and its ROLLBACK takes that back, a logout too. Give the store a pool.",
+        )
+      }
+      return result
+    },
+  }
+  return { most, take: () => Promise.resolve(timed), free() {} }
+}
+
+function isPool(database: unknown): database is Pool {
+  return typeof (database as { totalCount?: unknown }).totalCount === 'number'
+}
+
+function fromPool(pool: Pool): Connections<Client> {
+  return {
+    // An application's pool has its own bound.
+    most: Infinity,
+    async take() {
+      for (;;) {
+        const client = await pool.connect()
+        const status = client.getTransactionStatus?.() ?? 'I'
+        if (status === 'I') {
+          client.on?.('error', ignore)
+          return client
+        }
+        // Somebody has given it back within a transaction, whose end nobody knows.
+        client.release!(true)
+      }
+    },
+    free(client) {
+      client.removeListener?.('error', ignore)
+      client.release!()
+    },
+    drop(client, isRunning) {
+      if (isRunning) cancel(client)
+      client.release!(true)
+      client.removeListener?.('error', ignore)
+    },
+  }
+}
+
+/** What a request to cancel begins with, in place of a version. */
+const CANCEL_REQUEST = 80_877_102
+
+/**
+ * Asks the server to end what it does for a connection: it does not see that nobody waits, and what waits for a lock would fill its
+ * connections, and be done in the end. As libpq and pg do it: on a connection of its own, in the clear.
+ */
+function cancel({ host, port, processID, secretKey }: Client): void {
+  if (!host || !port || typeof processID !== 'number' || typeof secretKey !== 'number') return
+  const request = Buffer.alloc(16)
+  for (const [at, value] of [16, CANCEL_REQUEST, processID, secretKey].entries()) {
+    request.writeInt32BE(value, at * 4)
+  }
+  const socket = host.startsWith('/')
+    ? connect(`${host}/.s.PGSQL.${port}`)
+    : connect({ host, port })
+  socket
+    .on('error', ignore)
+    .setTimeout(1000, () => socket.destroy())
+    .unref()
+    .end(request)
+}
+
+/** SQLSTATE of an error that the server has sent. */
+export function sqlState(error: unknown): string | undefined {
+  const { code, severity } = (error ?? {}) as { code?: unknown; severity?: unknown }
+  // Node's errors have codes too: EPIPE is one of five letters.
+  return severity !== undefined && typeof code === 'string' ? code : undefined
+}
+
+export const verdicts: Verdicts = {
+  isBroken(error) {
+    const state = sqlState(error)
+    // Not the server's; or it is shutting down, cannot go on, has become a standby's (25006), is in a transaction that has failed.
+    return state === undefined || /^(08|25|53|57P|58|XX)/.test(state)
+  },
+  /** To another transaction, under a stricter isolation than the default; or to one that waits for this one. */
+  isLostRace(error) {
+    const { code } = error as { code?: string }
+    return code === '40001' || code === '40P01'
+  },
+}

@@ -1,0 +1,116 @@
+// What the table at hand can hold: it may be Django's, or one that somebody has made by hand, and hold less than our own.
+import {
+  reasonIn,
+  SessionStoreError,
+  SessionTooLargeError,
+  warnDeveloper,
+} from '@coatcheck/core/store'
+
+/** What a table can hold. */
+export interface Shape {
+  readonly table: string
+  readonly key: {
+    /** In the database's words: `varchar(40)`. */
+    readonly type: string
+    /** Characters that fit. */
+    readonly width: number
+    /** `aB` and `Ab` are the same to the database. */
+    readonly ignoresCase: boolean
+    /** What makes the column hold every key. */
+    readonly mend: string
+  }
+  readonly data: {
+    readonly type: string
+    /** Characters and bytes that fit. */
+    readonly characters: number
+    readonly bytes: number
+    /** The characters that it has: all, those of up to three bytes in UTF-8, or those of ASCII alone. */
+    readonly repertoire: 'all' | 'utf8mb3' | 'ascii'
+    readonly mend: string
+  }
+}
+
+/** What a table is taken to hold of which the server tells nothing: everything, with a warning. @param error Why it does not tell. */
+export function unknownShape(table: string, error?: unknown): Shape {
+  warnDeveloper(
+    'TABLE_UNCHECKED',
+    `The database does not tell what the columns of the session table '${table}' are${reasonIn(error)}, so that keys which it cuts, or text that it garbles, would go unseen.`,
+  )
+  return {
+    table,
+    key: { type: '', width: Infinity, ignoresCase: false, mend: '' },
+    data: { type: '', characters: Infinity, bytes: Infinity, repertoire: 'all', mend: '' },
+  }
+}
+
+/**
+ * Whether the table tells this key from every other one. One that it does not is not in it: it would be cut when it is written,
+ * or found under another's name.
+ */
+export function holdsKey({ key: { width, ignoresCase } }: Shape, key: string): boolean {
+  return key.length <= width && !(ignoresCase && /[A-Z]/.test(key))
+}
+
+/** @throws SessionStoreError for a key that is not told from every other one. */
+export function assertKey(shape: Shape, key: string): void {
+  if (holdsKey(shape, key)) return
+  const { type, width, mend } = shape.key
+  const problem =
+    key.length > width
+      ? `and would cut a key of ${key.length} characters`
+      : 'and ignores case, so that it takes a key with capitals for another'
+  throw unfit(shape.table, 'session_key', type, problem, mend)
+}
+
+const NOT_ASCII = /[^\0-\x7F]/
+const SURROGATE = /[\uD800-\uDFFF]/
+
+/** @throws SessionTooLargeError or SessionStoreError for data that would be cut or garbled. */
+export function assertData({ table, data: column }: Shape, data: string): void {
+  const { type, characters, bytes, repertoire, mend } = column
+  // A character takes three bytes at the most for each of its units.
+  if (data.length > characters || (data.length * 3 > bytes && Buffer.byteLength(data) > bytes)) {
+    throw new SessionTooLargeError(
+      `The session's data, in the column session_data (${type}) of '${table}',`,
+      Buffer.byteLength(data),
+      Math.min(characters, bytes),
+      `Keep less in the session, or run: ${mend}`,
+    )
+  }
+  if (repertoire === 'all') return
+  if (!(repertoire === 'ascii' ? NOT_ASCII : SURROGATE).test(data)) return
+  throw unfit(table, 'session_data', type, 'and would garble what is to be stored', mend)
+}
+
+/**
+ * A table that cannot be used as it is.
+ * @param type What the column is.
+ * @param problem What is wrong with that, after "is X": `and ignores case`.
+ * @param mend What to run.
+ */
+export function unfit(
+  table: string,
+  column: string,
+  type: string,
+  problem: string,
+  mend: string,
+): SessionStoreError {
+  return new SessionStoreError(
+    `The column ${column} of the session table '${table}' is ${type}, ${problem}. Run: ${mend}`,
+  )
+}
+
+/** Looks at a table before its first use, until that has succeeded once. */
+export function createLook(look: () => Promise<Shape>): () => Shape | Promise<Shape> {
+  let shape: Shape | undefined
+  let looking: Promise<Shape> | undefined
+  return () =>
+    shape ??
+    (looking ??= look().then(
+      (found) => (shape = found),
+      (error) => {
+        looking = undefined
+        throw error
+      },
+    ))
+}

@@ -1,0 +1,27 @@
+// The sockets of a pool that an engine makes: known to it, so that closing ends them all, whatever the server does.
+import { Socket } from 'node:net'
+
+/** How long a connection is idle before the system looks whether the other side is still there, in ms. */
+const KEEP_ALIVE_DELAY = 10_000
+
+/** The sockets of one pool. */
+export interface Sockets {
+  /** Makes one, which the driver connects. */
+  open(): Socket
+  /** Ends all that are open, without a goodbye. */
+  destroy(): void
+}
+
+export function createSockets(): Sockets {
+  const sockets = new Set<Socket>()
+  return {
+    open() {
+      const socket = new Socket().setNoDelay(true).setKeepAlive(true, KEEP_ALIVE_DELAY)
+      sockets.add(socket)
+      return socket.once('close', () => sockets.delete(socket))
+    },
+    destroy() {
+      for (const socket of sockets) socket.destroy()
+    },
+  }
+}
