@@ -10,7 +10,7 @@ import {
   rmSync,
   writeFileSync,
 } from 'node:fs'
-import { createServer, type AddressInfo } from 'node:net'
+import { connect, createServer, type AddressInfo } from 'node:net'
 import { tmpdir, userInfo } from 'node:os'
 import { dirname, join } from 'node:path'
 import { setTimeout } from 'node:timers/promises'
@@ -372,6 +372,85 @@ export const postgres: Kind = {
     : undefined,
 }
 
+const pgbouncerProgram = findProgram('pgbouncer')
+
+/** How PgBouncer lends connections: for as long as a client stays, for a transaction, or for a statement. */
+export type PoolMode = 'session' | 'transaction' | 'statement'
+
+/**
+ * A PgBouncer in front of the PostgreSQL at `url`. Stopping it leaves PostgreSQL alone.
+ * @param url Undefined if there is no PostgreSQL.
+ * @param mode Default `transaction`.
+ * @param size How many connections it keeps to PostgreSQL. Default 3.
+ */
+export function pgbouncer(
+  url: string | undefined,
+  { mode = 'transaction', size = 3 }: { mode?: PoolMode; size?: number } = {},
+): Kind {
+  return {
+    name: 'PgBouncer',
+    how: 'apt-get install pgbouncer postgresql',
+    launch:
+      pgbouncerProgram && url !== undefined
+        ? () => launchPgbouncer(pgbouncerProgram, url, mode, size)
+        : undefined,
+  }
+}
+
+async function launchPgbouncer(
+  program: string,
+  url: string,
+  mode: PoolMode,
+  size: number,
+): Promise<Service> {
+  const { hostname, port: upstream, username, pathname } = new URL(url)
+  // PgBouncer refuses to run as root, as PostgreSQL does.
+  const user = userInfo().uid === 0 ? systemUser('postgres') : undefined
+  const folder = folderFor('pgbouncer', user)
+  const port = await freePort()
+  const config = join(folder, 'pgbouncer.ini')
+  writeFileSync(
+    config,
+    [
+      '[databases]',
+      `* = host=${hostname} port=${upstream} user=${username}`,
+      '[pgbouncer]',
+      `listen_addr = ${LOCALHOST}`,
+      `listen_port = ${port}`,
+      'unix_socket_dir =',
+      'auth_type = any',
+      `pool_mode = ${mode}`,
+      `default_pool_size = ${size}`,
+      'max_client_conn = 500',
+      // Hands connections out in turn, so that one after the other is seen.
+      'server_round_robin = 1',
+      '',
+    ].join('\n'),
+  )
+  const own = new URL(`postgres://${LOCALHOST}:${port}${pathname}`)
+  own.username = username
+  return service(folder, {
+    url: own.href,
+    program,
+    args: [config],
+    user,
+    ready: () => accepts(port),
+  })
+}
+
+/** Whether somebody listens. */
+async function accepts(port: number): Promise<boolean> {
+  const socket = connect(port, LOCALHOST)
+  try {
+    await once(socket, 'connect')
+    return true
+  } catch {
+    return false
+  } finally {
+    socket.destroy()
+  }
+}
+
 const mariadbServer = findProgram('mariadbd', 'mysqld')
 const mariadbInstall = findProgram('mariadb-install-db', 'mysql_install_db')
 const mariadbAdmin = findProgram('mariadb-admin', 'mysqladmin')
@@ -386,7 +465,8 @@ export const mariadb: Kind = {
           const folder = folderFor('mariadb')
           const socket = join(folder, 'socket')
           const port = await freePort()
-          const common = ['--no-defaults', `--datadir=${folder}/data`]
+          // A server that starts empties the folder of its temporary tables, which others must not have in common with it.
+          const common = ['--no-defaults', `--datadir=${folder}/data`, `--tmpdir=${folder}`]
           const asUser = userInfo().uid === 0 ? ['--user=root'] : []
           check(mariadbInstall, [
             ...common,
