@@ -9,7 +9,8 @@ import type { Clash } from './strategies.ts'
 export interface SessionWarning {
   /**
    * A stable name: `MALFORMED_COOKIE`, `CORRUPT_DATA`, `STORE_UNAVAILABLE`, `CHANGED_AFTER_HEADERS`, `PUBLIC_RESPONSE`,
-   * `COOKIE_NOT_SENT`, `CLASH`, `CACHE_AWAY`, `SWEEP_FAILED`, `PREPARED_STATEMENTS`, `COOKIE_NEEDS_HTTPS` or `COOKIE_AGE`.
+   * `COOKIE_NOT_SENT`, `CLASH`, `CACHE_AWAY`, `SWEEP_FAILED`, `PREPARED_STATEMENTS`, `IN_TRANSACTION`,
+   * `TABLE_ENGINE`, `TABLE_UNCHECKED`, `COOKIE_NEEDS_HTTPS` or `COOKIE_AGE`.
    */
   code: string
   /** What happened and what to do. */
