@@ -1,13 +1,14 @@
 // A TCP proxy that tests put between a store and its server, to take the server away and give it back.
 import { once } from 'node:events'
 import { connect, createServer, type AddressInfo, type Server, type Socket } from 'node:net'
+import { Transform } from 'node:stream'
 import { setTimeout } from 'node:timers'
 
 /** What stands between a store and its server. */
 export interface Proxy {
   readonly host: string
   readonly port: number
-  /** The server is gone: connections break, and new ones are refused. */
+  /** The server is gone: connections are reset, and new ones refused. */
   cut(): void
   /** It is back. */
   restore(): Promise<void>
@@ -17,10 +18,10 @@ export interface Proxy {
   abandon(): void
   /** What the server answers on the connections that are open now is lost; what it is asked reaches it. */
   loseAnswers(): void
-  /** What the server answers comes so many ms late, on connections that are made from now on. */
-  delayAnswers(ms: number): void
-  /** New connections go to another server, as after a change of a name's address; those that are open stay. */
-  pointTo(port: number): void
+  /** New connections lead to another port of the server's host; those that are there stay. */
+  leadTo(port: number): void
+  /** What the server says from now on comes so many ms late. */
+  delay(ms: number): void
 }
 
 /** Opens a proxy to the server of a URL; resolves to the URL that goes through it, too. */
@@ -31,36 +32,69 @@ export async function proxyTo(direct: string): Promise<{ url: string; proxy: Pro
   return { url: url.href, proxy }
 }
 
-/** Opens a proxy to a server. It keeps no process running. */
-export async function openProxy(host: string, port: number): Promise<Proxy> {
+/**
+ * Opens a proxy to a server. It keeps no process running.
+ * @param at Where it listens. Default: any free port of this machine alone.
+ */
+export async function openProxy(
+  host: string,
+  target: number,
+  at: { readonly host?: string; readonly port?: number } = {},
+): Promise<Proxy> {
   const sockets = new Set<Socket>()
-  const answering = new Map<Socket, Socket>()
+  /** What each client is answered by. */
+  const answering = new Map<Socket, Transform>()
   let server: Server | undefined
-  let own = 0
+  let own = at.port ?? 0
   let isFrozen = false
-  let delay = 0
+  let lateness = 0
+
+  /** Passes on what the server says, in order, and late while it is slow. */
+  function late(): Transform {
+    const waiting: Buffer[] = []
+    let end: (() => void) | undefined
+    return new Transform({
+      transform(chunk: Buffer, _encoding, done) {
+        if (lateness === 0 && waiting.length === 0) return done(null, chunk)
+        waiting.push(chunk)
+        // Whichever timer it is, what has waited longest goes.
+        const pass = () => {
+          this.push(waiting.shift())
+          if (waiting.length === 0) end?.()
+        }
+        setTimeout(pass, lateness).unref()
+        done()
+      },
+      flush(done) {
+        if (waiting.length === 0) done()
+        else end = done
+      },
+    })
+  }
+
   const self: Proxy = {
-    host: '127.0.0.1',
+    host: at.host ?? '127.0.0.1',
     get port() {
       return own
     },
     cut() {
       server?.close()
       server = undefined
-      for (const socket of sockets) socket.destroy()
+      for (const socket of sockets) socket.resetAndDestroy()
     },
     async restore() {
       server = createServer((client) => {
-        const upstream = connect(port, host)
-        answering.set(upstream, client)
+        const upstream = connect(target, host)
+        const answers = late()
+        answering.set(client, answers)
         for (const [from, to] of [
           [client, upstream],
           [upstream, client],
         ] as const) {
           sockets.add(from)
           from.setNoDelay(true)
-          if (from === client || delay === 0) from.pipe(to)
-          else from.on('data', (chunk) => void setTimeout(() => to.write(chunk), delay))
+          if (from === upstream) from.pipe(answers).pipe(to)
+          else from.pipe(to)
           if (isFrozen) from.pause()
           from.on('error', () => to.destroy())
           from.once('close', () => {
@@ -85,13 +119,13 @@ export async function openProxy(host: string, port: number): Promise<Proxy> {
       for (const socket of sockets) socket.unpipe().pause().removeAllListeners('end')
     },
     loseAnswers() {
-      for (const [upstream, client] of answering) upstream.unpipe(client).resume()
+      for (const [client, answers] of answering) answers.unpipe(client).resume()
     },
-    delayAnswers(ms) {
-      delay = ms
+    leadTo(port) {
+      target = port
     },
-    pointTo(other) {
-      port = other
+    delay(ms) {
+      lateness = ms
     },
   }
   await self.restore()

@@ -93,12 +93,12 @@ const faults: Record<
   },
   'answers after 900 ms': {
     begin: async ({ proxy }) => {
-      proxy.delayAnswers(900)
+      proxy.delay(900)
       proxy.cut()
       await proxy.restore()
     },
     end: async ({ proxy }) => {
-      proxy.delayAnswers(0)
+      proxy.delay(0)
       proxy.cut()
       await proxy.restore()
     },

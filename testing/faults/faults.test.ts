@@ -1,0 +1,31 @@
+// A share of the table of faults, with short ones: every request is answered, all is well soon after, and nothing acknowledged is lost.
+import { expect, test, vi } from 'vitest'
+import { need } from '../needs.ts'
+import { NO_NAMESPACES, openNetwork } from './network.ts'
+import { tryServer } from './run.ts'
+import { servers } from './servers.ts'
+import { describeRow } from './table.ts'
+
+/** Left to `pnpm faults`: what Sentinel takes ten seconds to mend, and what another fault of the server shows as well. */
+const LEFT = /planned|master stopped|read-only|behind it (restarted|failed over)/
+const PACE = { fault: 2000, quiet: 1500 }
+
+// Side by side: each waits most of its time.
+vi.setConfig({ maxConcurrency: servers.length })
+
+for (const server of servers) {
+  if (server.name.includes('failoverDetector')) continue
+  test.concurrent(`${server.name}: every request is answered, all is well within 5 s of the server being back, and nothing acknowledged is lost`, async (context) => {
+    for (const [name, path, how] of server.programs) need(context, path, name, how)
+    const rows = await tryServer(server, { which: (name) => !LEFT.test(name), pace: PACE })
+    expect(rows.length).toBeGreaterThan(4)
+    expect(rows.filter(({ wrong }) => wrong.length > 0).map(describeRow)).toEqual([])
+  }, 240_000)
+}
+
+test('connections can be half-open here', (context) => {
+  const network = openNetwork()
+  const { lose } = network.link()
+  network.close()
+  if (!lose) context.skip(NO_NAMESPACES)
+})
