@@ -19,7 +19,7 @@ export interface Proxy {
   /** What the server answers on the connections that are open now is lost; what it is asked reaches it. */
   loseAnswers(): void
   /** New connections lead to another port of the server's host; those that are there stay. */
-  leadTo(port: number): void
+  pointTo(port: number): void
   /** What the server says from now on comes so many ms late. */
   delay(ms: number): void
 }
@@ -38,14 +38,14 @@ export async function proxyTo(direct: string): Promise<{ url: string; proxy: Pro
  */
 export async function openProxy(
   host: string,
-  target: number,
-  at: { readonly host?: string; readonly port?: number } = {},
+  port: number,
+  at: { readonly host?: string; readonly own?: number } = {},
 ): Promise<Proxy> {
   const sockets = new Set<Socket>()
   /** What each client is answered by. */
   const answering = new Map<Socket, Transform>()
   let server: Server | undefined
-  let own = at.port ?? 0
+  let own = at.own ?? 0
   let isFrozen = false
   let lateness = 0
 
@@ -121,7 +121,7 @@ export async function openProxy(
     loseAnswers() {
       for (const [client, answers] of answering) answers.unpipe(client).resume()
     },
-    leadTo(port) {
+    pointTo(port) {
       target = port
     },
     delay(ms) {

@@ -424,6 +424,8 @@ async function launchPgbouncer(
       `pool_mode = ${mode}`,
       `default_pool_size = ${size}`,
       'max_client_conn = 500',
+      // So many seconds later it asks a server again that was away; its default is 15.
+      'server_login_retry = 1',
       // Hands connections out in turn, so that one after the other is seen.
       'server_round_robin = 1',
       '',
@@ -496,58 +498,6 @@ export const mariadb: Kind = {
 function systemUser(name: string): { uid: number; gid: number } {
   const id = (flag: string) => Number(spawnSync('id', [flag, name], { encoding: 'utf8' }).stdout)
   return { uid: id('-u'), gid: id('-g') }
-}
-
-const bouncer = findProgram('pgbouncer')
-
-/** A PgBouncer in transaction mode in front of a PostgreSQL of its own. */
-export const pgbouncer: Kind = {
-  name: 'PgBouncer',
-  how: 'apt-get install pgbouncer',
-  launch:
-    bouncer && postgres.launch
-      ? async () => {
-          const behind = await postgres.launch!()
-          const front = await pgbouncerTo(behind.url)
-          return {
-            ...front,
-            async [Symbol.asyncDispose]() {
-              for (const one of [front, behind]) await one[Symbol.asyncDispose]()
-            },
-          }
-        }
-      : undefined,
-}
-
-/** A PgBouncer in front of the PostgreSQL of a URL. A server that is back is asked again after a second, not fifteen. */
-export async function pgbouncerTo(postgresUrl: string): Promise<Service> {
-  const { port, username } = new URL(postgresUrl)
-  const user = userInfo().uid === 0 ? systemUser('postgres') : undefined
-  const folder = folderFor('pgbouncer', user)
-  const own = await freePort()
-  const config = join(folder, 'pgbouncer.ini')
-  const users = join(folder, 'users.txt')
-  writeFileSync(users, `"${username}" ""`)
-  writeFileSync(
-    config,
-    `[databases]\n* = host=${LOCALHOST} port=${port}\n[pgbouncer]\nlisten_addr=${LOCALHOST}\nlisten_port=${own}
-auth_type=trust\nauth_file=${users}\npool_mode=transaction\nunix_socket_dir=\nserver_login_retry=1\n`,
-  )
-  return service(folder, {
-    url: `postgres://${username}@${LOCALHOST}:${own}/postgres`,
-    program: bouncer!,
-    args: [config],
-    user,
-    ready: () => accepts(own),
-  })
-}
-
-/** Whether a port of this machine takes connections. */
-function accepts(port: number): Promise<boolean> {
-  return new Promise((resolve) => {
-    const socket = connect(port, LOCALHOST, () => (socket.destroy(), resolve(true)))
-    socket.on('error', () => resolve(false))
-  })
 }
 
 /** Every kind of server that engines need, by the name that they need it by. */

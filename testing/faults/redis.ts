@@ -59,7 +59,7 @@ async function startNode(
     args: [file, ...(isSentinel ? ['--sentinel'] : [])],
     ready: async () => (await ask(port, 'ping')).startsWith('PONG'),
   })
-  return { service: own, port, proxy: await openProxy(LOCALHOST, port, { host, port: proxyPort }) }
+  return { service: own, port, proxy: await openProxy(LOCALHOST, port, { host, own: proxyPort }) }
 }
 
 /** What a Redis that keeps all that it acknowledges is told. */

@@ -3,7 +3,7 @@ import { spawnSync } from 'node:child_process'
 import { startAgain } from '../chaos/site.ts'
 import { findProgram } from '../needs.ts'
 import { openProxy, type Proxy } from '../proxy.ts'
-import { mariadb, pgbouncer, pgbouncerTo, postgres, redis, type Service } from '../services.ts'
+import { mariadb, pgbouncer, postgres, redis, type Service } from '../services.ts'
 import type { Site } from './application.ts'
 import { NO_NAMESPACES, type Link, type Network } from './network.ts'
 import { ask, clusterIsWhole, startCluster, startSentinel, until } from './redis.ts'
@@ -137,7 +137,7 @@ const handedOver = (proxy: Proxy, primary: number, replica: number): Fault => {
   const handOver = async (from: number, to: number) => {
     await ask(from, 'failover', 'to', '127.0.0.1', `${to}`)
     await replicates(from)
-    proxy.leadTo(to)
+    proxy.pointTo(to)
   }
   return fault(
     'failed over',
@@ -401,10 +401,10 @@ export const servers: readonly Server[] = [
   },
   {
     name: 'PgBouncer before PostgreSQL',
-    programs: [['PgBouncer', findProgram('pgbouncer'), pgbouncer.how], postgresProgram],
+    programs: [['PgBouncer', findProgram('pgbouncer'), pgbouncer(undefined).how], postgresProgram],
     async start(network) {
       const behind = await postgres.launch!()
-      const front = await pgbouncerTo(behind.url)
+      const front = await pgbouncer(behind.url).launch!()
       const { url, struck } = await reach(front, network)
       const back: Struck = {
         service: behind,

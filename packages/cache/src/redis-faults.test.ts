@@ -138,7 +138,7 @@ for (const [whose, open] of [
     const load = underLoad(store)
     await setTimeout(300)
     await openAdmin(replica.url).replicaof('NO', 'ONE')
-    way.proxy.leadTo(portOf(replica.url))
+    way.proxy.pointTo(portOf(replica.url))
     await openAdmin(master.url).replicaof('127.0.0.1', portOf(replica.url))
     await setTimeout(1500)
     const { sent, failures } = await load.end()

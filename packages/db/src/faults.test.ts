@@ -246,14 +246,14 @@ for (const [name, engine] of Object.entries(engines)) {
       for (const database of [proxied, engine.pool(proxied).database]) {
         const store = await opened(database, table)
         await tell(url!, ...engine.readOnly)
-        proxy.leadTo(Number(new URL(other.url).port))
+        proxy.pointTo(Number(new URL(other.url).port))
         const first = await outcome(visit(store))
         expect(first.code).toBe('ERR_SESSION_STORE')
         const outcomes = await Promise.all(Array.from({ length: 20 }, () => outcome(visit(store))))
         expect(outcomes.map(({ code }) => code)).toEqual(Array(20).fill(undefined))
         await tell(url!, ...engine.writable)
         proxy.cut()
-        proxy.leadTo(Number(new URL(url!).port))
+        proxy.pointTo(Number(new URL(url!).port))
         await proxy.restore()
       }
       proxy.cut()
