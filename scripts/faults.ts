@@ -1,9 +1,10 @@
 // pnpm faults [server] [fault]: strikes every server in every way under load; all of it writes docs/faults.md.
+import { execFileSync } from 'node:child_process'
 import { writeFileSync } from 'node:fs'
 import { tryServer } from '../testing/faults/run.ts'
 import { servers, type Server } from '../testing/faults/servers.ts'
 import { describeRow, describeTable } from '../testing/faults/table.ts'
-import type { Row } from '../testing/faults/trial.ts'
+import { untried, type Row } from '../testing/faults/trial.ts'
 
 const [whose = '', which = ''] = process.argv.slice(2)
 const chosen = servers.filter(({ name }) => name.toLowerCase().includes(whose.toLowerCase()))
@@ -26,10 +27,16 @@ if (missing.length > 0) {
 const done = await Promise.all(
   chosen.map(async (server): Promise<[Server, Row[]]> => {
     const tell = (row: Row) => console.log(`${server.name}, ${describeRow(row)}`)
-    return [server, await tryServer(server, { which: (name) => name.includes(which), tell })]
+    const rows = await tryServer(server, { which: (name) => name.includes(which), tell }).catch(
+      (error) => [untried('no fault', { wrong: [`it did not start: ${error}`] })],
+    )
+    return [server, rows]
   }),
 )
-if (!whose && !which) writeFileSync('docs/faults.md', describeTable(done))
+if (!whose && !which) {
+  writeFileSync('docs/faults.md', describeTable(done))
+  execFileSync('node_modules/.bin/oxfmt', ['docs/faults.md'])
+}
 const bad = done.flatMap(([, rows]) => rows).filter(({ wrong }) => wrong.length > 0)
 console.log(bad.length > 0 ? `${bad.length} are not as they must be.` : 'All are as they must be.')
 process.exitCode = bad.length > 0 ? 1 : 0

@@ -28,6 +28,9 @@ function must(...args: string[]): void {
 export const NO_NAMESPACES =
   'This machine makes no network namespaces. To try half-open connections: Linux, as root, with iproute2'
 
+/** A port for a proxy: one that the system gives to no outgoing connection while the proxy is away. */
+export const proxyPort = (): number => randomInt(20_000, 32_000)
+
 /** Opens a network: a namespace of its own, or this machine's where none can be made. */
 export function openNetwork(): Network {
   const name = `coatcheck-${process.pid}-${randomInt(2 ** 32)}`

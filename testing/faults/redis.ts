@@ -7,6 +7,7 @@ import { promisify } from 'node:util'
 import { findProgram } from '../needs.ts'
 import { openProxy, type Proxy } from '../proxy.ts'
 import { folderFor, freePort, service, type Service } from '../services.ts'
+import { proxyPort } from './network.ts'
 
 /** A server and the way to it. */
 export interface Node {
@@ -43,23 +44,21 @@ export async function until(what: string, isSo: () => Promise<boolean>): Promise
 /** Starts a Redis by a file of settings, which Sentinel and the cluster write their own to. */
 async function startNode(
   host: string,
-  settings: (port: number, proxyPort: number) => readonly string[],
+  settings: (port: number, announced: number) => readonly string[],
   isSentinel = false,
 ): Promise<Node> {
-  const [port, proxyPort] = [await freePort(), await freePort()]
+  const port = await freePort()
+  const own = proxyPort()
   const folder = folderFor('redis')
   const file = join(folder, 'redis.conf')
-  writeFileSync(
-    file,
-    [`port ${port}`, `dir ${folder}`, ...settings(port, proxyPort), ''].join('\n'),
-  )
-  const own = await service(folder, {
-    url: `redis://${host}:${proxyPort}`,
+  writeFileSync(file, [`port ${port}`, `dir ${folder}`, ...settings(port, own), ''].join('\n'))
+  const server = await service(folder, {
+    url: `redis://${host}:${own}`,
     program: findProgram('redis-server')!,
     args: [file, ...(isSentinel ? ['--sentinel'] : [])],
     ready: async () => (await ask(port, 'ping')).startsWith('PONG'),
   })
-  return { service: own, port, proxy: await openProxy(LOCALHOST, port, { host, own: proxyPort }) }
+  return { service: server, port, proxy: await openProxy(LOCALHOST, port, { host, own }) }
 }
 
 /** What a Redis that keeps all that it acknowledges is told. */
@@ -77,13 +76,13 @@ export interface Sentinel {
 export async function startSentinel(host: string): Promise<Sentinel> {
   const settings =
     (more: string[] = []) =>
-    (_port: number, proxyPort: number) => [
+    (_port: number, announced: number) => [
       `bind ${LOCALHOST}`,
       ...KEEPS,
       'repl-diskless-sync-delay 0',
       ...more,
       `replica-announce-ip ${host}`,
-      `replica-announce-port ${proxyPort}`,
+      `replica-announce-port ${announced}`,
     ]
   const first = await startNode(host, settings())
   const second = await startNode(host, settings([`replicaof ${host} ${first.proxy.port}`]))
@@ -124,13 +123,13 @@ export async function startSentinel(host: string): Promise<Sentinel> {
 export async function startCluster(host: string): Promise<readonly Node[]> {
   const nodes = await Promise.all(
     [1, 2, 3].map(() =>
-      startNode(host, (port, proxyPort) => [
+      startNode(host, (port, announced) => [
         `bind ${host === LOCALHOST ? host : `${LOCALHOST} ${host}`}`,
         'protected-mode no',
         'cluster-enabled yes',
         'cluster-node-timeout 2000',
         `cluster-announce-ip ${host}`,
-        `cluster-announce-port ${proxyPort}`,
+        `cluster-announce-port ${announced}`,
         ...KEEPS,
         `cluster-announce-bus-port ${port + 10_000}`,
       ]),

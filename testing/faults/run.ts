@@ -23,7 +23,7 @@ export async function tryServer(
       const rows: Row[] = []
       for (const fault of running.faults.filter(({ name }) => which(name))) {
         const row = await tryFault(running, fault, network, pace).catch((error) =>
-          untried(fault, { wrong: [`the trial failed: ${error}`] }),
+          untried(fault.name, { wrong: [`the trial failed: ${error}`] }),
         )
         tell?.(row)
         rows.push(row)

@@ -5,7 +5,7 @@ import { findProgram } from '../needs.ts'
 import { openProxy, type Proxy } from '../proxy.ts'
 import { mariadb, pgbouncer, postgres, redis, type Service } from '../services.ts'
 import type { Site } from './application.ts'
-import { NO_NAMESPACES, type Link, type Network } from './network.ts'
+import { NO_NAMESPACES, proxyPort, type Link, type Network } from './network.ts'
 import { ask, clusterIsWhole, startCluster, startSentinel, until } from './redis.ts'
 import { query } from './sql.ts'
 
@@ -162,7 +162,10 @@ const portOf = (url: string) => Number(new URL(url).port)
 /** A way to a server by a link of its own, and the URL by which the application takes it. */
 async function reach(service: Service, network: Network, url = service.url) {
   const link = network.link()
-  const proxy = await openProxy('127.0.0.1', portOf(service.url), { host: link.host })
+  const proxy = await openProxy('127.0.0.1', portOf(service.url), {
+    host: link.host,
+    own: proxyPort(),
+  })
   const reached = new URL(url)
   reached.host = `${link.host}:${proxy.port}`
   return { url: reached.href, struck: { service, proxies: [proxy], link } satisfies Struck }

@@ -56,8 +56,8 @@ const PATIENCE = 30_000
 const EXPECTED = new Set(['200', '503 ERR_SESSION_STORE', '400 ERR_SESSION_GONE'])
 
 /** The row of a fault that was not tried, or not to its end. */
-export const untried = ({ name }: Fault, why: Partial<Row>): Row => ({
-  fault: name,
+export const untried = (fault: string, why: Partial<Row>): Row => ({
+  fault,
   answers: new Map(),
   longest: 0,
   recovered: 0,
@@ -74,7 +74,7 @@ export async function tryFault(
   network: Network,
   pace: Pace = WHOLE,
 ): Promise<Row> {
-  if (fault.impossible) return untried(fault, { impossible: fault.impossible })
+  if (fault.impossible) return untried(fault.name, { impossible: fault.impossible })
   const wrong: string[] = []
   const [staying, leaving] = await Promise.all([
     startApplication(site, network),
@@ -88,7 +88,7 @@ export async function tryFault(
   if ([...load.asked, welcome].some(({ status }) => status !== 200)) {
     leaver.close()
     await Promise.all([load.finish(), leaving.close(), staying.close()])
-    return untried(fault, { wrong: ['requests fail without any fault'] })
+    return untried(fault.name, { wrong: ['requests fail without any fault'] })
   }
 
   begun = performance.now()
