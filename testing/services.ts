@@ -343,7 +343,8 @@ export const redisSentinel: Kind = {
       : undefined,
 }
 
-const postgresBinary =
+/** PostgreSQL's own program, the newest that is there. */
+export const postgresBinary =
   globSync('/usr/lib/postgresql/*/bin/postgres').toSorted().at(-1) ?? findProgram('postgres')
 
 export const postgres: Kind = {

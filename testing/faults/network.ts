@@ -34,11 +34,15 @@ export const proxyPort = (): number => randomInt(20_000, 32_000)
 /** Opens a network: a namespace of its own, or this machine's where none can be made. */
 export function openNetwork(): Network {
   const name = `coatcheck-${process.pid}-${randomInt(2 ** 32)}`
-  if (ip('netns', 'add', name).status !== 0) {
+  const close = () => void ip('netns', 'del', name)
+  const canLink =
+    ip('netns', 'add', name).status === 0 &&
+    ip('-n', name, 'link', 'add', 'probe', 'type', 'veth').status === 0
+  if (!canLink) {
+    close()
     return { prefix: [], link: () => ({ host: '127.0.0.1', lose: undefined }), close() {} }
   }
   // Also where a run ends by an error.
-  const close = () => void ip('netns', 'del', name)
   process.once('exit', close)
   must('-n', name, 'link', 'set', 'lo', 'up')
   return {

@@ -1,4 +1,4 @@
-// Redis with a replica and Sentinel, and Redis Cluster, each node behind a proxy whose address it gives as its own.
+// A Redis that is one of several, behind a proxy whose address it gives as its own; and what is asked of it beside the application.
 import { execFile } from 'node:child_process'
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -17,7 +17,7 @@ export interface Node {
   readonly port: number
 }
 
-const LOCALHOST = '127.0.0.1'
+export const LOCALHOST = '127.0.0.1'
 /** Sentinels and clusters have formed by then, in ms. */
 const FORMED = 60_000
 
@@ -42,7 +42,7 @@ export async function until(what: string, isSo: () => Promise<boolean>): Promise
 }
 
 /** Starts a Redis by a file of settings, which Sentinel and the cluster write their own to. */
-async function startNode(
+export async function startNode(
   host: string,
   settings: (port: number, announced: number) => readonly string[],
   isSentinel = false,
@@ -62,93 +62,4 @@ async function startNode(
 }
 
 /** What a Redis that keeps all that it acknowledges is told. */
-const KEEPS = ['appendonly yes', 'appendfsync always', 'save ""']
-
-export interface Sentinel {
-  readonly sentinel: Node
-  readonly nodes: readonly Node[]
-  /** The node that Sentinel names as the master. */
-  master(): Promise<Node>
-  /** Waits until there is a master, and the other one is its replica. */
-  whole(): Promise<void>
-}
-
-export async function startSentinel(host: string): Promise<Sentinel> {
-  const settings =
-    (more: string[] = []) =>
-    (_port: number, announced: number) => [
-      `bind ${LOCALHOST}`,
-      ...KEEPS,
-      'repl-diskless-sync-delay 0',
-      ...more,
-      `replica-announce-ip ${host}`,
-      `replica-announce-port ${announced}`,
-    ]
-  const first = await startNode(host, settings())
-  const second = await startNode(host, settings([`replicaof ${host} ${first.proxy.port}`]))
-  const nodes = [first, second]
-  const sentinel = await startNode(
-    host,
-    () => [
-      `bind ${LOCALHOST}`,
-      `sentinel monitor sessions ${host} ${first.proxy.port} 1`,
-      'sentinel down-after-milliseconds sessions 500',
-      'sentinel failover-timeout sessions 2000',
-    ],
-    true,
-  )
-  const master = async () => {
-    const named = await ask(sentinel.port, 'sentinel', 'get-master-addr-by-name', 'sessions')
-    return nodes.find(({ proxy }) => named.includes(`${proxy.port}`))!
-  }
-  const self: Sentinel = {
-    sentinel,
-    nodes,
-    master,
-    whole: () =>
-      until('A master with its replica', async () => {
-        const known = await ask(sentinel.port, 'sentinel', 'replicas', 'sessions')
-        return (
-          /state=online/.test(await ask((await master()).port, 'info', 'replication')) &&
-          /master-link-status\s+ok/.test(known) &&
-          !/flags\s+\S*(down|disconnected)/.test(known)
-        )
-      }),
-  }
-  await self.whole()
-  return self
-}
-
-/** Three masters without replicas. */
-export async function startCluster(host: string): Promise<readonly Node[]> {
-  const nodes = await Promise.all(
-    [1, 2, 3].map(() =>
-      startNode(host, (port, announced) => [
-        `bind ${host === LOCALHOST ? host : `${LOCALHOST} ${host}`}`,
-        'protected-mode no',
-        'cluster-enabled yes',
-        'cluster-node-timeout 2000',
-        `cluster-announce-ip ${host}`,
-        `cluster-announce-port ${announced}`,
-        ...KEEPS,
-        `cluster-announce-bus-port ${port + 10_000}`,
-      ]),
-    ),
-  )
-  const hosts = nodes.map(({ port }) => `${LOCALHOST}:${port}`)
-  await run('redis-cli', ['--cluster', 'create', ...hosts, '--cluster-yes'], { timeout: FORMED })
-  await clusterIsWhole(nodes)
-  return nodes
-}
-
-/** Every node knows where all the slots are, or it would send clients to and fro. */
-export const clusterIsWhole = (nodes: readonly Node[]): Promise<void> =>
-  until('A cluster that is whole', async () => {
-    for (const { port } of nodes) {
-      const slots = await ask(port, 'cluster', 'slots')
-      if (!nodes.every(({ proxy }) => slots.includes(`${proxy.port}`))) return false
-      if (!/cluster_state:ok/.test(await ask(port, 'cluster', 'info'))) return false
-      if (/fail/.test(await ask(port, 'cluster', 'nodes'))) return false
-    }
-    return true
-  })
+export const KEEPS = ['appendonly yes', 'appendfsync always', 'save ""']

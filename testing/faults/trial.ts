@@ -7,7 +7,8 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Site } from './application.ts'
 import type { Network } from './network.ts'
-import type { Fault, Running } from './servers.ts'
+import type { Running } from './servers.ts'
+import type { Fault } from './strikes.ts'
 import { clientOf, startLoad } from './visitors.ts'
 
 /** What came of a fault. Times in ms. */
