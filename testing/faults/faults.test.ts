@@ -8,7 +8,7 @@ import { describeRow } from './table.ts'
 
 /** Left to `pnpm faults`: what Sentinel takes ten seconds to mend, and what another fault of the server shows as well. */
 const LEFT = /planned|master stopped|read-only|behind it (restarted|failed over)/
-const PACE = { fault: 2000, quiet: 1500 }
+const PACE = { fault: 1800, quiet: 1000 }
 
 // Side by side: each waits most of its time.
 vi.setConfig({ maxConcurrency: servers.length })

@@ -85,8 +85,10 @@ out. The server is struck for ${WHOLE.fault / 1000} s, unless the fault is brief
 
 - **Redis, failed over by Sentinel**: replication is asynchronous, so what was acknowledged in the last second may be lost, and what was ended in it be back. A master that
   is demoted by \`SENTINEL FAILOVER\`, or comes back after it was stopped, goes on taking writes until Sentinel tells it, some ten seconds later: what
-  it acknowledges meanwhile to clients that stayed is lost, too. ioredis' \`failoverDetector: true\` has clients move at once.
+  it acknowledges meanwhile to clients that stayed is lost, too. ioredis' \`failoverDetector: true\` has clients move as soon as Sentinel says so,
+  and \`min-replicas-to-write 1\` has a master without a replica refuse.
 - **Redis that is killed** keeps all it has acknowledged only with \`appendfsync always\`, as here; with Redis' default, \`everysec\`, it loses a second.
+- **cached-db, its Redis away**: a login or logout is acknowledged only when no process can believe its copy any more, so it takes \`freshFor\` (5 s) longer.
 - **PgBouncer** asks a PostgreSQL that was away again after \`server_login_retry\`, which is 15 s by default; here it is 1 s.
 
 ${done.map(([{ name }, rows]) => section(name, rows)).join('\n')}`

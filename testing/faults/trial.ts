@@ -46,7 +46,7 @@ export const ANSWERED_WITHIN = 15_000
 /** Closing waits for what is under way. */
 export const CLOSED_WITHIN = 15_000
 /** A process that has closed its store ends by itself within this time. */
-const ENDED_WITHIN = 1000
+const ENDED_WITHIN = 2000
 /** Before a fault, and before somebody closes during it. */
 const WARM = 700
 const AMID = 300
@@ -180,7 +180,8 @@ async function startApplication(site: Site, network: Network): Promise<Applicati
   if ((await Promise.race([once(child, 'message'), exit])) === 'exit') {
     throw new Error(`The application did not start:\n${output}`)
   }
-  const inTime = <T>(what: Promise<T>, ms: number) => Promise.race([what, exit, sleep(ms)])
+  const inTime = <T>(what: Promise<T>, ms: number) =>
+    Promise.race([what, exit, sleep(ms, undefined, { ref: false })])
 
   return {
     socket,
