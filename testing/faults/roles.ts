@@ -23,7 +23,11 @@ const replicates = (port: number) =>
  */
 export const handedOver = (proxy: Proxy, primary: number, replica: number): Fault => {
   const handOver = async (from: number, to: number) => {
-    await ask(from, 'failover', 'to', '127.0.0.1', `${to}`)
+    // Refused for a moment, until the primary has heard that the replica is up to date.
+    await until('A handover', async () => {
+      await ask(from, 'failover', 'to', '127.0.0.1', `${to}`)
+      return /role:slave/.test(await ask(from, 'info', 'replication'))
+    })
     await replicates(from)
     proxy.pointTo(to)
   }

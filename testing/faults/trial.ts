@@ -77,12 +77,10 @@ export async function tryFault(
 ): Promise<Row> {
   if (fault.impossible) return untried(fault.name, { impossible: fault.impossible })
   const wrong: string[] = []
-  const [staying, leaving] = await Promise.all([
-    startApplication(site, network),
-    startApplication(site, network),
-  ])
+  await using staying = await startApplication(site, network)
+  await using leaving = await startApplication(site, network)
   let begun = Infinity
-  const load = startLoad(staying.socket, () => begun - (fault.loses ?? -Infinity))
+  using load = startLoad(staying.socket, () => begun - (fault.loses ?? -Infinity))
   const leaver = clientOf(leaving.socket)
   const welcome = await leaver.ask('change', '')
   await sleep(WARM)
@@ -155,6 +153,8 @@ interface Application {
   readonly socket: string
   /** Closes the store, and sees that the process ends by itself. */
   close(): Promise<Closed>
+  /** Kills it, if it is still there. */
+  [Symbol.asyncDispose](): Promise<void>
 }
 
 let applications = 0
@@ -208,6 +208,10 @@ async function startApplication(site: Site, network: Network): Promise<Applicati
       }
       rmSync(socket, { force: true })
       return { ms, wrong }
+    },
+    async [Symbol.asyncDispose]() {
+      child.kill('SIGKILL')
+      await exit
     },
   }
 }

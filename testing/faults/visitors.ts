@@ -19,6 +19,8 @@ export interface Load {
   readonly wrong: readonly string[]
   /** Lets everybody finish what they do, and looks for all that was acknowledged. */
   finish(): Promise<void>
+  /** Ends it, without a look. */
+  [Symbol.dispose](): void
 }
 
 /** What may be lost: what was acknowledged since then. */
@@ -190,6 +192,10 @@ export function startLoad(socketPath: string, forgiven: Forgiven = () => Infinit
           }
         }),
       )
+      client.close()
+    },
+    [Symbol.dispose]() {
+      load.isOver = true
       client.close()
     },
   }
