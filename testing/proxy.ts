@@ -84,7 +84,7 @@ export async function openProxy(
     },
     async restore() {
       server = createServer((client) => {
-        const upstream = connect(target, host)
+        const upstream = connect(port, host)
         const answers = late()
         answering.set(client, answers)
         for (const [from, to] of [
@@ -121,8 +121,8 @@ export async function openProxy(
     loseAnswers() {
       for (const [client, answers] of answering) answers.unpipe(client).resume()
     },
-    pointTo(port) {
-      target = port
+    pointTo(other) {
+      port = other
     },
     delay(ms) {
       lateness = ms

@@ -1,5 +1,5 @@
 // What can befall any server: killed, restarted, stopped, cut off, half-open, slow.
-import { startAgain } from '../chaos/site.ts'
+import { startAgain } from '../services.ts'
 import { openProxy, type Proxy } from '../proxy.ts'
 import type { Service } from '../services.ts'
 import { NO_NAMESPACES, proxyPort, type Link, type Network } from './network.ts'
