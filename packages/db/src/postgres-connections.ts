@@ -132,11 +132,10 @@ function cancel({ host, port, processID, secretKey }: Client): void {
   const socket = host.startsWith('/')
     ? connect(`${host}/.s.PGSQL.${port}`)
     : connect({ host, port })
-  socket
-    .on('error', ignore)
-    .setTimeout(1000, () => socket.destroy())
-    .unref()
-    .end(request)
+  socket.on('error', ignore)
+  socket.setTimeout(1000, () => socket.destroy())
+  socket.unref()
+  socket.end(request)
 }
 
 /** SQLSTATE of an error that the server has sent. */

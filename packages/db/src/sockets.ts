@@ -16,9 +16,12 @@ export function createSockets(): Sockets {
   const sockets = new Set<Socket>()
   return {
     open() {
-      const socket = new Socket().setNoDelay(true).setKeepAlive(true, KEEP_ALIVE_DELAY)
+      const socket = new Socket()
+      socket.setNoDelay(true)
+      socket.setKeepAlive(true, KEEP_ALIVE_DELAY)
+      socket.once('close', () => sockets.delete(socket))
       sockets.add(socket)
-      return socket.once('close', () => sockets.delete(socket))
+      return socket
     },
     destroy() {
       for (const socket of sockets) socket.destroy()
