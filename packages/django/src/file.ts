@@ -26,7 +26,7 @@ import {
   type SessionRecord,
   type SessionStore,
 } from '@coatcheck/core/store'
-import { diskError, isNoFile, READ } from '@coatcheck/file/disk'
+import { diskError, ifThere, READ } from '@coatcheck/file/disk'
 import { createFileLock, type FileLock, type HeldLock } from '@coatcheck/file/lock'
 import { dataCodec, expiryOf, sealing, type DjangoEngine } from './site.ts'
 
@@ -76,23 +76,17 @@ export function djangoFile(directory: string): DjangoEngine {
 
     /** The session in a file, with its data unsealed. */
     function live(path: string): SessionRecord | undefined {
-      let file
-      let sealed
-      let changed
-      try {
-        file = openSync(path, READ)
-        changed = fstatSync(file).mtimeMs
-        sealed = readFileSync(file, 'utf8')
-      } catch (error) {
-        if (!isNoFile(error)) throw error
-        // A folder that has gone is a failure, and not a session that nobody has.
-        statSync(aside)
-        return undefined
-      } finally {
-        if (file !== undefined) closeSync(file)
-      }
+      const found = ifThere(aside, () => {
+        const file = openSync(path, READ)
+        try {
+          return { changed: fstatSync(file).mtimeMs, sealed: readFileSync(file, 'utf8') }
+        } finally {
+          closeSync(file)
+        }
+      })
       // Django makes a session's file before it writes it.
-      if (sealed === '') return undefined
+      if (!found || found.sealed === '') return undefined
+      const { changed, sealed } = found
       const data = unseal(sealed)?.json ?? UNREADABLE
       const expiresAt = Math.round(expiryOf(data, changed, cookieAge))
       return expiresAt > now() ? { data, expiresAt } : undefined

@@ -1,5 +1,5 @@
 // What the engines on files know of a disk: how to open what may be a stranger's, and what the system's errors mean.
-import { constants } from 'node:fs'
+import { constants, statSync } from 'node:fs'
 import { getSystemErrorMap } from 'node:util'
 import { reasonIn, SessionError, SessionStoreError } from '@coatcheck/core/store'
 
@@ -17,9 +17,21 @@ export const READ_AND_WRITE: number = O_RDWR | O_NOFOLLOW | O_NONBLOCK
 /** The code of a system's error. */
 export const codeOf = (error: unknown): string => String((error as NodeJS.ErrnoException).code)
 
-/** Whether an error says that there is no file: nothing, or a folder, a link, a pipe, a socket. */
-export function isNoFile(error: unknown): boolean {
-  return NO_FILE.has(codeOf(error))
+/**
+ * What `use` makes of a file; undefined if there is none: nothing, or a folder, a link, a pipe, a socket. It is tried twice, and the folder
+ * looked for after each: a folder that was away, and may be back by then, is not one without the file.
+ * @throws The system's error if `folder` is not there, as with a volume that is not mounted; and what `use` throws.
+ */
+export function ifThere<T>(folder: string, use: () => T): T | undefined {
+  for (let isSecond = false; ; isSecond = true) {
+    try {
+      return use()
+    } catch (error) {
+      if (!NO_FILE.has(codeOf(error))) throw error
+      statSync(folder)
+      if (isSecond) return undefined
+    }
+  }
 }
 
 const NO_FILE = new Set([

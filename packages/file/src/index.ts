@@ -1,14 +1,5 @@
 // The file engine: one file a session, written aside and renamed into place, safe between processes.
-import {
-  closeSync,
-  fstatSync,
-  lstatSync,
-  mkdirSync,
-  openSync,
-  readSync,
-  statSync,
-  writeSync,
-} from 'node:fs'
+import { closeSync, fstatSync, lstatSync, mkdirSync, openSync, readSync, writeSync } from 'node:fs'
 import { opendir } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 import { setImmediate } from 'node:timers/promises'
@@ -30,7 +21,7 @@ import {
   type SessionRecord,
   type SessionStore,
 } from '@coatcheck/core/store'
-import { diskError, isNoFile, machineTime, READ, READ_AND_WRITE } from './disk.ts'
+import { diskError, ifThere, machineTime, READ, READ_AND_WRITE } from './disk.ts'
 import { createFileLock, type FileLock, type HeldLock } from './lock.ts'
 
 /** Options of {@link fileStore}. */
@@ -103,24 +94,19 @@ export function fileStore(directory: string, options: FileStoreOptions = {}): Se
    * not mounted, it throws: that is a failure, and not a session that nobody has.
    */
   function withFile<T>(path: string, flags: number, use: (file: number) => T): T | undefined {
-    let file
-    try {
-      file = openSync(path, flags)
-      return use(file)
-    } catch (error) {
-      if (!isNoFile(error)) throw error
-      statSync(unfinished)
-      return undefined
-    } finally {
-      if (file !== undefined) closeSync(file)
-    }
+    return ifThere(unfinished, () => {
+      const file = openSync(path, flags)
+      try {
+        return use(file)
+      } finally {
+        closeSync(file)
+      }
+    })
   }
 
   /** Whether there is a file; throws as {@link withFile} does. */
   function isThere(path: string): boolean {
-    if (lstatSync(path, { throwIfNoEntry: false })) return true
-    statSync(unfinished)
-    return false
+    return ifThere(unfinished, () => lstatSync(path)) !== undefined
   }
 
   /** What a file holds; undefined if there is none, or it is not one of ours. */

@@ -21,7 +21,7 @@ import {
   SessionStoreError,
   type Awaitable,
 } from '@coatcheck/core/store'
-import { codeOf, machineTime } from './disk.ts'
+import { codeOf, ifThere, machineTime } from './disk.ts'
 import { stateOf, tokenText } from './process.ts'
 
 /** A task takes a fraction of a millisecond; after so long, in ms, it changes nothing any more. */
@@ -204,7 +204,11 @@ export function createFileLock(folder: string): FileLock {
         },
         remove(file) {
           const gone = own('gone')
-          if (!ignoring(['ENOENT'], () => renameSync(file, gone))) return
+          const isFound = ifThere(folder, () => {
+            renameSync(file, gone)
+            return true
+          })
+          if (!isFound) return
           // It was there to be removed only if the lock was held until here.
           if (!isHeld()) ignoring(['EEXIST'], () => linkSync(gone, file))
           unlinkSync(gone)
