@@ -1,5 +1,6 @@
 // The suite can fail: stores that are broken on purpose, each in one way, and the case that must catch each.
 import { Buffer } from 'node:buffer'
+import { rmSync } from 'node:fs'
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import {
   KeyExistsError,
@@ -11,9 +12,9 @@ import {
   type SessionRecord,
   type SessionStore,
 } from '@coatcheck/core/store'
-import { describe, expect, test } from 'vitest'
+import { afterAll, describe, expect, test } from 'vitest'
 import { mapStore } from '../../testing/map-store.ts'
-import { answersLost } from './fixtures/answers-lost.ts'
+import { answersLost, folder } from './fixtures/answers-lost.ts'
 import { cases, runCase, runConformance, type Subject } from './index.ts'
 
 /** A right store in memory that stays open to whoever breaks it. */
@@ -1342,6 +1343,8 @@ test('a store on files that reads, compares and writes in steps is caught by con
 const HISTORIES = 8
 
 describe('stores that are broken while their backend goes and comes back', () => {
+  afterAll(() => rmSync(folder, { recursive: true, force: true }))
+
   const history = cases.find(({ id }) => id === 'history/outages')!
   /** What is wrong with one of so many histories; undefined if nothing is. */
   async function wrongWith(subject: Subject): Promise<string | undefined> {
