@@ -1381,7 +1381,7 @@ describe('stores that are broken while their backend goes and comes back', () =>
 
   test('a store that declares its copies is proven by what holds instead', async () => {
     await runCase(declaring(answersLost('replica'), { unshared: true }), history)
-    await runCase(declaring(answersLost('retries'), { nonAtomic: true }), history)
+    await runCase(declaring(answersLost('early'), { nonAtomic: true }), history)
   })
 
   test('a store whose copies outlast an end is caught, though it declares how old they may be', async () => {
