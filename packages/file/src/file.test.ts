@@ -8,6 +8,7 @@ import {
   mkdtempSync,
   readdirSync,
   readFileSync,
+  renameSync,
   rmSync,
   statSync,
   symlinkSync,
@@ -24,6 +25,7 @@ import { afterEach, expect, test, vi } from 'vitest'
 import { proveEngines } from '../../../testing/prove.ts'
 import { smallDisk, type SmallDisk } from '../../../testing/small-disk.ts'
 import { fileStore } from './index.ts'
+import { createFileLock } from './lock.ts'
 import { tokenText } from './process.ts'
 
 const folders: string[] = []
@@ -218,6 +220,16 @@ test('a thousand calls that wait for a lock wait off the thread, and come in ord
   expect(store.load(KEY)).toMatchObject({ data: '1000' })
   await store.close!()
   expect(namesIn(path)).toEqual([KEY])
+})
+
+test('a lock that could not be given back, as the folder was away, makes nobody of this process wait', () => {
+  const path = folder()
+  const lock = createFileLock(path)
+  expect(lock.hold('a', () => renameSync(path, `${path}.away`))).toBeUndefined()
+  renameSync(`${path}.away`, path)
+  expect(readdirSync(path)).toContain('a.lock')
+  expect(lock.hold('a', () => 'at once')).toBe('at once')
+  expect(readdirSync(path)).not.toContain('a.lock')
 })
 
 test('close waits for the calls that wait', async () => {

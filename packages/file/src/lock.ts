@@ -78,6 +78,9 @@ export function createFileLock(folder: string): FileLock {
   /** The locks that others hold: what was seen of each, and since when. */
   const seen = new Map<string, { what: string; since: number }>()
 
+  /** Locks of ours that could not be removed, as where the folder was away, each with what it says. */
+  const left = new Map<string, string>()
+
   const own = (ending: string) => join(folder, `${id}.${ending}`)
   makeSpares()
 
@@ -217,13 +220,26 @@ export function createFileLock(folder: string): FileLock {
       })
     } finally {
       if (isHeld()) {
-        // What was done is done: a lock that cannot be removed is found abandoned.
-        if (!ignoring(undefined, () => unlinkSync(path))) renew()
+        // What was done is done. Others find the lock abandoned; this process removes it when it can.
+        if (!ignoring(undefined, () => unlinkSync(path))) {
+          left.set(path, tokenText(id))
+          renew()
+        }
       } else {
         ignoring(undefined, () => takeAway(path, tokenText(id)))
         renew()
       }
       if (!isSpared) makeSpares()
+    }
+  }
+
+  function removeLeft(): void {
+    for (const [path, text] of left) {
+      const isDone = ignoring(undefined, () => {
+        statSync(folder)
+        takeAway(path, text)
+      })
+      if (isDone) left.delete(path)
     }
   }
 
@@ -237,6 +253,7 @@ export function createFileLock(folder: string): FileLock {
   return {
     hold(name, task) {
       const path = join(folder, `${name}.lock`)
+      if (left.size > 0) removeLeft()
       return lines.enter(
         name,
         () => (tryToTake(path) ? run(path, task) : LOCKED),
