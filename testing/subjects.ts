@@ -243,7 +243,6 @@ async function openCluster(urls: string, { now, name }: OpenOptions): Promise<Se
   const cluster = new Cluster(
     nodes.map(({ hostname, port }) => ({ host: hostname, port: Number(port) })),
     {
-      enableOfflineQueue: false,
       retryDelayOnFailover: 0,
       clusterRetryStrategy: (attempt) => Math.min(attempt * 50, 1000),
       redisOptions: { maxRetriesPerRequest: 0 },

@@ -46,7 +46,6 @@ const stores = {
   'sentinel with detector': ([url]) => onSentinel(url, true),
   async cluster(urls) {
     const cluster = new Cluster(urls.map(at), {
-      enableOfflineQueue: false,
       clusterRetryStrategy: (attempt) => Math.min(attempt * 50, 1000),
       redisOptions: { maxRetriesPerRequest: 0 },
     }).on('error', () => {})
