@@ -88,6 +88,8 @@ app.use(((error, _request, response, _next) => {
 }) satisfies ErrorRequestHandler)
 
 const server = app.listen(socket)
+// So that no idle connection is closed just when a visitor uses it.
+server.keepAliveTimeout = 60_000
 await once(server, 'listening')
 
 process.once('message', async () => {

@@ -7,7 +7,7 @@ import { servers } from './servers.ts'
 import { describeRow } from './table.ts'
 
 /** Left to `pnpm faults`: what Sentinel takes ten seconds to mend, and what another fault of the server shows as well. */
-const LEFT = /planned|master stopped|read-only|behind it (restarted|failed over)/
+const LEFT = /planned|master stopped|read-only|behind it restarted/
 const PACE = { fault: 1800, quiet: 1000 }
 
 // Side by side: each waits most of its time.

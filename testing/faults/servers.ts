@@ -108,10 +108,12 @@ export const servers: readonly Server[] = [
         site: { store: 'pgbouncer', urls: [url] },
         faults: [
           ...common({ ...struck, signal: 'SIGTERM' }),
-          ...[killed(back), restarted(back), stopped(back), ...readOnly(behind.url)].map((one) => ({
-            ...one,
-            name: `PostgreSQL behind it ${one.name}`,
-          })),
+          ...[killed(back), restarted(back), stopped(back), readOnly(behind.url)[0]!].map(
+            (one) => ({
+              ...one,
+              name: `PostgreSQL behind it ${one.name}`,
+            }),
+          ),
         ],
         stop: stopAll([front, behind], [...struck.proxies, ...back.proxies]),
       }

@@ -90,6 +90,7 @@ out. The server is struck for ${WHOLE.fault / 1000} s, unless the fault is brief
 - **Redis that is killed** keeps all it has acknowledged only with \`appendfsync always\`, as here; with Redis' default, \`everysec\`, it loses a second.
 - **cached-db, its Redis away**: a login or logout is acknowledged only when no process can believe its copy any more, so it takes \`freshFor\` (5 s) longer.
 - **PgBouncer** asks a PostgreSQL that was away again after \`server_login_retry\`, which is 15 s by default; here it is 1 s.
+  A primary that was demoted it goes on using until it is told otherwise (\`RECONNECT\` in its console) or \`server_lifetime\` is over, an hour by default.
 
 ${done.map(([{ name }, rows]) => section(name, rows)).join('\n')}`
 }
