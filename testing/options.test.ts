@@ -23,6 +23,7 @@ import { session as hono } from '@coatcheck/hono'
 import { session as koa } from '@coatcheck/koa'
 import { signedCookieStore } from '@coatcheck/signed-cookie'
 import Fastify from 'fastify'
+import { createPool } from 'mysql2'
 import { expect, test } from 'vitest'
 import { mapStore } from './map-store.ts'
 
@@ -206,6 +207,11 @@ test.each<[string, () => unknown, string | RegExp]>([
     'no MySQL',
     () => (mysqlStore as Loose)({ host: 'localhost' }),
     'mysqlStore needs a URL such as mysql://',
+  ],
+  [
+    'a pool with callbacks',
+    () => mysqlStore(createPool('mysql://127.0.0.1:1') as never),
+    'pass its promise()',
   ],
   ['a path for MySQL', () => mysqlStore('sessions'), "got 'sessions'"],
   [

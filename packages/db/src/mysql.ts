@@ -3,6 +3,7 @@ import {
   assertOptions,
   isSessionKey,
   KeyExistsError,
+  refuseOption,
   RETIRED,
   rules,
   SessionConflictError,
@@ -65,6 +66,11 @@ export function mysqlStore(
     (url) => /^(mysql|mariadb):\/\//i.test(url),
     ['execute', 'query'],
   )
+  if (typeof database !== 'string' && 'promise' in database) {
+    refuseOption(
+      'mysqlStore was given a pool or connection of mysql2 with callbacks: pass its promise()',
+    )
+  }
   assertOptions('mysqlStore', options, { table: tableName, now: rules.clock })
   const { table = DEFAULT_TABLE, now = systemClock } = options
   const calls = createCalls<MysqlConnection>(
