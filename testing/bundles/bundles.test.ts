@@ -43,7 +43,11 @@ const missing = (by: string, name: string, pass: string) =>
 const SAYS_WHAT_TO_PASS = {
   sqlite: missing('sqliteStore', 'better-sqlite3', 'sqliteStore(new Database(file))'),
   postgres: missing('postgresStore', 'pg', 'postgresStore(new Pool({ connectionString }))'),
-  mysql: missing('mysqlStore', 'mysql2', 'mysqlStore(createPool(url))'),
+  mysql: missing(
+    'mysqlStore',
+    'mysql2',
+    'mysqlStore(createPool(url)), with createPool of mysql2/promise',
+  ),
   redis: missing('redisStore', 'ioredis', 'redisStore(new Redis(url))'),
   lru: missing('lruStore', 'lru-cache', 'lruStore({ LRUCache })'),
   bridge: missing(

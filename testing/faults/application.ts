@@ -22,7 +22,7 @@ export interface Visit {
 }
 
 interface Opened {
-  readonly store: SessionStore & { migrate?(): Promise<void> }
+  readonly store: SessionStore
   /** The store works on a client of the application's, whose end is the application's business. */
   readonly onOwnClient?: boolean
 }

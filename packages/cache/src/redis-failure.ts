@@ -53,6 +53,8 @@ export function whyOf(error: unknown): string {
   const { message = '', lastNodeError } = (error ?? {}) as Error & { lastNodeError?: unknown }
   if (word === 'ERR') {
     if (message.includes('max number of clients')) return 'it has as many clients as its maxclients'
+    if (message.includes('DB index is out of range'))
+      return 'it has no database of this number (`databases` in its configuration says how many there are)'
     if (message.includes('unknown command'))
       return 'it does not know a command (are EVAL and EVALSHA disabled?)'
   }

@@ -53,6 +53,11 @@ export function redisStore(
   assertOptions('redisStore', options, { prefix: rules.text, now: rules.clock })
   const { prefix = 'session:', now = systemClock } = options
   const own = typeof redis === 'string' ? connect(redis) : undefined
+  /** That there is no such database. ioredis goes on in the first one, which is another's. */
+  let noDatabase: unknown
+  own?.on('error', (error: Error) => {
+    if (/DB index is out of range/.test(error.message)) noDatabase = error
+  })
   const client = own ?? (redis as RedisClient)
   assertMaster(client.options)
   const scripts = defineScripts(client)
@@ -64,7 +69,12 @@ export function redisStore(
     command: () => Promise<unknown>,
     read: (answer: unknown) => R,
   ): Promise<R> {
-    if (!isClosed) return connection.send(what, command, read)
+    if (!isClosed)
+      return connection.send(
+        what,
+        () => (noDatabase ? Promise.reject(noDatabase) : command()),
+        read,
+      )
     return Promise.reject(
       new SessionStoreError(`It is too late to ${what} a session: close() was called.`),
     )
@@ -147,7 +157,7 @@ function assertRedis(redis: string | RedisClient): void {
   const methods = ['defineCommand', 'on', 'connect', 'disconnect'] as const
   const isRedis =
     typeof redis === 'string'
-      ? /^(rediss?:\/\/|\/)/i.test(redis)
+      ? /^(rediss?:\/\/[^/]*(\/\d*)?(\?.*)?$|\/)/i.test(redis)
       : methods.every((name) => typeof redis?.[name] === 'function')
   if (isRedis) return
   refuseOption(

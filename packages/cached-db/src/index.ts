@@ -55,6 +55,9 @@ export function cachedDbStore(options: CachedDbStoreOptions): SessionStore {
   const { cache, db, freshFor = 5, now = systemClock } = options
   for (const [name, store] of Object.entries({ cache, db })) {
     assertStore(`cachedDbStore: \`${name}\``, store)
+    if (name === 'db' && store.traits?.evicts) {
+      refuse('`db` may forget sessions: it must be a database or files, and `cache` the other one')
+    }
     if (store.traits?.stateless) refuse(`\`${name}\` keeps nothing on the server`)
   }
   if (cache === db) refuse('`cache` and `db` are one and the same store')
@@ -85,6 +88,7 @@ export function cachedDbStore(options: CachedDbStoreOptions): SessionStore {
     touch: (key, expiresAt, from) => goesOn(copies.touch(key, expiresAt, from)),
     delete: (key) => goesOn(copies.delete(key)),
     ...(db.clearExpired && { clearExpired: (sweep) => db.clearExpired!(sweep) }),
+    ...(db.migrate && { migrate: () => db.migrate!() }),
     async close() {
       await underWay.idle(freshFor * 1000 + MOST_WAIT)
       await Promise.all([cache.close?.(), db.close?.()])

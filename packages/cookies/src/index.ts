@@ -3,7 +3,7 @@ import { Buffer } from 'node:buffer'
 import { SessionTooLargeError, SessionUsageError } from '@coatcheck/core'
 import { assertCookieRules, MAX_COOKIE_BYTES, readCookies } from '@coatcheck/core/adapter'
 import { assertSecrets, createSigner, type Signer } from '@coatcheck/core/signing'
-import { assertOptions, rules, systemClock } from '@coatcheck/core/store'
+import { assertOptions, rules, systemClock, type OptionRules } from '@coatcheck/core/store'
 import { parseCookie, parseSetCookie, stringifySetCookie } from 'cookie'
 import {
   readCookieHeader,
@@ -106,6 +106,7 @@ export function createCookies(
   // Django keeps these apart from all else that it signs.
   const keys = secrets?.map((secret) => `django.http.cookies${secret}`)
   if (secrets) assertSecrets(secrets)
+  assertOptions('createCookies: `defaults`', defaults, PLAIN)
   line('name', '', defaults)
 
   function signer(name: string, { salt = '' }: Signing): Signer {
@@ -131,13 +132,17 @@ export function createCookies(
     return {
       get: (name: string, fallback?: string) => get(name) ?? (fallback as string),
       names: () => Object.keys(received()),
-      set: (name, value, attributes = {}) => send(name, value, attributes),
-      delete: (name, attributes = {}) =>
-        send(name, '', { ...attributes, maxAge: 0, expires: new Date(0) }),
-      getSigned(
-        name: string,
-        { salt = '', maxAge, fallback }: Signing & { maxAge?: number; fallback?: string } = {},
-      ) {
+      set(name, value, attributes = {}) {
+        assertOptions('cookies.set', attributes, PLAIN)
+        send(name, value, attributes)
+      },
+      delete(name, attributes = {}) {
+        assertOptions('cookies.delete', attributes, PLAIN)
+        send(name, '', { ...attributes, maxAge: 0, expires: new Date(0) })
+      },
+      getSigned(name: string, options: SignedReading = {}) {
+        assertOptions('cookies.getSigned', options, READING)
+        const { salt = '', maxAge, fallback } = options
         const values = readCookies(readCookieHeader(request), name)
         if (values.length === 0) return fallback as string
         const { unsign } = signer(name, { salt })
@@ -147,10 +152,35 @@ export function createCookies(
         }
         return fallback as string
       },
-      setSigned: (name, value, { salt = '', ...attributes } = {}) =>
-        send(name, signer(name, { salt }).sign(value), attributes),
+      setSigned(name, value, options = {}) {
+        assertOptions('cookies.setSigned', options, ATTRIBUTES)
+        const { salt = '', ...attributes } = options
+        send(name, signer(name, { salt }).sign(value), attributes)
+      },
     }
   }
+}
+
+/** What the values may be is asked by `assertCookieRules` and the package cookie. */
+const ATTRIBUTES: OptionRules<CookieAttributes & { salt?: string }> = {
+  maxAge: rules.rule('a number of seconds', (value) => typeof value === 'number'),
+  expires: rules.anything,
+  domain: rules.anything,
+  path: rules.anything,
+  secure: rules.anything,
+  httpOnly: rules.anything,
+  sameSite: rules.anything,
+  partitioned: rules.anything,
+  priority: rules.oneOf('low', 'medium', 'high'),
+  salt: rules.text,
+}
+const { salt: _, ...PLAIN } = ATTRIBUTES
+
+type SignedReading = Signing & { maxAge?: number; fallback?: string }
+const READING: OptionRules<SignedReading> = {
+  salt: rules.text,
+  maxAge: ATTRIBUTES.maxAge,
+  fallback: rules.text,
 }
 
 /** The Set-Cookie line. @throws SessionUsageError, SessionTooLargeError. */

@@ -16,12 +16,21 @@ export function isOfAnswer(header: string): boolean {
   return !SITE_WIDE.test(header)
 }
 
-/** The answer where the application has none: an error's own status and, if it is a session's, its message. */
+/**
+ * The answer where the application has none: an error's own status and, if it is a session's and the client's to mend, its message. What
+ * a server's fault says (an address, a table's name) is for whoever runs it.
+ */
 export function plainAnswer(error: unknown): { status: number; body: string } {
   const { status } = error as { status?: unknown }
   const isStatus = Number.isInteger(status) && (status as number) >= 400 && (status as number) < 600
+  const answered = isStatus ? (status as number) : 500
   return {
-    status: isStatus ? (status as number) : 500,
-    body: error instanceof SessionError ? error.message : 'Internal Server Error',
+    status: answered,
+    body:
+      error instanceof SessionError && answered < 500
+        ? error.message
+        : answered === 503
+          ? 'Service Unavailable'
+          : 'Internal Server Error',
   }
 }

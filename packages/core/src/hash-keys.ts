@@ -10,7 +10,7 @@ import type { SessionStore } from './store.ts'
  * calculated back: a copy of the database or a backup logs nobody in. Sessions stored before are not found any more.
  * @throws SessionUsageError for a stateless store, which has no keys at rest.
  */
-export function hashKeys(store: SessionStore): SessionStore {
+export function hashKeys<S extends SessionStore>(store: S): SessionStore & Pick<S, 'migrate'> {
   assertStore('hashKeys: `store`', store)
   if (store.traits?.stateless) {
     refuseOption('hashKeys: this store keeps nothing on the server, so there are no keys to hash')
@@ -23,6 +23,7 @@ export function hashKeys(store: SessionStore): SessionStore {
     touch: (key, expiresAt, from) => after(store.touch(hash(key), expiresAt, from), () => key),
     delete: (key) => store.delete(hash(key)),
     ...(store.clearExpired && { clearExpired: (options) => store.clearExpired!(options) }),
+    ...(store.migrate && { migrate: () => store.migrate!() }),
     ...(store.close && { close: () => store.close!() }),
   }
 }

@@ -41,10 +41,7 @@ test.each<[unknown, string]>([
     'thingStore: `now` must be a function that returns milliseconds since 1970, as Date.now does, and is 5.',
   ],
   [{ secrets: 'hush' }, 'thingStore: `secrets` must be a list of texts.'],
-  [
-    'redis://u:hush@h',
-    'thingStore: the options must be an object, and are a URL with a user in it.',
-  ],
+  ['redis://u:hush@h', "thingStore: the options must be an object, and are 'redis://…'."],
   [null, 'thingStore: the options must be an object, and are null.'],
   [[], 'thingStore: the options must be an object, and are a list.'],
   [Promise.resolve(), 'thingStore: the options must be an object, and are a promise (await it).'],

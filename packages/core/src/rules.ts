@@ -51,7 +51,8 @@ export const oneOf = (...words: readonly unknown[]): OptionRule =>
 
 /** A value in an error's words, short: an object by what it is, and not by what it holds; nothing of a URL that may hold a password. */
 export function inWords(value: unknown): string {
-  if (typeof value === 'string' && /:\/\/.*@/.test(value)) return 'a URL with a user in it'
+  const scheme = typeof value === 'string' && /^([a-z][a-z\d+.-]*:\/\/).*@/i.exec(value)?.[1]
+  if (scheme) return `'${scheme}…'`
   if (typeof value === 'string')
     return value.length > 40 ? `'${value.slice(0, 40)}…'` : `'${value}'`
   if (typeof value === 'function') {

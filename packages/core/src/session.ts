@@ -1,4 +1,5 @@
 // What a handler sees: Django's request.session as a typed dictionary. It does no I/O; the manager does.
+import { inWords } from './rules.ts'
 import { BOOKKEEPING, isBookkeeping } from './bookkeeping.ts'
 import type { Draft } from './draft.ts'
 import { SessionEncodeError, SessionUsageError } from './errors.ts'
@@ -234,7 +235,7 @@ export class Session<D extends object = SessionData> implements Iterable<[KeyOf<
     const value = expiry instanceof Date ? expiry.getTime() : expiry
     if (!Number.isFinite(value) || (expiry instanceof Date && Math.abs(value) > 8.64e15)) {
       throw new SessionUsageError(
-        `setExpiry() takes seconds, a valid Date, 0 or null, and got ${String(expiry)}.`,
+        `setExpiry() takes seconds, a valid Date, 0 or null, and got ${inWords(expiry)}.`,
       )
     }
     this.#change().set(EXPIRY_KEY, expiry instanceof Date ? expiry.toISOString() : expiry)

@@ -377,6 +377,16 @@ function isCodec(codec: Codec): boolean {
 }
 
 function assertManager(options: SessionsOptions<any>): void {
+  if (
+    options !== null &&
+    typeof options === 'object' &&
+    !('store' in options) &&
+    'headers' in options
+  ) {
+    refuse(
+      'it was given a request in place of options: call the middleware, `app.use(session({ store }))`',
+    )
+  }
   assertStore('createSessions: `store`', options?.store)
   assertOptions('createSessions', options, OPTIONS, ELSEWHERE)
   assertSiteData(options.clearSiteData, refuse)

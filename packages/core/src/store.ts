@@ -170,6 +170,12 @@ export interface SessionStore {
    */
   clearExpired?(options?: ClearExpiredOptions): Awaitable<number>
 
+  /**
+   * Makes what the store needs where it is missing, as a table; to be called once at the start, or in a deploy step. A store that needs
+   * nothing made leaves it out, so an application that may be given any calls `await store.migrate?.()`.
+   */
+  migrate?(): Awaitable<void>
+
   /** Lets go of what the store itself opened; a connection it was given stays open. Safe to call twice. */
   close?(): Awaitable<void>
 }

@@ -1,6 +1,7 @@
 // Expired records are removed now and then, for as long as the application runs.
 import { performance } from 'node:perf_hooks'
 import { clearTimeout, setTimeout } from 'node:timers'
+import { SessionError } from './errors.ts'
 import { tellSweep, warnDeveloper } from './events.ts'
 import { assertOptions, assertStore } from './options.ts'
 import { reasonIn } from './reason.ts'
@@ -72,6 +73,6 @@ export function sweep(store: SessionStore, options: SweepOptions = {}): void {
 function warnOf(error: unknown): void {
   warnDeveloper(
     'SWEEP_FAILED',
-    `sweep: expired sessions could not be removed${reasonIn(error)}. It is tried again; further failures are told on the channel coatcheck:sweep alone.`,
+    `sweep: expired sessions could not be removed${error instanceof SessionError ? `: ${error.message}` : `${reasonIn(error)}.`} It is tried again; further failures are told on the channel coatcheck:sweep alone.`,
   )
 }

@@ -1,7 +1,9 @@
 // What the client is told: the cookie for what was stored, whether the response is a success or not.
+import { isPromise, type Awaitable } from './awaitable.ts'
 import { sessionCookie, type CookieOptions, type SessionCookie } from './cookie.ts'
 import { siteDataHeader, type SiteData } from './clear-site-data.ts'
 import type { SessionHeaders } from './headers.ts'
+import { refuseOption } from './options.ts'
 import type { CookieInfo, SessionState, Told, Untold } from './standing.ts'
 
 /** What telling needs of the manager's options. */
@@ -70,6 +72,9 @@ export function assertSendable(
 /** The cookie as a response is to have it. */
 function cookieFor({ cookie, cookieOptions }: TellOptions, info: CookieInfo): SessionCookie {
   if (!info.cookie) return cookie
+  if (isPromise(info.cookie as Awaitable<unknown>)) {
+    refuseOption('cookieFor must answer at once, and answered with a promise')
+  }
   // What the next request is read by is the manager's own.
   const { name } = cookie.identity
   const format = cookieOptions?.format

@@ -60,7 +60,7 @@ export function openMysql(uri: string): Connections<PoolConnection> {
     by: 'mysqlStore',
     driver: 'mysql2/promise',
     from: import.meta.url,
-    pass: 'mysqlStore(createPool(url))',
+    pass: 'mysqlStore(createPool(url)), with createPool of mysql2/promise',
   }) as Driver
   const sockets = createSockets()
   const pool = createPool({

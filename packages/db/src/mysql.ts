@@ -25,6 +25,7 @@ import {
   BATCH_SIZE,
   DEFAULT_TABLE,
   failed,
+  placeOf,
   tableName,
   type Action,
 } from './table.ts'
@@ -79,6 +80,7 @@ export function mysqlStore(
       : connectionsOf(database),
     verdicts,
   )
+  const place = placeOf(database)
   const sql = statementsOf(table)
 
   /** Rows as lists of texts, or what a write tells of itself. */
@@ -104,7 +106,7 @@ export function mysqlStore(
 
   function mysqlError(action: Action, error: unknown): SessionError {
     const missing = (error as { code?: string }).code === 'ER_NO_SUCH_TABLE'
-    return failed({ database: 'MySQL', action, table }, missing, error)
+    return failed({ database: `MySQL${place}`, action, table }, missing, error)
   }
 
   const look = createLook(async () => {

@@ -29,6 +29,7 @@ import {
   assertDatabase,
   DEFAULT_TABLE,
   failed,
+  placeOf,
   tableName,
   type Action,
 } from './table.ts'
@@ -88,6 +89,7 @@ export function postgresStore(
     typeof database === 'string' ? openPostgres(database) : connectionsOf(database),
     verdicts,
   )
+  const place = placeOf(database)
   const statements = statementsOf(table)
   const send = createSender(prepare)
 
@@ -108,7 +110,7 @@ export function postgresStore(
   }
 
   function failure(action: Action, error: unknown, missing = sqlState(error) === '42P01') {
-    return failed({ database: 'PostgreSQL', action, table }, missing, error)
+    return failed({ database: `PostgreSQL${place}`, action, table }, missing, error)
   }
 
   const look = createLook(async () => {
@@ -117,7 +119,8 @@ export function postgresStore(
       columns = (await calls.run((connection) => send(connection, statements.look, []), READING))
         .rows
     } catch (error) {
-      if (verdicts.isBroken(error)) throw failure('look', error)
+      if (verdicts.isBroken(error) || /^(28|3D)/.test(sqlState(error) ?? ''))
+        throw failure('look', error)
       return unknownShape(table, error)
     }
     if (columns.length === 0) throw failure('look', undefined, true)

@@ -1,7 +1,7 @@
 // What the three databases share: the table's name, and the words for what can go wrong.
 import {
   inWords,
-  reasonIn,
+  reasonOf,
   refuseOption,
   rules,
   SessionError,
@@ -68,6 +68,34 @@ export const ACTIONS = {
 
 export type Action = keyof typeof ACTIONS
 
+/** What a server's codes mean, where the user can mend it. */
+const MEANINGS: Readonly<Record<string, string>> = {
+  '25006': 'it takes no changes (a standby?)',
+  '28000': 'this user may not connect so',
+  '28P01': 'the password is wrong',
+  '3D000': 'there is no such database',
+  '3F000': 'there is no schema to make it in',
+  '42501': 'this user may not do that',
+  '42703': 'it is no session table, or lacks a column',
+  '53300': 'it has as many connections as it takes',
+  '57P03': 'it is starting up, or shutting down',
+  ER_ACCESS_DENIED_ERROR: 'it does not know this user with this password',
+  ER_ACCESS_DENIED_NO_PASSWORD_ERROR: 'it does not know this user without a password',
+  ER_BAD_DB_ERROR: 'there is no such database',
+  ER_BAD_FIELD_ERROR: 'it is no session table, or lacks a column',
+  ER_CON_COUNT_ERROR: 'it has as many connections as it takes',
+  ER_DBACCESS_DENIED_ERROR: 'this user may not use the database',
+  ER_OPTION_PREVENTS_STATEMENT: 'it takes no changes (a replica?)',
+  ER_TABLEACCESS_DENIED_ERROR: 'this user may not do that',
+}
+
+/** The host and port of a URL, in brackets; empty for what is none. */
+export function placeOf(database: unknown): string {
+  if (typeof database !== 'string' || !URL.canParse(database)) return ''
+  const { host } = new URL(database)
+  return host && ` (${host})`
+}
+
 /**
  * A backend's error as the library's.
  * @param missing Whether the backend says that the table does not exist.
@@ -79,10 +107,12 @@ export function failed(
 ): SessionError {
   if (cause instanceof SessionError) return cause
   const { database, action, table } = what
+  const reason = reasonOf(cause)
+  const meaning = Object.hasOwn(MEANINGS, reason) ? `, ${MEANINGS[reason]}` : ''
   return new SessionStoreError(
     missing
       ? `The session table '${table}' does not exist. Call store.migrate() once, at start-up or in a deploy step.`
-      : `${database} failed to ${ACTIONS[action]} '${table}'${reasonIn(cause)}.`,
+      : `${database} failed to ${ACTIONS[action]} '${table}'${reason && `: ${reason}`}${meaning}.`,
     cause,
   )
 }

@@ -6,7 +6,13 @@ import {
   type Sessions,
   type SessionsOptions,
 } from '@coatcheck/core'
-import { assertOptions, rules, systemClock, type OptionRules } from '@coatcheck/core/store'
+import {
+  assertOptions,
+  refuseOption,
+  rules,
+  systemClock,
+  type OptionRules,
+} from '@coatcheck/core/store'
 import type { DjangoKeys } from './signing.ts'
 import type { DjangoEngine } from './site.ts'
 
@@ -69,6 +75,9 @@ export function djangoSessions<D extends object = SessionData>(
   options: DjangoSessionsOptions<D>,
 ): Sessions<D> {
   assertOptions<DjangoSessionsOptions>('djangoSessions', options, OPTIONS)
+  if (options.engine === undefined) {
+    refuseOption('djangoSessions: `engine` is missing: pass one, such as djangoDb(store)')
+  }
   const { secretKey, fallbackKeys, engine, settings = {}, now = systemClock, ...rest } = options
   const { keySalt = 'django.contrib.sessions.SessionStore', ...manager } = rest
   assertOptions('djangoSessions: `settings`', settings, SETTINGS)

@@ -53,9 +53,9 @@ export function session<D extends object = SessionData>(
   options: SessionsOptions<D> | Sessions<D>,
   adapterOptions: AdapterOptions<IncomingMessage> = {},
 ): Middleware {
+  const sessions = createSessions<D>(options)
   assertAdapterOptions('session', adapterOptions, {})
   const { property = 'session', cookieFor } = adapterOptions
-  const sessions = createSessions<D>(options)
 
   return (message, response, next) => {
     const request = message as SessionRequest

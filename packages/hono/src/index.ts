@@ -45,9 +45,9 @@ export function session<D extends object = SessionData>(
   options: SessionsOptions<D> | Sessions<D>,
   adapterOptions: AdapterOptions<Context> = {},
 ): MiddlewareHandler {
+  const sessions = createSessions<D>(options)
   assertAdapterOptions('session', adapterOptions, {})
   const { property = 'session', cookieFor } = adapterOptions
-  const sessions = createSessions<D>(options)
 
   return async (c, next) => {
     const info = () => ({ secure: isSecure(c), cookie: cookieFor?.(c) })

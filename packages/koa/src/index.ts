@@ -38,9 +38,9 @@ export function session<D extends object = SessionData>(
   options: SessionsOptions<D> | Sessions<D>,
   adapterOptions: AdapterOptions<Context> = {},
 ): Middleware {
+  const sessions = createSessions<D>(options)
   assertAdapterOptions('session', adapterOptions, {})
   const { property = 'session', cookieFor } = adapterOptions
-  const sessions = createSessions<D>(options)
 
   return async (ctx, next) => {
     const info = () => ({ secure: ctx.secure, cookie: cookieFor?.(ctx) })
