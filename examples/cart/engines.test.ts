@@ -98,5 +98,7 @@ plainTest('an engine that does not exist, or whose server is not there, is a cle
   ])
   const away = start('--engine', 'redis')
   expect(away.status).toBe(1)
-  expect(away.stderr).toMatch(/^Redis failed to load a session\.\n {2}\S/)
+  expect(away.stderr).toMatch(
+    /^Redis \(127\.0\.0\.1:1\) failed to load a session: connect ECONNREFUSED 127\.0\.0\.1:1\.\n/,
+  )
 })

@@ -90,8 +90,11 @@ const built = run(
   { cwd: join(here, '../..') },
 )
 
+// pnpm's NODE_PATH would find what is not there.
+const { NODE_PATH: _, ...env } = process.env
+
 async function say(cwd: string, bundle: string, way: string): Promise<object> {
-  const { stdout } = await run(process.execPath, [bundle, way], { cwd })
+  const { stdout } = await run(process.execPath, [bundle, way], { cwd, env })
   return JSON.parse(stdout)
 }
 
@@ -152,9 +155,9 @@ test('a build of Next', async () => {
   )
   writeFileSync(join(application, 'next.config.mjs'), `export default { output: 'standalone' }`)
   const next = join(application, 'node_modules/next/dist/bin/next')
-  const env = { ...process.env, NEXT_TELEMETRY_DISABLED: '1', NODE_ENV: 'production' as const }
-  await run(process.execPath, [next, 'build'], { cwd: application, env })
-  const { alone, passed } = await readings(application, [next, 'start', '--port'], env)
+  const settings = { ...env, NEXT_TELEMETRY_DISABLED: '1', NODE_ENV: 'production' as const }
+  await run(process.execPath, [next, 'build'], { cwd: application, env: settings })
+  const { alone, passed } = await readings(application, [next, 'start', '--port'], settings)
   expect(alone).toEqual({ ...WORKS, ...NEEDS_NO_DRIVER })
   expect(passed).toEqual({ ...WORKS, 'cached-db': 'works' })
 
@@ -165,7 +168,7 @@ test('a build of Next', async () => {
     verbatimSymlinks: true,
   })
   const server = join(carried, relative(join(here, '../..'), application), 'server.js')
-  const away = await readings(carried, [server], env)
+  const away = await readings(carried, [server], settings)
   expect(away.passed).toEqual({ ...WORKS, 'cached-db': 'works' })
   for (const [name, said] of Object.entries({ ...WORKS, ...NEEDS_NO_DRIVER })) {
     const spoken = away.alone[name] ?? ''

@@ -541,7 +541,8 @@ for (const [when, prepare] of Object.entries(ways)) {
     const underWay = [outcome(() => store.load(newKey())), outcome(() => store.load(newKey()))]
     const { error, ms } = await outcome(() => store.close!())
     expect(error).toBeUndefined()
-    expect(ms).toBeLessThan(5500)
+    // 5 s, and what a busy machine adds.
+    expect(ms).toBeLessThan(8000)
     const again = await outcome(() => store.close!())
     expect(again.error).toBeUndefined()
     expect(again.ms).toBeLessThan(500)

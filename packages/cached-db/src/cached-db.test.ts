@@ -516,6 +516,7 @@ test.each([
   [{ db: {} }, '`db` must be a store'],
   [{ db: { ...lruStore(), traits: { stateless: true } } }, '`db` keeps nothing on the server'],
   [{ cache: own, db: own }, '`cache` and `db` are one and the same store'],
+  [{ db: lruStore() }, '`db` may forget sessions'],
   [{ freshFor: 0 }, '`freshFor` must be a number of seconds up to 60, and is 0.'],
   [{ freshFor: 5000 }, 'and is 5000.'],
   [{ freshFor: '5' }, "and is '5'."],

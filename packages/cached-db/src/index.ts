@@ -53,6 +53,7 @@ export function cachedDbStore(options: CachedDbStoreOptions): SessionStore {
     now: rules.clock,
   })
   const { cache, db, freshFor = 5, now = systemClock } = options
+  if (cache && cache === db) refuse('`cache` and `db` are one and the same store')
   for (const [name, store] of Object.entries({ cache, db })) {
     assertStore(`cachedDbStore: \`${name}\``, store)
     if (name === 'db' && store.traits?.evicts) {
@@ -60,7 +61,6 @@ export function cachedDbStore(options: CachedDbStoreOptions): SessionStore {
     }
     if (store.traits?.stateless) refuse(`\`${name}\` keeps nothing on the server`)
   }
-  if (cache === db) refuse('`cache` and `db` are one and the same store')
 
   /** What the database has acknowledged, the cache is to hear of before it is closed. */
   const underWay = createUnderWay()

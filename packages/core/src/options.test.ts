@@ -44,6 +44,8 @@ test.each<[unknown, string]>([
   ['redis://u:hush@h', "thingStore: the options must be an object, and are 'redis://…'."],
   [null, 'thingStore: the options must be an object, and are null.'],
   [[], 'thingStore: the options must be an object, and are a list.'],
+  [new Map(), 'thingStore: the options must be an object, and are an object of the class Map.'],
+  [Object.create({ max: '5' }), "thingStore: `max` must be a whole number from 1 on, and is '5'."],
   [Promise.resolve(), 'thingStore: the options must be an object, and are a promise (await it).'],
 ])('%o is refused: %s', (options, message) => {
   expect(() => look(options)).toThrow(
@@ -113,7 +115,19 @@ test('of a failure the address, the port and the system’s word are told, and n
   expect(
     reasonOf(new Error('outer', { cause: Object.assign(new Error(), { code: '57P01' }) })),
   ).toBe('57P01')
+  const circle: { cause?: unknown } = {}
+  circle.cause = circle
+  const list: { errors: unknown[] } = { errors: [] }
+  list.errors.push(list, list)
+  const trap = {
+    get code(): never {
+      throw new Error('looked at')
+    },
+  }
   for (const strange of [
+    circle,
+    list,
+    trap,
     undefined,
     null,
     5,

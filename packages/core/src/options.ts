@@ -22,9 +22,12 @@ export function assertOptions<O extends object>(
 ): void {
   if (!isPlain(options))
     refuseOption(`${by}: the options must be an object, and are ${inWords(options)}`)
-  for (const [name, value] of Object.entries(options)) {
+  for (const name of Object.keys(options)) {
     if (!Object.hasOwn(rules, name)) refuseName(by, name, Object.keys(rules), elsewhere)
-    const { be, holds, secret } = rules[name as keyof O]
+  }
+  // Also what is inherited is used.
+  for (const [name, { be, holds, secret }] of Object.entries<OptionRule>(rules)) {
+    const value: unknown = options[name as keyof O]
     if (value === undefined || holds(value)) continue
     const given = secret ? '' : `, and is ${inWords(value)}`
     refuseOption(`${by}: \`${name}\` must be ${be}${given}`)

@@ -17,13 +17,26 @@ interface Failure {
  * @param error What a driver threw: a system error, one with a `code`, one with such a `cause`, or an AggregateError of such.
  */
 export function reasonOf(error: unknown): string {
-  if (typeof error !== 'object' || error === null) return ''
+  try {
+    return reasonWithin(error, DEEPEST)
+  } catch {
+    // An error may be an object that throws when it is looked at.
+    return ''
+  }
+}
+
+/** Causes of causes are looked at so deep: they may go round in a circle. */
+const DEEPEST = 5
+
+function reasonWithin(error: unknown, depth: number): string {
+  if (typeof error !== 'object' || error === null || depth === 0) return ''
   const { code, syscall, address, hostname, port, errors, cause } = error as Failure
   // A host by name may have several addresses.
   if (Array.isArray(errors) && errors.length > 0) {
-    return [...new Set(errors.map(reasonOf))].filter(Boolean).join(', ')
+    const reasons = errors.slice(0, 10).map((one) => reasonWithin(one, depth - 1))
+    return [...new Set(reasons)].filter(Boolean).join(', ')
   }
-  if (!isWord(code)) return cause === error ? '' : reasonOf(cause)
+  if (!isWord(code)) return reasonWithin(cause, depth - 1)
   if (!isWord(syscall)) return code
   const host = isHost(address) ? address : isHost(hostname) ? hostname : ''
   const place =

@@ -51,7 +51,7 @@ export const oneOf = (...words: readonly unknown[]): OptionRule =>
 
 /** A value in an error's words, short: an object by what it is, and not by what it holds; nothing of a URL that may hold a password. */
 export function inWords(value: unknown): string {
-  const scheme = typeof value === 'string' && /^([a-z][a-z\d+.-]*:\/\/).*@/i.exec(value)?.[1]
+  const scheme = typeof value === 'string' && /^([a-z][a-z\d+.-]*:\/\/).*[@?]/i.exec(value)?.[1]
   if (scheme) return `'${scheme}…'`
   if (typeof value === 'string')
     return value.length > 40 ? `'${value.slice(0, 40)}…'` : `'${value}'`
@@ -67,7 +67,9 @@ export function inWords(value: unknown): string {
     : 'an object'
 }
 
-/** Not a list, a promise or the like; also where a class made it. */
+/** Not a list, a promise, a Map or the like; of a class of the application's it may be. */
 export function isPlain(value: unknown): boolean {
-  return typeof value === 'object' && value !== null && !Array.isArray(value) && !('then' in value)
+  return (
+    Object.prototype.toString.call(value) === '[object Object]' && !('then' in (value as object))
+  )
 }
