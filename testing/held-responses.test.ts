@@ -247,7 +247,7 @@ describe('a save that fails', () => {
         }),
     )
     const response = await fetch(`http://127.0.0.1:${port}/`)
-    expect([response.status, await response.text()]).toEqual([503, 'away'])
+    expect([response.status, await response.text()]).toEqual([503, 'Service Unavailable'])
   })
 
   test('what a wrapper has made unchangeable, and a listener that throws, end no process', async () => {

@@ -116,7 +116,7 @@ test('an answer by hand whose session cannot be saved is answered in plain text'
   expect([response.statusCode, response.headers['etag'], response.body]).toEqual([
     503,
     undefined,
-    'down',
+    'Service Unavailable',
   ])
 })
 

@@ -34,7 +34,8 @@ export type SessionHandler<D extends object, Rest extends unknown[]> = (
 
 /** What the adapter takes besides what every adapter does. */
 export interface FetchOptions extends AdapterOptions<Request> {
-  /** Answers for a session that could not be opened or saved. Default: its `status` and its message, as text. */
+  /** Answers for a session that could not be opened or saved. Default: its `status`, and the message of one below 500, as text: a
+   * backend's fault is for whoever runs it. */
   readonly onError?: (error: SessionError, request: Request) => Response | Promise<Response>
 }
 

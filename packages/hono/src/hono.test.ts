@@ -61,7 +61,7 @@ test('without onError a failing backend is answered 503', async () => {
   const load = () => Promise.reject(new SessionStoreError('The backend is down.'))
   const app = appOf([{ options: { store: { ...lruStore(), traits: {}, load } } }])
   const response = await app.request('/', { headers: { cookie: 'sessionid=abcdefgh' } })
-  expect([response.status, await response.text()]).toEqual([503, 'The backend is down.'])
+  expect([response.status, await response.text()]).toEqual([503, 'Service Unavailable'])
 })
 
 test('a Response that a handler throws is thrown with the cookie, when its session is saved', async () => {
