@@ -179,11 +179,11 @@ test('a build of Next', async () => {
 }, 240_000)
 
 /** Starts a server, and asks it both ways. */
-async function readings(cwd: string, args: string[], env: NodeJS.ProcessEnv) {
+async function readings(cwd: string, args: string[], settings: NodeJS.ProcessEnv) {
   const port = `${await freePort()}`
   const server = spawn(process.execPath, [...args, port], {
     cwd,
-    env: { ...env, PORT: port, HOSTNAME: '127.0.0.1' },
+    env: { ...settings, PORT: port, HOSTNAME: '127.0.0.1' },
     stdio: 'ignore',
   })
   const ask = async (way: string): Promise<Record<string, string>> =>

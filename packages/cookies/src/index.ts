@@ -152,9 +152,9 @@ export function createCookies(
         }
         return fallback as string
       },
-      setSigned(name, value, options = {}) {
-        assertOptions('cookies.setSigned', options, ATTRIBUTES)
-        const { salt = '', ...attributes } = options
+      setSigned(name, value, signing = {}) {
+        assertOptions('cookies.setSigned', signing, ATTRIBUTES)
+        const { salt = '', ...attributes } = signing
         send(name, signer(name, { salt }).sign(value), attributes)
       },
     }
