@@ -55,21 +55,31 @@ export function statementsOf(table: string) {
       ),
     },
     remove: sql('DELETE FROM @ WHERE session_key = $1'),
+    // By the key: a ctid is one row's in one partition, and another's in the next.
     sweep: sql(
-      `DELETE FROM @ WHERE ctid = ANY (ARRAY(
-         SELECT ctid FROM @ WHERE expire_date <= $1
+      `DELETE FROM @ WHERE expire_date <= $1 AND session_key = ANY (ARRAY(
+         SELECT session_key FROM @ WHERE expire_date <= $1
          ORDER BY expire_date LIMIT $2 FOR UPDATE SKIP LOCKED))`,
     ),
-    // Several statements sent as one run in one transaction; the lock keeps two processes that start together apart.
+    // Several statements sent as one run in one transaction; the lock keeps two processes that start together apart. IF NOT EXISTS would
+    // look in the first schema of the search path alone, and make a table there that hides the one in use.
     migrate: {
       text: `
         SELECT pg_advisory_xact_lock(hashtext('coatcheck ${table}'));
-        CREATE TABLE IF NOT EXISTS "${table}" (
-          "session_key" varchar(64) COLLATE "C" NOT NULL PRIMARY KEY,
-          "session_data" text NOT NULL,
-          "expire_date" timestamp with time zone NOT NULL
-        );
-        CREATE INDEX IF NOT EXISTS "${table}_expire_date" ON "${table}" ("expire_date");`,
+        DO $$ BEGIN
+          IF to_regclass('"${table}"') IS NULL THEN
+            CREATE TABLE "${table}" (
+              "session_key" varchar(64) COLLATE "C" NOT NULL PRIMARY KEY,
+              "session_data" text NOT NULL,
+              "expire_date" timestamp with time zone NOT NULL
+            );
+          END IF;
+          IF EXISTS (
+            SELECT FROM pg_class WHERE oid = to_regclass('"${table}"') AND relkind IN ('r', 'p')
+          ) THEN
+            CREATE INDEX IF NOT EXISTS "${table}_expire_date" ON "${table}" ("expire_date");
+          END IF;
+        END $$;`,
     },
     look: {
       text: `

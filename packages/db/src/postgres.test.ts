@@ -7,6 +7,7 @@ import { controlled } from '../../../testing/controlled-store.ts'
 import { proveEngines } from '../../../testing/prove.ts'
 import { countRoundTrips } from '../../../testing/round-trips.ts'
 import { openBrowser, opens, type Any } from '../../../testing/visitors.ts'
+import { statementsOf } from './postgres-table.ts'
 import { postgresStore } from './postgres.ts'
 
 const { url, test } = (await proveEngines('postgres'))['postgres']!
@@ -39,6 +40,71 @@ test('ten processes that migrate at once do not disturb each other', async () =>
   const table = freshTable()
   const stores = Array.from({ length: 10 }, () => postgresStore(pool, { table }))
   await Promise.all(stores.map((store) => store.migrate()))
+})
+
+test('migrate() makes no second table in the first schema of the search path, which would hide the one in use', async () => {
+  const table = freshTable()
+  const owner = postgresStore(pool, { table })
+  await owner.migrate()
+  await owner.create(KEY, { data: '{}', expiresAt: later() })
+  await pool.query(`CREATE SCHEMA IF NOT EXISTS app`)
+  const client = new pg.Client({ connectionString: url, options: '-c search_path=app,public' })
+  await client.connect()
+  const store = postgresStore(client, { table })
+  await store.migrate()
+  expect(await store.load(KEY)).toMatchObject({ data: '{}' })
+  const fresh = postgresStore(client, { table: freshTable() })
+  await fresh.migrate()
+  await fresh.create(KEY, { data: '{}', expiresAt: later() })
+  await client.end()
+})
+
+for (const [what, make] of [
+  [
+    'partitioned table',
+    (table: string) => `PARTITION BY HASH (session_key);
+      CREATE TABLE ${table}_0 PARTITION OF ${table} FOR VALUES WITH (MODULUS 2, REMAINDER 0);
+      CREATE TABLE ${table}_1 PARTITION OF ${table} FOR VALUES WITH (MODULUS 2, REMAINDER 1)`,
+  ],
+  ['table with a child', (table: string) => `; CREATE TABLE ${table}_0 () INHERITS (${table})`],
+] as const) {
+  test(`a sweep of a ${what} takes what has expired and nothing else`, async () => {
+    const table = freshTable()
+    await pool.query(
+      `CREATE TABLE ${table} (session_key varchar(64) PRIMARY KEY, session_data text NOT NULL, expire_date timestamptz NOT NULL) ${make(table)}`,
+    )
+    const store = postgresStore(pool, { table })
+    await store.migrate()
+    for (let n = 0; n < 100; n++) {
+      await store.create(randomUUID(), { data: '1', expiresAt: n % 2 ? 1000 : later() })
+    }
+    if (what === 'table with a child') {
+      await pool.query(
+        `INSERT INTO ${table}_0 SELECT 'child' || session_key, '1', now() + interval '1 day' FROM ${table}`,
+      )
+    }
+    const { rows } = await pool.query(
+      `SELECT count(*)::int AS n FROM ${table} WHERE expire_date > now()`,
+    )
+    expect(await store.clearExpired!({ batchSize: 7 })).toBe(50)
+    const left = await pool.query(`SELECT count(*)::int AS n FROM ${table}`)
+    expect(left.rows).toEqual(rows)
+  })
+}
+
+test('a sweep of a large table reads by its indexes alone', async () => {
+  const table = freshTable()
+  await postgresStore(pool, { table }).migrate()
+  await pool.query(
+    `INSERT INTO ${table} SELECT md5(n::text), '1', now() + (n - 20000) * interval '1 s' FROM generate_series(1, 100000) AS n`,
+  )
+  await pool.query(`ANALYZE ${table}`)
+  const { rows } = await pool.query(
+    `EXPLAIN ${statementsOf(table).sweep.text.replaceAll('$1', 'now()').replace('$2', '10000')}`,
+  )
+  const plan = rows.map((row) => row['QUERY PLAN']).join('\n')
+  expect(plan).toMatch(/Index (Only )?Scan/)
+  expect(plan).not.toContain('Seq Scan')
 })
 
 for (const zone of ['Asia/Kolkata', 'America/St_Johns', 'UTC']) {
