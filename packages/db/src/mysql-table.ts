@@ -1,6 +1,6 @@
 // The statements of MySQL and MariaDB, and what a table there must look like.
 import { SessionStoreError, warnDeveloper } from '@coatcheck/core/store'
-import { unfit, type Shape } from './shape.ts'
+import { noTable, unfit, type Shape } from './shape.ts'
 
 /**
  * InnoDB keeps rows in the order of their keys, so a sweep reads so many expired keys (some 10 MB) and deletes them in that
@@ -62,7 +62,14 @@ export function statementsOf(table: string) {
       SELECT column_name, column_type, data_type, CAST(character_maximum_length AS CHAR),
         CAST(character_octet_length AS CHAR), character_set_name, collation_name,
         CAST(datetime_precision AS CHAR), column_key, engine,
-        CONCAT_WS(',', @@character_set_client, @@character_set_connection, @@character_set_results)
+        CONCAT_WS(',', @@character_set_client, @@character_set_connection, @@character_set_results),
+        table_type,
+        CAST(EXISTS (
+          SELECT 1 FROM information_schema.statistics AS s
+          WHERE s.table_schema = c.table_schema AND s.table_name = c.table_name AND non_unique = 0
+          GROUP BY index_name
+          HAVING COUNT(*) = 1 AND MAX(s.column_name) = c.column_name AND MAX(sub_part) IS NULL
+        ) AS CHAR)
       FROM information_schema.columns AS c LEFT JOIN information_schema.tables AS t
         ON t.table_schema = c.table_schema AND t.table_name = c.table_name
       WHERE c.table_schema = DATABASE() AND c.table_name = '${table}'`,
@@ -82,6 +89,9 @@ export type Column = readonly [
   index: string,
   engine: string | null,
   connection: string,
+  kind: string | null,
+  /** Whether there is a unique index of the whole of this column alone: '1' or '0'. */
+  unique: string,
 ]
 
 /** What there is of other characters in a character set that has those of ASCII as they are. */
@@ -107,6 +117,7 @@ export function shapeOf(table: string, columns: readonly Column[]): Shape {
       `The table '${table}' is no session table: it lacks a column session_key, session_data or expire_date. Name another one by the option \`table\`.`,
     )
   }
+  if (key[11] === 'VIEW') throw noTable(table, 'a view')
   const charsets = key[10].split(',')
   if (charsets.some((charset) => charset !== 'utf8mb4')) {
     throw new SessionStoreError(
@@ -122,9 +133,10 @@ export function shapeOf(table: string, columns: readonly Column[]): Shape {
   if (!/^(var)?(char|binary)$/.test(key[2])) {
     throw refuse(key, 'which does not keep keys as they are', keyMend)
   }
-  if (key[8] !== 'PRI' && key[8] !== 'UNI') {
-    const mend = `ALTER TABLE \`${table}\` ADD PRIMARY KEY (session_key)`
-    throw refuse(key, 'and not unique, so that two sessions could have one key', mend)
+  if (key[12] !== '1') {
+    const index = key[8] === 'PRI' ? 'UNIQUE' : 'PRIMARY KEY'
+    const mend = `ALTER TABLE \`${table}\` ADD ${index} (session_key)`
+    throw refuse(key, 'and not unique by itself, so that two sessions could have one key', mend)
   }
   const repertoire = REPERTOIRES[data[5] ?? '']
   if (!repertoire || !/^(tiny|medium|long)?text$|^varchar$/.test(data[2])) {

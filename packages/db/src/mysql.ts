@@ -114,13 +114,16 @@ export function mysqlStore(
     try {
       columns = await execute(sql.look, [], READING)
     } catch (error) {
-      if (verdicts.isBroken(error)) throw mysqlError('look', error)
-      return unknownShape(table, error)
+      // Whoever may not see the schema never may; anything else may be over at the next call.
+      if (NOT_ALLOWED.has((error as { errno?: number }).errno ?? 0))
+        return unknownShape(table, error)
+      throw mysqlError('look', error)
     }
     if (columns.length > 0) return shapeOf(table, columns)
-    // It is not there; or it is a temporary one, of which the server tells nothing.
+    // It is not there; or it is a temporary one, of which the server tells nothing; or it was made a moment ago.
     await run('look', sql.select, [''], READING)
-    return unknownShape(table)
+    columns = await run('look', sql.look, [], READING)
+    return columns.length > 0 ? shapeOf(table, columns) : unknownShape(table)
   })
 
   const load = async (key: string): Promise<SessionRecord | undefined> => {
@@ -229,10 +232,13 @@ export function mysqlStore(
       } catch (error) {
         throw mysqlError('migrate', error)
       }
-      await look()
+      await look(true)
     }),
   }
 }
+
+/** Errors by number: the user may not read a database, a table, a column. */
+const NOT_ALLOWED = new Set([1044, 1142, 1143])
 
 /** Why nothing was changed under a condition, or without one, where this is what is there. */
 function refusal(condition: unknown, found: SessionRecord | undefined): SessionError {

@@ -1,7 +1,7 @@
 // PostgreSQL's statements, and what a table there must look like.
 import { createHash } from 'node:crypto'
 import { SessionStoreError } from '@coatcheck/core/store'
-import { unfit, type Shape } from './shape.ts'
+import { noTable, unfit, type Shape } from './shape.ts'
 
 /** A statement; one without a name is not prepared. */
 export interface Statement {
@@ -85,8 +85,15 @@ export function statementsOf(table: string) {
       text: `
         SELECT attname::text AS name, format_type(atttypid, atttypmod) AS type,
           coalesce(collisdeterministic, true)::text AS exact,
-          current_setting('client_encoding') AS encoding
-        FROM pg_attribute LEFT JOIN pg_collation ON pg_collation.oid = attcollation
+          current_setting('client_encoding') AS encoding,
+          relkind::text AS kind,
+          EXISTS (
+            SELECT FROM pg_index
+            WHERE indrelid = attrelid AND indkey[0] = attnum AND indnkeyatts = 1
+              AND indisunique AND indisvalid AND indimmediate AND indpred IS NULL
+          )::text AS "unique"
+        FROM pg_attribute JOIN pg_class ON pg_class.oid = attrelid
+          LEFT JOIN pg_collation ON pg_collation.oid = attcollation
         WHERE attrelid = to_regclass('"${table}"')
           AND attname IN ('session_key', 'session_data', 'expire_date')`,
     },
@@ -99,6 +106,17 @@ export interface Column {
   readonly type: string
   readonly exact: string
   readonly encoding: string
+  /** What it is a column of, as `pg_class.relkind` says it. */
+  readonly kind: string
+  /** Whether there is a unique index of this column alone. */
+  readonly unique: string
+}
+
+/** What a relation is that is no table. */
+const NO_TABLES: Readonly<Record<string, string>> = {
+  v: 'a view',
+  m: 'a materialized view',
+  f: 'a foreign table',
 }
 
 /**
@@ -115,6 +133,8 @@ export function shapeOf(table: string, columns: readonly Column[]): Shape {
       `The table '${table}' is no session table: it lacks a column session_key, session_data or expire_date. Name another one by the option \`table\`.`,
     )
   }
+  const other = NO_TABLES[key.kind]
+  if (other) throw noTable(table, other)
   if (key.encoding !== 'UTF8') {
     throw new SessionStoreError(
       `The connection's client_encoding is ${key.encoding}, in which pg does not write. Leave it UTF8.`,
@@ -122,6 +142,11 @@ export function shapeOf(table: string, columns: readonly Column[]): Shape {
   }
   const alter = (column: string, type: string) =>
     `ALTER TABLE "${table}" ALTER ${column} TYPE ${type}`
+  if (key.unique !== 'true') {
+    const problem = 'and has no unique index of its own, so that two sessions could have one key'
+    const mend = `ALTER TABLE "${table}" ADD UNIQUE (session_key)`
+    throw unfit(table, 'session_key', key.type, problem, mend)
+  }
   const keepsText = /^(text|character varying(\(\d+\))?)$/.test(data.type)
   if (!keepsText || data.exact !== 'true') {
     const type =

@@ -119,9 +119,9 @@ export function postgresStore(
       columns = (await calls.run((connection) => send(connection, statements.look, []), READING))
         .rows
     } catch (error) {
-      if (verdicts.isBroken(error) || /^(28|3D)/.test(sqlState(error) ?? ''))
-        throw failure('look', error)
-      return unknownShape(table, error)
+      // Whoever may not read the catalogue never may; anything else may be over at the next call.
+      if (sqlState(error) === '42501') return unknownShape(table, error)
+      throw failure('look', error)
     }
     if (columns.length === 0) throw failure('look', undefined, true)
     return shapeOf(table, columns)
@@ -206,7 +206,7 @@ export function postgresStore(
 
     migrate: calls.method(async () => {
       await query('migrate', statements.migrate, [], { time: LONG_TIME })
-      await look()
+      await look(true)
     }),
   }
 }

@@ -28,7 +28,9 @@ const table = ({
   data = 'longtext',
   date = 'datetime(6)',
   rest = 'CHARSET=utf8mb4',
-}) => `(session_key ${key}, session_data ${data} NOT NULL, expire_date ${date} NOT NULL) ${rest}`
+  index = '',
+}) =>
+  `(session_key ${key}, session_data ${data} NOT NULL, expire_date ${date} NOT NULL${index && `, ${index}`}) ${rest}`
 /** As Django makes it. */
 const DJANGO = table({ key: 'varchar(40) NOT NULL PRIMARY KEY' })
 
@@ -152,6 +154,18 @@ for (const mode of ['STRICT_TRANS_TABLES', '']) {
         sql: table({ key: 'varchar(64)' }),
         says: /not unique.* Run: ALTER TABLE `\w+` ADD PRIMARY KEY \(session_key\)/,
       },
+      'a key that is unique with its date alone': {
+        sql: table({
+          key: 'varchar(64) COLLATE ascii_bin',
+          rest: 'CHARSET=utf8mb4',
+          index: 'PRIMARY KEY (session_key, expire_date)',
+        }),
+        says: /not unique by itself.* Run: ALTER TABLE `\w+` ADD UNIQUE \(session_key\)/,
+      },
+      'a key whose beginning is unique': {
+        sql: table({ key: 'varchar(64)', index: 'UNIQUE (session_key(10))' }),
+        says: /not unique by itself/,
+      },
       'no date': {
         sql: '(session_key varchar(64) PRIMARY KEY, session_data longtext)',
         says: /is no session table/,
@@ -194,6 +208,33 @@ for (const mode of ['STRICT_TRANS_TABLES', '']) {
       const told = warnings.filter(({ message }) => message.includes(name))
       expect(told.map(({ code }) => code)).toEqual(['TABLE_UNCHECKED'])
       await connection.end()
+    })
+
+    test('a view is refused as such', async () => {
+      const { pool, name } = await withTable(DJANGO)
+      await pool.query(`CREATE VIEW ${name}_v AS SELECT * FROM ${name}`)
+      const store = mysqlStore(pool, { table: `${name}_v` })
+      await expect((async () => store.load(SHORT))()).rejects.toThrow(/is a view, and not a table/)
+      await pool.end()
+    })
+
+    test('a server that refuses the first look is asked again: no key opens another’s session', async () => {
+      const { store, pool } = await withTable(DJANGO)
+      await pool.query('SET GLOBAL max_prepared_stmt_count = 0')
+      await expect((async () => store.load(CAPITAL))()).rejects.toThrow(/look at the columns/)
+      await pool.query('SET GLOBAL max_prepared_stmt_count = 16382')
+      await store.create(SHORT, record())
+      expect(await store.load(CAPITAL)).toBeUndefined()
+      await pool.end()
+    })
+
+    test('migrate() looks anew at a table that was altered', async () => {
+      const { store, pool, name } = await withTable(table({ key: 'varchar(40) PRIMARY KEY' }))
+      await expect((async () => store.create(LONG, record()))()).rejects.toThrow(/would cut/)
+      await pool.query(`ALTER TABLE ${name} MODIFY session_key varchar(64) COLLATE ascii_bin`)
+      await store.migrate()
+      await store.create(LONG, record())
+      await pool.end()
     })
 
     test('a connection in another character set is refused', async () => {
@@ -296,6 +337,59 @@ describe('PostgreSQL', () => {
     })
   }
 
+  test('a key without a unique index is refused by every call, migrate() too, and what is to be run helps', async () => {
+    for (const index of ['', 'UNIQUE (session_key, expire_date)']) {
+      const { store, pool, name } = await withTable({ key: 'varchar(64)' })
+      if (index) await pool.query(`ALTER TABLE ${name} ADD ${index}`)
+      const says = /has no unique index of its own.* Run: (ALTER TABLE .*)/
+      for (const call of [() => store.migrate(), () => store.load(SHORT)]) {
+        await expect((async () => call())()).rejects.toThrow(says)
+      }
+      const { message } = await store.migrate().catch((error: Error) => error as any)
+      await pool.query(says.exec(message)![1]!)
+      await store.create(SHORT, record())
+      await pool.end()
+    }
+  })
+
+  test('a view is refused as such, by migrate() too', async () => {
+    const { pool, name } = await withTable({})
+    await pool.query(`CREATE VIEW ${name}_v AS SELECT * FROM ${name}`)
+    const store = postgresStore(pool, { table: `${name}_v` })
+    for (const call of [() => store.migrate(), () => store.load(SHORT)]) {
+      await expect((async () => call())()).rejects.toThrow(/is a view, and not a table/)
+    }
+    await pool.end()
+  })
+
+  test('a server that refuses the first look is asked again, and one that may never tell is not', async () => {
+    const { pool, name } = await withTable({ key: 'varchar(40) PRIMARY KEY' })
+    for (const [code, told] of [
+      ['57014', 0],
+      ['28000', 0],
+      ['42501', 1],
+    ] as const) {
+      const before = warnings.length
+      let refusals = 1
+      const refusing = {
+        query: (query: any) =>
+          refusals-- > 0
+            ? Promise.reject(Object.assign(new Error('no'), { code, severity: 'ERROR' }))
+            : pool.query(query),
+      }
+      const store = postgresStore(refusing, { table: name })
+      const first = Promise.resolve(store.load(LONG))
+      if (told === 0) await expect(first).rejects.toMatchObject({ code: 'ERR_SESSION_STORE' })
+      else await first
+      const created = (async () => store.create(LONG, record()))()
+      await expect(created).rejects.toThrow(told === 0 ? /would cut/ : /22001/)
+      expect(warnings.slice(before).map((warning) => warning.code)).toEqual(
+        Array(told).fill('TABLE_UNCHECKED'),
+      )
+    }
+    await pool.end()
+  })
+
   test('a database in LATIN1 refuses what it has no characters for; one in SQL_ASCII keeps all', async () => {
     for (const encoding of ['LATIN1', 'SQL_ASCII']) {
       const admin = new pg.Client(url!)
@@ -315,7 +409,7 @@ describe('PostgreSQL', () => {
         await store.create(LONG, record('"€😀"'))
         expect(await store.load(LONG)).toMatchObject({ data: '"€😀"' })
       } else {
-        await expect(store.create(LONG, record('"€😀"'))).rejects.toThrow(/\(22P05\)/)
+        await expect(store.create(LONG, record('"€😀"'))).rejects.toThrow(/: 22P05/)
       }
       await pool.end()
     }

@@ -30,7 +30,10 @@ export interface Shape {
   }
 }
 
-/** What a table is taken to hold of which the server tells nothing: everything, with a warning. @param error Why it does not tell. */
+/**
+ * What a table is taken to hold of which the server tells nothing, now or later: everything, with a warning.
+ * @param error Why it does not tell.
+ */
 export function unknownShape(table: string, error?: unknown): Shape {
   warnDeveloper(
     'TABLE_UNCHECKED',
@@ -100,17 +103,33 @@ export function unfit(
   )
 }
 
-/** Looks at a table before its first use, until that has succeeded once. */
-export function createLook(look: () => Promise<Shape>): () => Shape | Promise<Shape> {
+/** What has the table's name is something else. @param what Such as `a view`. */
+export function noTable(table: string, what: string): SessionStoreError {
+  return new SessionStoreError(
+    `The session table '${table}' is ${what}, and not a table. Name the table by the option \`table\`, or take the name for one.`,
+  )
+}
+
+/**
+ * Looks at a table before its first use, until that has succeeded once.
+ * @returns What gives the shape. It looks again if it is told to.
+ */
+export function createLook(look: () => Promise<Shape>): (anew?: boolean) => Shape | Promise<Shape> {
   let shape: Shape | undefined
   let looking: Promise<Shape> | undefined
-  return () =>
-    shape ??
-    (looking ??= look().then(
-      (found) => (shape = found),
-      (error) => {
-        looking = undefined
-        throw error
+  return (anew = false) => {
+    if (anew) shape = looking = undefined
+    if (shape) return shape
+    if (looking) return looking
+    const mine = (looking = look())
+    mine.then(
+      (found) => {
+        if (looking === mine) shape = found
       },
-    ))
+      () => {
+        if (looking === mine) looking = undefined
+      },
+    )
+    return mine
+  }
 }
