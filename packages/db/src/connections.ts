@@ -28,6 +28,8 @@ export interface Connections<C> {
    * @param isRunning Whether the server may still work for it.
    */
   drop?(connection: C, isRunning: boolean): void
+  /** Whether what has just lost a race may be run again: not where it has ended a transaction of the application's. Default always. */
+  mayRunAgain?(): boolean
   /** Ends them all; left out where they are the application's. */
   end?(): Promise<unknown>
   /** Ends those that are left, whatever the server does. */
@@ -197,6 +199,8 @@ export function createCalls<C extends object>(
     })
   }
 
+  const mayRunAgain = (error: unknown) => isLostRace(error) && (connections.mayRunAgain?.() ?? true)
+
   /**
    * Runs a statement again for as long as it loses to others. Of those that change one row at a time one gets through in each turn, so
    * that a number of turns would be no bound that is right for all.
@@ -209,7 +213,7 @@ export function createCalls<C extends object>(
       try {
         return await runOnce()
       } catch (again) {
-        if (!isLostRace(again)) throw again
+        if (!mayRunAgain(again)) throw again
         error = again
       }
     }
@@ -224,7 +228,7 @@ export function createCalls<C extends object>(
     try {
       return await once(work, end, isReading)
     } catch (error) {
-      if (!isLostRace(error)) throw error
+      if (!mayRunAgain(error)) throw error
       // One at a time of those of this process that want the same row.
       return lock(name, () => runAgain(() => once(work, end, isReading), error, end))
     }

@@ -27,9 +27,16 @@ interface PoolConnection extends MysqlConnection {
 
 /** As much of mysql2's connection without promises as the engine uses. */
 interface Core {
+  handlePacket?(packet?: Packet): unknown
   readonly stream?: { destroy?(): void }
   on(event: 'error', listener: () => void): unknown
   query(sql: string, onAnswer: () => void): unknown
+}
+
+/** What mysql2 hands on of what it gets. */
+interface Packet {
+  isEOF(): boolean
+  eofStatusFlags(): number
 }
 
 interface Pool {
@@ -75,7 +82,7 @@ export function openMysql(uri: string): Connections<PoolConnection> {
     // The pool has dropped it by then; a second error would have no listener, and end the process.
     core.on('error', () => {})
     core.query(
-      `SET SESSION innodb_lock_wait_timeout = ${LOCK_WAIT}, lock_wait_timeout = ${LOCK_WAIT}`,
+      `SET SESSION autocommit = 1, innodb_lock_wait_timeout = ${LOCK_WAIT}, lock_wait_timeout = ${LOCK_WAIT}`,
       () => {},
     )
   })
@@ -88,6 +95,7 @@ export function connectionsOf(database: MysqlConnection): Connections<MysqlConne
   // A connection runs one statement at a time; other objects may be in front of a pool.
   const most = 'beginTransaction' in database ? 1 : Infinity
   let isTold = false
+  const isInTransaction = watch((database as { connection?: Core }).connection)
   const told: MysqlConnection = {
     query: (sql) => database.query(sql),
     async execute(sql, values) {
@@ -96,13 +104,14 @@ export function connectionsOf(database: MysqlConnection): Connections<MysqlConne
         isTold = true
         warnDeveloper(
           'IN_TRANSACTION',
-          "mysqlStore was given a connection that is inside a transaction of the application's, or without autocommit: until its COMMIT no other process sees what a session stores, and its ROLLBACK takes that back, a logout too. Give the store a pool.",
+          "mysqlStore was given a connection that is inside a transaction of the application's, or without autocommit: until its COMMIT no other process sees what a session stores, nor it what others store, and its ROLLBACK takes that back, a logout too. Give the store a pool.",
         )
       }
       return answer
     },
   }
-  return { most, take: () => Promise.resolve(told), free() {} }
+  // A deadlock ends the application's transaction as a whole, and nothing tells beforehand whether there is one.
+  return { most, take: () => Promise.resolve(told), free() {}, mayRunAgain: () => most > 1 }
 }
 
 function isPool(database: unknown): database is Pool {
@@ -119,11 +128,12 @@ function fromPool(pool: Pool): Connections<PoolConnection> {
       const core = loan.connection ?? loan
       const known = loans.get(core)
       if (known) return known
+      const isInTransaction = watch(loan.connection)
       const connection: PoolConnection = {
         query: (sql) => loan.query(sql),
         async execute(sql, values) {
           const answer = await loan.execute(sql, values)
-          // Nobody would ever commit it. Closing the connection rolls it back.
+          // Nobody would ever commit it, and a load sees what was stored when it began. Closing the connection rolls it back.
           if (isInTransaction(answer[0])) {
             throw failure(
               'The pool’s connection is in a transaction, or without autocommit',
@@ -147,12 +157,29 @@ function fromPool(pool: Pool): Connections<PoolConnection> {
   }
 }
 
-/** The code of a write that was not committed. */
+/** The code of a call inside a transaction that nobody would end. */
 export const NO_COMMIT = 'NOT_COMMITTED'
 
-/** SERVER_STATUS_IN_TRANS, as the server says it of itself after a write. */
-function isInTransaction(answer: { serverStatus?: number }): boolean {
-  return ((answer.serverStatus ?? 0) & 1) === 1
+type InTransaction = (answer: { serverStatus?: number }) => boolean
+
+const watched = new WeakMap<object, InTransaction>()
+
+/** Makes what tells, right after an answer, whether the connection is inside a transaction: mysql2 tells it of writes, and of rows to itself alone. */
+function watch(core: Core = {} as Core): InTransaction {
+  const known = watched.get(core)
+  if (known) return known
+  let afterRows = 0
+  const { handlePacket } = core
+  if (handlePacket) {
+    core.handlePacket = (packet) => {
+      if (packet?.isEOF()) afterRows = packet.eofStatusFlags()
+      return handlePacket.call(core, packet)
+    }
+  }
+  // SERVER_STATUS_IN_TRANS.
+  const isInTransaction: InTransaction = ({ serverStatus = afterRows }) => (serverStatus & 1) === 1
+  watched.set(core, isInTransaction)
+  return isInTransaction
 }
 
 /** Errors by number: a standby's (read-only), a Galera node that is out, a server that is going down, statements that it has forgotten. */

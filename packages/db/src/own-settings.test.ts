@@ -147,6 +147,77 @@ describe('mysql2', () => {
     await other.close?.()
   })
 
+  test('what has ended opens on no connection without autocommit, or inside a transaction', async () => {
+    const table = freshTable()
+    const writer = mysqlStore(url!, { table })
+    await writer.migrate()
+    const key = freshKey()
+    const login = () => writer.create(key, { data: '1', expiresAt: Date.now() + 60_000 })
+    // A pool without autocommit.
+    const pool = mysql.createPool(url!)
+    pool.on('connection', (connection) => void connection.query('SET autocommit = 0'))
+    await expect((async () => mysqlStore(pool, { table }).load(key))()).rejects.toThrow(
+      /NOT_COMMITTED/,
+    )
+    await pool.end()
+    // One to which a connection was given back within a transaction.
+    const lent = mysql.createPool({ uri: url!, connectionLimit: 1 })
+    const store = mysqlStore(lent, { table })
+    await login()
+    expect(await store.load(key)).toBeDefined()
+    const loan = await lent.getConnection()
+    await loan.beginTransaction()
+    await loan.query(`SELECT * FROM ${table}`)
+    loan.release()
+    await writer.delete(key)
+    expect(await store.load(key)).toBeUndefined()
+    await lent.end()
+    // The server's default, for the engine's own pool.
+    const admin = await mysql.createConnection(url!)
+    await admin.query('SET GLOBAL autocommit = 0')
+    const own = mysqlStore(url!, { table })
+    await login()
+    expect(await own.load(key)).toBeDefined()
+    await writer.delete(key)
+    expect(await own.load(key)).toBeUndefined()
+    await admin.query('SET GLOBAL autocommit = 1')
+    await admin.end()
+    await own.close?.()
+    await writer.close?.()
+  })
+
+  test('a save that a deadlock ended with the application’s transaction is not made again outside it', async () => {
+    const table = freshTable()
+    const other = await mysql.createConnection(url!)
+    const connection = await mysql.createConnection(url!)
+    const store = mysqlStore(connection, { table })
+    await store.migrate()
+    const [mine, theirs] = [freshKey(), freshKey()]
+    const record = { data: '1', expiresAt: Date.now() + 60_000 }
+    for (const key of [mine, theirs]) await store.create(key, record)
+    await connection.beginTransaction()
+    await store.save(mine, { ...record, data: '2' })
+    await other.beginTransaction()
+    // The one that has changed less is the victim.
+    for (let n = 0; n < 20; n++) {
+      await other.query(`INSERT INTO ${table} VALUES ('${freshKey()}', '', now(6))`)
+    }
+    await other.query(`UPDATE ${table} SET session_data = '3' WHERE session_key = '${theirs}'`)
+    const blocked = other.query(`SELECT * FROM ${table} WHERE session_key = '${mine}' FOR UPDATE`)
+    const saved = Promise.resolve(store.save(theirs, { ...record, data: '2' }))
+    const failed = saved.then(
+      () => 'saved',
+      (error) => error.message,
+    )
+    await blocked
+    expect(await failed).toMatch(/ER_LOCK_DEADLOCK/)
+    await other.rollback()
+    await connection.rollback()
+    expect(await store.load(theirs)).toMatchObject({ data: '1' })
+    await other.end()
+    await connection.end()
+  })
+
   test('a connection inside a transaction of the application’s is told of once', async () => {
     const connection = await mysql.createConnection(url!)
     const store = mysqlStore(connection, { table: freshTable() })
@@ -258,6 +329,31 @@ describe('pg', () => {
     await client.query('COMMIT')
     expect(warnings.slice(before).map(({ code }) => code)).toEqual(['IN_TRANSACTION'])
     await client.end()
+  })
+
+  test('a save that lost a race with the application’s transaction is not made again outside it', async () => {
+    const client = new pg.Client(url!)
+    const other = new pg.Client(url!)
+    await client.connect()
+    await other.connect()
+    const table = freshTable()
+    const store = postgresStore(client, { table })
+    await store.migrate()
+    const key = freshKey()
+    const record = { data: '1', expiresAt: Date.now() + 60_000 }
+    await store.create(key, record)
+    await client.query('BEGIN ISOLATION LEVEL REPEATABLE READ')
+    await client.query('SELECT 1 FROM ' + table)
+    await other.query(`UPDATE ${table} SET session_data = '3'`)
+    const saved = Promise.resolve(store.save(key, { ...record, data: '2' }))
+    const ended = saved.catch((error) => error.message)
+    await new Promise(setImmediate)
+    const rolledBack = client.query('ROLLBACK')
+    expect(await ended).toMatch(/40001/)
+    await rolledBack
+    expect(await store.load(key)).toMatchObject({ data: '3' })
+    await client.end()
+    await other.end()
   })
 
   test('a client that somebody has put back into the pool within a transaction is not used', async () => {

@@ -81,7 +81,13 @@ export function connectionsOf(database: PostgresConnection): Connections<Client>
       return result
     },
   }
-  return { most, take: () => Promise.resolve(timed), free() {} }
+  return {
+    most,
+    take: () => Promise.resolve(timed),
+    free() {},
+    // A deadlock ends the application's transaction as a whole; of a client that is not pg's, or does not tell, nothing is known.
+    mayRunAgain: () => most > 1 || only.getTransactionStatus?.() === 'I',
+  }
 }
 
 function isPool(database: unknown): database is Pool {
