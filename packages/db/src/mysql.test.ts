@@ -1,5 +1,6 @@
 // MySQL and MariaDB, as a real server of its own: the conformance suite, and what only this engine has.
 import { randomUUID } from 'node:crypto'
+import { inspect } from 'node:util'
 import mysql from 'mysql2/promise'
 import { afterAll, expect } from 'vitest'
 import { proveEngines } from '../../../testing/prove.ts'
@@ -29,6 +30,20 @@ test('a missing table is an error that says what to call', async () => {
     code: 'ERR_SESSION_STORE',
     message: expect.stringMatching(/Call store\.migrate\(\) once/),
   })
+})
+
+test('the cause of an error holds the server’s code, and neither key nor data', async () => {
+  const table = freshTable()
+  const store = mysqlStore(pool!, { table })
+  await store.migrate()
+  await pool!.query(`ALTER TABLE ${table} ADD UNIQUE (session_data(20))`)
+  await store.create(`x${KEY}`, { data: 'secret', expiresAt: later() })
+  await store.create(KEY, { data: '1', expiresAt: later() })
+  const error: any = await Promise.resolve(
+    store.save(KEY, { data: 'secret', expiresAt: later() }),
+  ).catch((reason) => reason)
+  expect(error.cause).toMatchObject({ code: 'ER_DUP_ENTRY', errno: 1062, sqlState: '23000' })
+  expect(inspect(error, { depth: 9, showHidden: true })).not.toMatch(/secret|kkkk/)
 })
 
 test('expiry is the same moment on a connection in another time zone', async () => {

@@ -1,5 +1,6 @@
 // PostgreSQL, as a real server of its own: the conformance suite, and what only this engine has.
 import { randomUUID } from 'node:crypto'
+import { inspect } from 'node:util'
 import { createSessions } from '@coatcheck/core'
 import pg from 'pg'
 import { afterAll, expect } from 'vitest'
@@ -105,6 +106,18 @@ test('a sweep of a large table reads by its indexes alone', async () => {
   const plan = rows.map((row) => row['QUERY PLAN']).join('\n')
   expect(plan).toMatch(/Index (Only )?Scan/)
   expect(plan).not.toContain('Seq Scan')
+})
+
+test('the cause of an error holds the server’s code, and neither key nor data', async () => {
+  const table = freshTable()
+  await pool.query(
+    `CREATE TABLE ${table} (session_key varchar(64) PRIMARY KEY, session_data text NOT NULL CHECK (length(session_data) < 5), expire_date timestamptz NOT NULL)`,
+  )
+  const error: any = await Promise.resolve(
+    postgresStore(pool, { table }).create(KEY, { data: 'secret', expiresAt: later() }),
+  ).catch((reason) => reason)
+  expect(error.cause).toMatchObject({ code: '23514', severity: 'ERROR' })
+  expect(inspect(error, { depth: 9, showHidden: true })).not.toMatch(/secret|kkkk/)
 })
 
 for (const zone of ['Asia/Kolkata', 'America/St_Johns', 'UTC']) {

@@ -97,6 +97,25 @@ export function placeOf(database: unknown): string {
 }
 
 /**
+ * A server's error as it may be shown: its text, its detail and what a trigger says hold keys and data, and mysql2 puts the statement on it.
+ * What is the system's is left as it is.
+ */
+export function showable(error: unknown): unknown {
+  if (!(error instanceof Error)) return error
+  const { code, errno, sqlState, severity, routine } = error as Error & Record<string, unknown>
+  if (sqlState === undefined && severity === undefined) return error
+  const shown = new Error(`The server said ${reasonOf(error) || 'no code'}`)
+  shown.name = error.name
+  // The original's begins with its message.
+  shown.stack = `${shown.name}: ${shown.message}`
+  const told = { code, errno, sqlState, severity, routine }
+  for (const [name, value] of Object.entries(told)) {
+    if (value !== undefined) Object.assign(shown, { [name]: value })
+  }
+  return shown
+}
+
+/**
  * A backend's error as the library's.
  * @param missing Whether the backend says that the table does not exist.
  */
@@ -113,6 +132,6 @@ export function failed(
     missing
       ? `The session table '${table}' does not exist. Call store.migrate() once, at start-up or in a deploy step.`
       : `${database} failed to ${ACTIONS[action]} '${table}'${reason && `: ${reason}`}${meaning}.`,
-    cause,
+    showable(cause),
   )
 }
