@@ -167,16 +167,18 @@ function stepsOf(writer: Writer, turn: Turn): Steps<void> {
 }
 
 function* save({ options, lanes }: Writer, turn: Turn, key: string): Steps<void> {
-  // A synchronous store is written in this very turn. Who rejects conflicts must not be merged with others, and what is
-  // emptied must be gone before others come.
+  // In its lane too, a synchronous store is written in this very turn, unless it has to wait for a lock: then those that come meanwhile go
+  // together, and do not refuse each other one by one. Who rejects conflicts must not be merged with others, and what is emptied must be
+  // gone before others come.
   const alone = () => saveTogether(options, key, [turn], { newest: undefined })
   const isApart = options.concurrency === 'reject' || turn.plan.to === 'end' || turn.state.unsure
   try {
-    const outcome = options.store.traits?.sync
-      ? yield* alone()
-      : isApart
-        ? yield* lanes.alone(key, alone)
-        : yield* lanes.together(key, turn)
+    const outcome =
+      options.concurrency === 'reject' && options.store.traits?.sync
+        ? yield* alone()
+        : isApart
+          ? yield* lanes.alone(key, alone)
+          : yield* lanes.together(key, turn)
     if (outcome.kept) adopt(turn, key, outcome.kept, outcome.content)
     else dismiss(turn)
   } catch (error) {

@@ -21,21 +21,26 @@ export function isOnDisk(filename: string): boolean {
 }
 
 /**
- * Looks whether a file is still the one that it is now.
- * @returns A function that answers once a second, and undefined in between.
- * @throws What it returns throws SessionStoreError if the file was removed.
+ * Looks whether a file is still the one that it is now. The log of one that was moved away still lies beside its name: whoever opens another
+ * file there has SQLite write the old log into it. So it is not opened anew, and closing writes nothing either.
+ * @returns A function that looks once a second, and tells whether it did.
+ * @throws What it returns throws SessionStoreError if the file was removed or replaced, until it is back.
  */
-export function watch(filename: string): () => 'same' | 'replaced' | undefined {
+export function watch(filename: string): () => boolean {
   // The number of a file that is open is not given to another one.
   const path = resolve(filename)
   const opened = idOf(statSync(path))
   let lookedAt = performance.now()
   return () => {
-    if (performance.now() - lookedAt < LOOK_EVERY) return undefined
+    if (performance.now() - lookedAt < LOOK_EVERY) return false
     const found = statSync(path, { throwIfNoEntry: false })
-    if (!found) throw new SessionStoreError(`The session database '${filename}' was removed.`)
+    if (!found || idOf(found) !== opened) {
+      throw new SessionStoreError(
+        `The session database '${filename}' was ${found ? 'replaced' : 'removed'} while it was open. Stop the application, remove '${filename}-wal' and '${filename}-shm' together with the old file, put the new one in its place, and start again.`,
+      )
+    }
     lookedAt = performance.now()
-    return idOf(found) === opened ? 'same' : 'replaced'
+    return true
   }
 }
 

@@ -1,7 +1,15 @@
 // SQLite: the conformance suite, and what only this engine has.
 import { fork, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import {
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
@@ -10,6 +18,7 @@ import { Worker } from 'node:worker_threads'
 import type { SessionRecord } from '@coatcheck/core/store'
 import Database from 'better-sqlite3'
 import { afterEach, describe, expect, test } from 'vitest'
+import { proveHerd } from '../../../testing/herd.ts'
 import { proveEngines } from '../../../testing/prove.ts'
 import { smallDisk, type SmallDisk } from '../../../testing/small-disk.ts'
 import { sqliteStore, type SqliteConnection, type SqliteStore } from './sqlite.ts'
@@ -488,23 +497,62 @@ for (const [name, fill] of Object.entries(FILLED)) {
   }
 }
 
-test('a database that was removed is an error; one that was restored in its place is opened', async () => {
+test('a backup put in place under a running application is refused, and nothing is written into it', async () => {
   const file = filename()
   const store = migrated(sqliteStore(file))
-  store.create(KEY, { data: 'lost', expiresAt: later() })
-  const files = [file, `${file}-wal`, `${file}-shm`]
-  for (const one of files) rmSync(one)
+  const backup = `${file}-backup`
+  for (let n = 0; n < 200; n++)
+    store.create(keyOf(n), { data: 'x'.repeat(500), expiresAt: later() })
+  const connection = new Database(file)
+  connection.prepare('VACUUM INTO ?').run(backup)
+  connection.close()
+  for (let n = 0; n < 200; n++) store.delete(keyOf(n))
+  for (let n = 200; n < 500; n++) store.create(keyOf(n), { data: 'y', expiresAt: later() })
+  expect(statSync(`${file}-wal`).size).toBeGreaterThan(0)
+  const bytes = readFileSync(backup)
+
+  renameSync(file, `${file}-old`)
   await setTimeout(1100)
-  expect(() => store.load(KEY)).toThrow(/was removed/)
-  expect(() => store.delete(KEY)).toThrow(/was removed/)
-  const restored = migrated(sqliteStore(file))
-  restored.create(KEY, { data: 'restored', expiresAt: later() })
-  restored.close?.()
-  expect(store.load(KEY)).toMatchObject({ data: 'restored' })
-  expect(store.save(KEY, { data: 'again', expiresAt: later() }, 'restored')).toBe(KEY)
+  expect(() => store.load(KEY)).toThrow(/was removed .* Stop the application/)
+  renameSync(backup, file)
+  for (let tries = 0; tries < 2; tries++) {
+    expect(() => store.load(KEY)).toThrow(/was replaced .* Stop the application/)
+    expect(() => store.delete(keyOf(0))).toThrow(/was replaced/)
+  }
   store.close?.()
-  expect(sqliteStore(file).load(KEY)).toMatchObject({ data: 'again' })
+  expect(readFileSync(file).equals(bytes)).toBe(true)
+
+  for (const ending of ['-wal', '-shm']) rmSync(`${file}${ending}`, { force: true })
+  const restored = new Database(file)
+  expect(restored.pragma('integrity_check')).toEqual([{ integrity_check: 'ok' }])
+  restored.close()
+  const again = sqliteStore(file)
+  expect(again.load(keyOf(0))).toMatchObject({ data: 'x'.repeat(500) })
+  expect(again.load(keyOf(200))).toBeUndefined()
+  again.close?.()
 })
+
+test('a store that was closed says so, to reads and writes', () => {
+  const store = migrated(sqliteStore(filename()))
+  store.close?.()
+  const message = 'The store is closed. Make another one.'
+  expect(() => store.load(KEY)).toThrow(message)
+  expect(() => store.delete(KEY)).toThrow(message)
+})
+
+test.each([20, 1500])(
+  'a thousand requests of one session beside a lock of %i ms are answered when it is over, and all is kept',
+  async (ms) => {
+    const file = filename()
+    const store = migrated(sqliteStore(file))
+    await proveHerd(store, () => {
+      const other = new Database(file)
+      other.exec('BEGIN IMMEDIATE')
+      void setTimeout(ms).then(() => other.close())
+    })
+  },
+  20_000,
+)
 
 describe('a file that cannot be opened is an error that says why', () => {
   const message = (file: string) => (timed(() => sqliteStore(file)).error as Error).message

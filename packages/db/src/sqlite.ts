@@ -131,8 +131,8 @@ export function sqliteStore(
     now: rules.clock,
   })
   const { table = DEFAULT_TABLE, busyTimeout = 5000, now = systemClock } = options
-  let own = typeof database === 'string' ? open(database, busyTimeout) : undefined
-  let connection = own?.connection ?? (database as SqliteConnection)
+  const own = typeof database === 'string' ? open(database, busyTimeout) : undefined
+  const connection = own?.connection ?? (database as SqliteConnection)
   /** How long a connection of the application's waits by itself: in the thread, so not for us. */
   let itsTimeout = own ? 0 : undefined
   const lines = createWaitingLines(busyTimeout)
@@ -144,12 +144,7 @@ export function sqliteStore(
 
   /** Runs statements that do not wait for a lock. */
   function query<T>(run: (sql: ReturnType<typeof prepare>) => T): T {
-    if (own?.isReplaced()) {
-      own.connection.close()
-      prepared = undefined
-      own = open(database as string, LOAD_TIMEOUT)
-      connection = own.connection
-    }
+    own?.look()
     prepared ??= prepare(connection, table)
     itsTimeout ??= timeoutOf(connection)
     if (itsTimeout <= 0 || !setTimeoutTo(0)) return run(prepared)
@@ -180,7 +175,7 @@ export function sqliteStore(
     run: (sql: ReturnType<typeof prepare>) => T,
     ends = false,
   ): Awaitable<T> {
-    if (isClosed) throw new SessionStoreError(`The session database of '${table}' was closed.`)
+    if (isClosed) throw closed()
     let isInTransaction = false
     const attempt = () => {
       try {
@@ -217,6 +212,7 @@ export function sqliteStore(
 
   /** Reads in this turn. A log that is read needs no lock, but for moments in which another program has the whole file. */
   function read<T>(run: (sql: ReturnType<typeof prepare>) => T): T {
+    if (isClosed) throw closed()
     const start = performance.now()
     const patience = start - gaveUp < REST ? 0 : LOAD_TIMEOUT
     for (;;) {
@@ -371,6 +367,8 @@ export function sqliteStore(
   }
 }
 
+const closed = () => new SessionStoreError('The store is closed. Make another one.')
+
 /** A live record, and one that is not a retired key's. */
 const LIVE = 'session_key = ? AND expire_date > ?'
 const OPEN = `${LIVE} AND session_data <> ''`
@@ -417,10 +415,10 @@ type Driver = new (filename: string, options: { timeout: number }) => OwnConnect
 interface Opened {
   readonly connection: OwnConnection
   /**
-   * Whether another file has come into its place, as when a database was restored: what is opened is then nobody else's.
-   * @throws SessionStoreError if it was removed.
+   * Looks after the file and its reserve, from time to time.
+   * @throws SessionStoreError if the file was removed or replaced.
    */
-  isReplaced(): boolean
+  look(): void
   /** Gives the room that is kept on the disk back to it; whether there was any. The database does not grow until it is there again. */
   giveReserve(): boolean
 }
@@ -462,13 +460,11 @@ function open(filename: string, timeout: number): Opened {
       connection.pragma(`max_page_count = ${limited ? 1 : MOST_PAGES}`)
       isLimited = limited
     }
-    const look = isOnDisk(filename) ? watch(filename) : () => undefined
+    const look = isOnDisk(filename) ? watch(filename) : () => false
     return {
       connection,
-      isReplaced() {
-        const seen = look()
-        if (seen === 'same') limit(!reserve!.keep())
-        return seen === 'replaced'
+      look() {
+        if (look()) limit(!reserve!.keep())
       },
       giveReserve() {
         const hadRoom = reserve?.give() ?? false

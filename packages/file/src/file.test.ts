@@ -22,6 +22,7 @@ import { setTimeout } from 'node:timers/promises'
 import { inspect } from 'node:util'
 import type { SessionRecord } from '@coatcheck/core/store'
 import { afterEach, expect, test, vi } from 'vitest'
+import { proveHerd } from '../../../testing/herd.ts'
 import { proveEngines } from '../../../testing/prove.ts'
 import { smallDisk, type SmallDisk } from '../../../testing/small-disk.ts'
 import { fileStore } from './index.ts'
@@ -139,6 +140,19 @@ async function holder(path: string, key = KEY) {
   await once(child, 'message')
   return child
 }
+
+test.each([20, 1500])(
+  'a thousand requests of one session beside a lock of %i ms are answered when it is over, and all is kept',
+  async (ms) => {
+    const path = folder()
+    const store = fileStore(path)
+    await proveHerd(store, async (key) => {
+      const child = await holder(path, key)
+      void setTimeout(ms).then(() => child.kill('SIGKILL'))
+    })
+  },
+  20_000,
+)
 
 /** How long a call blocks the thread, in ms, and what it answers. */
 function timed<T>(call: () => T): { ms: number; answer: T } {
