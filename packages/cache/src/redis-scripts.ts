@@ -1,4 +1,4 @@
-// The Redis engine's commands: scripts of a single key, so that each call is one round trip and is done whole or not at all.
+// The commands of the engines on Redis: scripts of a single key, so that each call is one round trip and is done whole or not at all.
 import { createHash } from 'node:crypto'
 import type { RedisClient } from './redis-connection.ts'
 
@@ -7,7 +7,7 @@ import type { RedisClient } from './redis-connection.ts'
  * has, which may be old or nothing, until somebody has it write: so it is asked for a change that is none. Another refusal of that
  * (a full disk's, for one) does not matter.
  */
-const READ = `
+export const READ = `
   local value = redis.call('GET', KEYS[1])
   local function tell(answer)
     local change
@@ -45,7 +45,7 @@ const OPEN = `${FIND}
  * Also those without a decision are scripts: a Cluster may send a GET to a replica, which may not have heard yet, and a script goes to
  * the master. The answers are words, which no option of a client turns into something else, as it may numbers.
  */
-const SCRIPTS = {
+export const SCRIPTS: Readonly<Record<'Load' | 'Create' | 'Save' | 'Touch' | 'Delete', string>> = {
   Load: `${READ}
   return tell(value or 'none')`,
 
@@ -68,22 +68,25 @@ const SCRIPTS = {
   return 'done'`,
 }
 
-/** Sends one of the scripts; resolves to Redis' answer, whatever the client has made of it. */
-type Run = (key: string, ...args: (string | number)[]) => Promise<unknown>
+/** Sends a script; resolves to Redis' answer, whatever the client has made of it. */
+export type Run = (key: string, ...args: (string | number)[]) => Promise<unknown>
 
-/** The scripts, each as a function that sends it. */
-export type Scripts = Readonly<Record<keyof typeof SCRIPTS, Run>>
+/** Scripts by their names, each as a function that sends it. */
+export type Scripts<N extends string> = Readonly<Record<N, Run>>
 
 /**
- * Makes the scripts commands of the client: ioredis sends their hash, and the text only where the server lacks it. A
+ * Makes scripts commands of the client: ioredis sends their hash, and the text only where the server lacks it. A
  * command's name holds the hash of its text, so that two versions of this package on one client do not use each other's.
  */
-export function defineScripts(client: RedisClient): Scripts {
+export function defineScripts<N extends string>(
+  client: RedisClient,
+  texts: Readonly<Record<N, string>>,
+): Scripts<N> {
   const commands = client as unknown as Record<string, Run>
-  const scripts = Object.entries(SCRIPTS).map(([what, lua]) => {
+  const scripts = Object.entries<string>(texts).map(([what, lua]) => {
     const name = `coatcheck${what}_${createHash('sha1').update(lua).digest('hex')}`
     if (!(name in client)) client.defineCommand(name, { numberOfKeys: 1, lua })
     return [what, (...args: Parameters<Run>) => commands[name]!(...args)] as const
   })
-  return Object.fromEntries(scripts) as Record<keyof typeof SCRIPTS, Run>
+  return Object.fromEntries(scripts) as Record<N, Run>
 }

@@ -16,7 +16,7 @@ import {
   type SessionStore,
 } from '@coatcheck/core/store'
 import { connectionOf, TIMEOUT, type ClientOptions, type RedisClient } from './redis-connection.ts'
-import { defineScripts } from './redis-scripts.ts'
+import { defineScripts, SCRIPTS } from './redis-scripts.ts'
 
 export type { RedisClient, RedisNode } from './redis-connection.ts'
 
@@ -60,7 +60,7 @@ export function redisStore(
   })
   const client = own ?? (redis as RedisClient)
   assertMaster(client.options)
-  const scripts = defineScripts(client)
+  const scripts = defineScripts(client, SCRIPTS)
   const connection = connectionOf(client)
   let isClosed = false
 

@@ -1,4 +1,6 @@
 // Django's cache engine on Redis, for a site whose cache writes JSON: a string a session, under Django's own keys.
+import { connectionOf, type RedisClient } from '@coatcheck/cache/redis-connection'
+import { defineScripts, READ } from '@coatcheck/cache/redis-scripts'
 import {
   assertOptions,
   inWords,
@@ -12,15 +14,10 @@ import {
   SessionGoneError,
   SessionStoreError,
   SessionUsageError,
+  type SessionRecord,
   type SessionStore,
 } from '@coatcheck/core/store'
 import { dataCodec, type DjangoEngine } from './site.ts'
-
-/** As much of an ioredis `Redis` or `Cluster` as the engines use. */
-export interface RedisClient {
-  del(key: string): Promise<number>
-  defineCommand(name: string, definition: { numberOfKeys: number; lua: string }): void
-}
 
 /** How the Django site's cache names its keys. */
 export interface DjangoCacheOptions {
@@ -31,12 +28,8 @@ export interface DjangoCacheOptions {
 }
 
 /** @throws SessionUsageError for what is no client of Redis, or an option that cannot work. */
-export function assertCache(
-  by: string,
-  redis: Partial<RedisClient>,
-  methods: readonly (keyof RedisClient)[],
-  options: DjangoCacheOptions,
-): void {
+export function assertCache(by: string, redis: RedisClient, options: DjangoCacheOptions): void {
+  const methods = ['defineCommand', 'on', 'connect', 'disconnect'] as const
   if (methods.some((name) => typeof redis?.[name] !== 'function')) {
     refuseOption(`${by} needs a client of ioredis, and got ${inWords(redis)}`)
   }
@@ -52,25 +45,15 @@ export function cacheKey(
   return `${keyPrefix}:${version}:django.contrib.sessions.${engine}${key}`
 }
 
-/**
- * The scripts answer in words, which no option of a client turns into something else, as `stringNumbers` does numbers. Their names end in 2, as
- * an earlier version of this package on the same client answered in numbers.
- */
-
-/** The value and how long it is still kept, in ms, in one call. */
-const LOAD = `return { redis.call('GET', KEYS[1]), redis.call('PTTL', KEYS[1]) }`
-
-const put = `
+const PUT = `
   if tonumber(ARGV[2]) > 0 then redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
   else redis.call('DEL', KEYS[1]) end
   return 'done'`
 
-const CREATE = `if redis.call('EXISTS', KEYS[1]) == 1 then return 'exists' end${put}`
-
-const SAVE = `
-  local value = redis.call('GET', KEYS[1])
-  if not value then return 'gone' end
-  if ARGV[3] and value ~= ARGV[3] then return 'conflict' end${put}`
+/** Removes what is there, if anything. */
+const DELETE = `
+  redis.call('DEL', KEYS[1])
+  return 'done'`
 
 /**
  * How far apart two readings of when a session ends may be, in ms: Redis keeps what is left of its life, and the time that a
@@ -78,45 +61,44 @@ const SAVE = `
  */
 const TOLERANCE = 1000
 
-/** Compares what is left of the session's life with ARGV[2]; ARGV[3] is what is left of one that Redis keeps for ever. */
-const TOUCH = `
+/** They answer in words, which no option of a client turns into something else, as `stringNumbers` does numbers. */
+const SCRIPTS = {
+  /** The value and how long it is still kept, in ms. */
+  Load: `${READ}
+  return tell({ value, redis.call('PTTL', KEYS[1]) })`,
+
+  Create: `${READ}
+  if value then return tell('exists') end${PUT}`,
+
+  Save: `${READ}
+  if not value then return tell('gone') end
+  if ARGV[3] and value ~= ARGV[3] then return tell('conflict') end${PUT}`,
+
+  /** Compares what is left of the session's life with ARGV[2]; ARGV[3] is what is left of one that Redis keeps for ever. */
+  Touch: `${READ}
+  if not value then return tell('gone') end
   if ARGV[2] then
     local left = redis.call('PTTL', KEYS[1])
-    if left == -2 then return 'gone' end
     if left == -1 then left = tonumber(ARGV[3]) end
-    if math.abs(left - tonumber(ARGV[2])) > ${TOLERANCE} then return 'conflict' end
+    if math.abs(left - tonumber(ARGV[2])) > ${TOLERANCE} then return tell('conflict') end
   end
-  if redis.call('PEXPIRE', KEYS[1], ARGV[1]) == 0 then return 'gone' end
-  return 'done'`
+  redis.call('PEXPIRE', KEYS[1], ARGV[1])
+  return 'done'`,
 
-interface Scripts extends RedisClient {
-  coatcheckDjangoLoad2(key: string): Promise<[string | null, number | string]>
-  coatcheckDjangoCreate2(key: string, value: string, ttl: number): Promise<unknown>
-  coatcheckDjangoSave2(
-    ...args: [key: string, value: string, ttl: number, expected?: string]
-  ): Promise<unknown>
-  coatcheckDjangoTouch2(
-    ...args: [key: string, ttl: number, left?: number, leftOfAll?: number]
-  ): Promise<unknown>
+  Delete: DELETE,
 }
 
 /**
  * Django's `backends.cache` on Redis, where the cache's serializer writes JSON (`OPTIONS: {'serializer': …}` with Django's
  * own RedisCache, `SERIALIZER` with django-redis). Django's default is pickle, which only Python reads: a pickled session is
  * a SessionStoreError that says so. Sessions end by Redis' clock, as they do for Django.
+ * A call has its answer within 5 seconds, or is a SessionStoreError; the client connects anew as it does for `redisStore`.
  * @param redis An ioredis client of the cache's Redis and its database number.
  */
 export function djangoCache(redis: RedisClient, options: DjangoCacheOptions = {}): DjangoEngine {
-  assertCache('djangoCache', redis, ['del', 'defineCommand'], options)
-  const client = redis as Scripts
-  for (const [name, lua] of [
-    ['coatcheckDjangoLoad2', LOAD],
-    ['coatcheckDjangoCreate2', CREATE],
-    ['coatcheckDjangoSave2', SAVE],
-    ['coatcheckDjangoTouch2', TOUCH],
-  ] as const) {
-    if (!(name in client)) redis.defineCommand(name, { numberOfKeys: 1, lua })
-  }
+  assertCache('djangoCache', redis, options)
+  const scripts = defineScripts(redis, SCRIPTS)
+  const { send } = connectionOf(redis)
   const at = (key: string) => cacheKey(options, 'cache', key)
 
   return ({ now }) => {
@@ -125,20 +107,21 @@ export function djangoCache(redis: RedisClient, options: DjangoCacheOptions = {}
 
       async load(key) {
         if (!isSessionKey(key)) return undefined
-        const [data, left] = await send('load', () => client.coatcheckDjangoLoad2(at(key)))
-        const ttl = Number(left)
-        if (data === null) return undefined
-        assertJson(data)
-        return { data, expiresAt: ttl < 0 ? MAX_EXPIRES_AT : now() + ttl }
+        return send(
+          'load',
+          () => scripts.Load(at(key)),
+          (answer) => toRecord(answer, now()),
+        )
       },
 
       async create(key, { data, expiresAt }) {
         if (!isSessionKey(key)) throw new SessionUsageError('create() was given a malformed key.')
         const ttl = expiresAt - now()
-        const created = await send('create', () =>
-          client.coatcheckDjangoCreate2(at(key), data, ttl),
+        return send(
+          'create',
+          () => scripts.Create(at(key), data, ttl),
+          (answer) => done(answer, key),
         )
-        return done(created, key)
       },
 
       async save(key, { data, expiresAt }, expected) {
@@ -146,37 +129,57 @@ export function djangoCache(redis: RedisClient, options: DjangoCacheOptions = {}
         // Django knows no retired keys: it removes a session that it gives another key.
         const ttl = data === RETIRED ? 0 : expiresAt - now()
         const args = expected === undefined ? [] : ([expected] as const)
-        const saved = await send('save', () =>
-          client.coatcheckDjangoSave2(at(key), data, ttl, ...args),
+        return send(
+          'save',
+          () => scripts.Save(at(key), data, ttl, ...args),
+          (answer) => done(answer, key),
         )
-        return done(saved, key)
       },
 
       async touch(key, expiresAt, from) {
         if (!isSessionKey(key)) throw new SessionGoneError()
         const time = now()
         const args = from === undefined ? [] : ([from - time, MAX_EXPIRES_AT - time] as const)
-        const touched = await send('touch', () =>
-          client.coatcheckDjangoTouch2(at(key), expiresAt - time, ...args),
+        return send(
+          'touch',
+          () => scripts.Touch(at(key), expiresAt - time, ...args),
+          (answer) => done(answer, key),
         )
-        return done(touched, key)
       },
 
       async delete(key) {
-        if (isSessionKey(key)) await send('delete', () => client.del(at(key)))
+        if (!isSessionKey(key)) return
+        await send(
+          'delete',
+          () => scripts.Delete(at(key)),
+          (answer) => done(answer, key),
+        )
       },
     }
     return { store, codec: dataCodec }
   }
 }
 
-/** Sends a command, and turns the driver's errors into the library's. */
-async function send<T>(what: string, command: () => Promise<T>): Promise<T> {
-  try {
-    return await command()
-  } catch (error) {
-    throw new SessionStoreError(`Redis failed to ${what} a session of Django's.`, error)
-  }
+/** Has the client remove a key of Django's cache, as {@link djangoCache} calls Redis. */
+export function createForget(redis: RedisClient): (name: string) => Promise<unknown> {
+  const scripts = defineScripts(redis, { Delete: DELETE })
+  const { send } = connectionOf(redis)
+  return (name) =>
+    send(
+      'delete',
+      () => scripts.Delete(name),
+      (answer) => done(answer, name),
+    )
+}
+
+/** The record that an answer is at this time; undefined if there is none. */
+function toRecord(answer: unknown, time: number): SessionRecord | undefined {
+  const [data, left] = Array.isArray(answer) ? (answer as unknown[]) : []
+  const ttl = Number(left)
+  if (data === null && left !== undefined) return undefined
+  if (typeof data !== 'string' || Number.isNaN(ttl)) throw notUnderstood()
+  assertJson(data)
+  return { data, expiresAt: ttl < 0 ? MAX_EXPIRES_AT : time + ttl }
 }
 
 /** The key, if a script has done what it is for; what it found instead is thrown, and never taken for success. */
@@ -185,7 +188,11 @@ function done(answer: unknown, key: string): string {
   if (answer === 'exists') throw new KeyExistsError()
   if (answer === 'gone') throw new SessionGoneError()
   if (answer === 'conflict') throw new SessionConflictError()
-  throw new SessionStoreError(
+  throw notUnderstood()
+}
+
+function notUnderstood(): SessionStoreError {
+  return new SessionStoreError(
     "Redis' answer cannot be understood. Does something transform the client's replies?",
   )
 }

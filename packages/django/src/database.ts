@@ -1,4 +1,5 @@
 // Django's db and cached_db engines: the django_session table, by any of the db engines.
+import type { RedisClient } from '@coatcheck/cache/redis-connection'
 import {
   assertStore,
   isSessionKey,
@@ -9,7 +10,7 @@ import {
   type Awaitable,
   type SessionStore,
 } from '@coatcheck/core/store'
-import { assertCache, cacheKey, type DjangoCacheOptions, type RedisClient } from './cache.ts'
+import { assertCache, cacheKey, createForget, type DjangoCacheOptions } from './cache.ts'
 import { sealing, type DjangoEngine } from './site.ts'
 
 /** The table that Django's migration makes. */
@@ -28,18 +29,19 @@ export function djangoDb(store: SessionStore): DjangoEngine {
  * Django's `backends.cached_db`. It reads the database and writes it, and then removes the cache's copy, so that Django reads
  * the database too; so whichever way Django writes to its cache, this engine works.
  * @param store As for {@link djangoDb}.
- * @param redis An ioredis client of the cache's Redis.
+ * @param redis An ioredis client of the cache's Redis; a call waits for it for 5 seconds at the most.
  */
 export function djangoCachedDb(
   store: SessionStore,
-  redis: Pick<RedisClient, 'del'>,
+  redis: RedisClient,
   options: DjangoCacheOptions = {},
 ): DjangoEngine {
   assertStore('djangoCachedDb: `store`', store)
-  assertCache('djangoCachedDb', redis, ['del'], options)
+  assertCache('djangoCachedDb', redis, options)
+  const remove = createForget(redis)
   const forget = async (key: string): Promise<void> => {
     try {
-      await redis.del(cacheKey(options, 'cached_db', key))
+      await remove(cacheKey(options, 'cached_db', key))
     } catch (error) {
       throw new SessionStoreError(
         "The session is stored, but Django's cached copy could not be removed, so Django may still see the old one.",

@@ -12,6 +12,7 @@ import {
 } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { inspect } from 'node:util'
 import type { Session, Sessions, SessionsOptions } from '@coatcheck/core'
 import { MAX_EXPIRES_AT, type SessionStore } from '@coatcheck/core/store'
 import { cases as conformanceCases, runCase } from '@coatcheck/conformance'
@@ -22,6 +23,7 @@ import Database from 'better-sqlite3'
 import { Redis } from 'ioredis'
 import { afterAll, afterEach, describe, expect, test } from 'vitest'
 import { testWith } from '../../../testing/needs.ts'
+import { openProxy } from '../../../testing/proxy.ts'
 import { kinds } from '../../../testing/services.ts'
 import { smallDisk } from '../../../testing/small-disk.ts'
 import {
@@ -637,7 +639,17 @@ describe('the contract, by the cases of the conformance suite', () => {
       ['contract', 'expiry', 'flush', 'sweep', 'concurrency'].includes(section) &&
       !id.includes('processes'),
   )
-  const redis = { del: () => Promise.resolve(1) }
+  /** As much of a client of Redis as these engines use. */
+  const clientOf = (run: (key: string) => Promise<unknown>) => ({
+    status: 'ready',
+    defineCommand(name: string) {
+      Object.assign(this, { [name]: run })
+    },
+    on() {},
+    connect: () => Promise.resolve(),
+    disconnect() {},
+  })
+  const redis = clientOf(() => Promise.resolve('done'))
   const migrated = (clock: () => number, name: string) => {
     const store = sqliteStore(join(folder(), `${name}.sqlite`), {
       now: clock,
@@ -666,12 +678,14 @@ describe('the contract, by the cases of the conformance suite', () => {
   test("djangoCachedDb removes Django's copy although the database has nothing to end: the last try may have ended it", async () => {
     let isDown = true
     const removed: string[] = []
-    const { store } = djangoCachedDb(migrated(now, 'again'), {
-      async del(key) {
+    const { store } = djangoCachedDb(
+      migrated(now, 'again'),
+      clientOf(async (key) => {
         if (isDown) throw new Error('connection lost')
-        return removed.push(key)
-      },
-    })({ ...site, now })
+        removed.push(key)
+        return 'done'
+      }),
+    )({ ...site, now })
     await store.create(KEY, { data: '{}', expiresAt: now() + 60_000 })
     const end = async () => store.save(KEY, { data: '', expiresAt: 0 }, '{}')
     await expect(end()).rejects.toMatchObject({ code: 'ERR_SESSION_STORE' })
@@ -717,6 +731,61 @@ describe("Django's cache on Redis", async () => {
         code: 'ERR_SESSION_GONE',
       })
       client.disconnect()
+    },
+  )
+
+  server.test(
+    'a Redis that is silent costs each call 5 seconds at the most, and no error holds the session',
+    async () => {
+      const { hostname, port } = new URL(server.url!)
+      const proxy = await openProxy(hostname, Number(port))
+      const client = new Redis({ host: proxy.host, port: proxy.port }).on('error', () => {})
+      const site = {
+        keys: { secretKey },
+        keySalt: 's',
+        cookieName: 'c',
+        cookieAge: 60,
+        now: Date.now,
+      }
+      const keyPrefix = crypto.randomUUID()
+      const { store } = djangoCache(client, { keyPrefix })(site)
+      const table = sqliteStore(join(folder(), 'silent.sqlite'), { table: DJANGO_TABLE })
+      table.migrate()
+      const cached = djangoCachedDb(table, client, { keyPrefix })(site).store
+      const record = { data: '{"secret":1}', expiresAt: Date.now() + 60_000 }
+      await store.create(KEY, record)
+      await cached.create(KEY, record)
+      proxy.freeze(true)
+      const since = performance.now()
+      const calls = [
+        () => store.load(KEY),
+        () => store.save(KEY, record),
+        () => store.touch(KEY, record.expiresAt),
+        () => store.delete(KEY),
+        () => cached.save(KEY, record),
+      ]
+      const errors = await Promise.all(
+        calls.map(async (call) => {
+          try {
+            return await call()
+          } catch (error) {
+            return error
+          }
+        }),
+      )
+      expect(performance.now() - since).toBeLessThan(6000)
+      for (const error of errors) {
+        expect(error).toMatchObject({ code: 'ERR_SESSION_STORE' })
+        expect(inspect(error, { depth: 9 })).not.toMatch(new RegExp(`${KEY}|secret`))
+      }
+      proxy.freeze(false)
+      const answers = async () => {
+        await store.load(KEY)
+        return true
+      }
+      await expect.poll(() => answers().catch(() => false)).toBe(true)
+      client.disconnect()
+      proxy.cut()
     },
   )
 })

@@ -1,4 +1,5 @@
 // The public face of @coatcheck/django: the preset, Django's engines, its signing, and its users.
+export type { RedisClient } from '@coatcheck/cache/redis'
 export {
   djangoAuthHash,
   getDjangoUser,
@@ -6,7 +7,7 @@ export {
   setDjangoUser,
   type DjangoUser,
 } from './auth.ts'
-export { djangoCache, type DjangoCacheOptions, type RedisClient } from './cache.ts'
+export { djangoCache, type DjangoCacheOptions } from './cache.ts'
 export { DJANGO_TABLE, djangoCachedDb, djangoDb } from './database.ts'
 export { djangoFile } from './file.ts'
 export { djangoSessions, type DjangoSessionsOptions, type DjangoSettings } from './sessions.ts'
