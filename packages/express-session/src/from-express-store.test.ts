@@ -82,6 +82,27 @@ test('a store that never calls back is a SessionStoreError within seconds', asyn
   await expect(store.load(KEY)).rejects.toMatchObject({ code: 'ERR_SESSION_STORE' })
 })
 
+test('a call ends within 5 seconds, its wait for others of its session and all its steps counted, and is not made later', async () => {
+  let destroyed = 0
+  const slow = fromExpressStore({
+    // A little less than the whole time.
+    get: (_, done) => void setTimeout(done, 4000, null, { cookie: { expires: null }, a: 1 }),
+    set() {},
+    destroy: () => void destroyed++,
+  })
+  const since = performance.now()
+  const calls = [
+    async () => slow.save(KEY, { data: '{"a":2}', expiresAt: later() }),
+    ...Array.from({ length: 6 }, () => async () => slow.delete('d'.repeat(32))),
+  ]
+  await Promise.all(
+    calls.map((call) => expect(call()).rejects.toMatchObject({ code: 'ERR_SESSION_STORE' })),
+  )
+  expect(performance.now() - since).toBeLessThan(5500)
+  // Timers may be a moment early, and leave the second one that moment.
+  expect(destroyed).toBeLessThan(3)
+}, 40_000)
+
 test('a store that says ENOENT for a session that is not there has none', async () => {
   const missing = Object.assign(new Error('no such file'), { code: 'ENOENT' })
   const store = fromExpressStore({ ...others, get: (_, done) => done(missing) })

@@ -1,4 +1,5 @@
 // Any store of express-session as a store of ours: its sessions, as they are, under our manager and our suite.
+import { performance } from 'node:perf_hooks'
 import { clearTimeout, setTimeout } from 'node:timers'
 import {
   assertOptions,
@@ -38,8 +39,10 @@ export interface FromExpressStoreOptions {
   readonly now?: () => number
 }
 
-/** A store that has not called back by then, in ms, has failed. */
+/** A call has failed that has no answer by then, in ms: its wait for others of its key counted, and all that it asks of the store. */
 const TIMEOUT = 5000
+
+const deadline = () => performance.now() + TIMEOUT
 
 /** Where data stands that is no JSON object, or not written as JSON.stringify would. */
 const TEXT = '_coatcheck'
@@ -70,9 +73,11 @@ export function fromExpressStore(
 
   async function find(
     key: string,
+    until: number,
   ): Promise<{ session: StoredSession; record: SessionRecord } | undefined> {
     const session = await call<StoredSession | null | undefined>(
       'load',
+      until,
       (done) => store.get(key, done),
       true,
     )
@@ -86,24 +91,25 @@ export function fromExpressStore(
   }
 
   /** What a save or touch builds on. */
-  async function open(key: string) {
-    const found = await find(key)
+  async function open(key: string, until: number) {
+    const found = await find(key, until)
     if (!found || found.record.data === RETIRED) throw new SessionGoneError()
     return found
   }
 
   async function put(
     what: string,
+    until: number,
     key: string,
     { data, expiresAt }: SessionRecord,
     before?: StoredSession,
   ) {
     const maxAge = expiresAt - now()
     // To most of these stores a session that has ended is no session.
-    if (maxAge <= 0) await call(what, (done) => store.destroy(key, done))
+    if (maxAge <= 0) await call(what, until, (done) => store.destroy(key, done))
     else {
       const cookie = new StoreCookie(before?.cookie, expiresAt, maxAge)
-      await call(what, (done) => store.set(key, { ...toFields(data), cookie }, done))
+      await call(what, until, (done) => store.set(key, { ...toFields(data), cookie }, done))
     }
     return key
   }
@@ -112,41 +118,45 @@ export function fromExpressStore(
     traits: { nonAtomic: true, ...traits },
 
     async load(key) {
-      return isSessionKey(key) ? (await find(key))?.record : undefined
+      return isSessionKey(key) ? (await find(key, deadline()))?.record : undefined
     },
 
     async create(key, record) {
       if (!isSessionKey(key)) throw new SessionUsageError('create() was given a malformed key.')
+      const until = deadline()
       return lock(key, async () => {
-        if (await find(key)) throw new KeyExistsError()
-        return put('create', key, record)
+        if (await find(key, until)) throw new KeyExistsError()
+        return put('create', until, key, record)
       })
     },
 
     async save(key, record, expected) {
       if (!isSessionKey(key)) throw new SessionGoneError()
+      const until = deadline()
       return lock(key, async () => {
-        const { session, record: stored } = await open(key)
+        const { session, record: stored } = await open(key, until)
         if (expected !== undefined && stored.data !== expected) throw new SessionConflictError()
-        return put('save', key, record, session)
+        return put('save', until, key, record, session)
       })
     },
 
     async touch(key, expiresAt, from) {
       if (!isSessionKey(key)) throw new SessionGoneError()
+      const until = deadline()
       return lock(key, async () => {
-        const { session, record } = await open(key)
+        const { session, record } = await open(key, until)
         // One that ends with the browser ends later with each look at it.
         const end = storedEnd(session)
         if (from !== undefined && end !== undefined && end !== from)
           throw new SessionConflictError()
-        return put('touch', key, { data: record.data, expiresAt }, session)
+        return put('touch', until, key, { data: record.data, expiresAt }, session)
       })
     },
 
     async delete(key) {
       if (!isSessionKey(key)) return
-      await lock(key, () => call('delete', (done) => store.destroy(key, done)))
+      const until = deadline()
+      await lock(key, () => call('delete', until, (done) => store.destroy(key, done)))
     },
   }
 }
@@ -175,9 +185,10 @@ function toFields(data: string): object {
   return { [TEXT]: data }
 }
 
-/** Calls a method that calls back. A file that is not there is how some stores say that there is no session. */
+/** Calls a method that calls back, unless it is too late for that. A file that is not there is how some stores say that there is no session. */
 function call<T>(
   what: string,
+  until: number,
   method: (done: (error?: unknown, result?: T) => void) => unknown,
   missingIsEmpty = false,
 ): Promise<T | undefined> {
@@ -191,7 +202,11 @@ function call<T>(
           new SessionStoreError(`The express-session store failed to ${what} a session.`, cause),
         )
     }
-    const timer = setTimeout(fail, TIMEOUT, new Error(`It did not call back within ${TIMEOUT} ms`))
+    const left = until - performance.now()
+    const late = new Error(`It did not call back within ${TIMEOUT} ms`)
+    const timer = setTimeout(fail, left, late)
+    // Nobody waits for it any more.
+    if (left <= 0) return fail(late)
     try {
       const returned = method((error, result) => {
         if (error) return fail(error)
