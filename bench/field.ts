@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { cases, runConformance, sections } from '@coatcheck/conformance'
-import { bySection, firstLine } from '../tests-conformance/src/report.ts'
+import { bySection, linesOf } from '../tests-conformance/src/report.ts'
 import { postgres, redis } from '../testing/services.ts'
 import type { Places } from '../testing/subjects.ts'
 import { peerSubject } from './peer-subject.ts'
@@ -42,7 +42,7 @@ try {
     if (failed.length === 0) failures.push('Nothing failed.')
     for (const { case: one, error } of failed) {
       failures.push(
-        `- \`${one.id}\`: ${one.title}. _${firstLine(error)
+        `- \`${one.id}\`: ${one.title}. _${linesOf(error)[0]!
           .replaceAll(/[*_`|]/g, '')
           .slice(0, 160)}_`,
       )

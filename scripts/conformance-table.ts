@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { cases, counterpartOf, runConformance, sections } from '@coatcheck/conformance'
-import { bySection, firstLine } from '../tests-conformance/src/report.ts'
+import { bySection, linesOf } from '../tests-conformance/src/report.ts'
 import { kinds } from '../testing/services.ts'
 import { engineNames, engineSubject, type Places } from '../testing/subjects.ts'
 
@@ -30,7 +30,7 @@ try {
     failed += report.failed + report.unneeded.length
     console.log(`${engine.name}: ${report.passed} passed, ${report.failed} failed, ${seconds} s`)
     for (const { case: one, error } of report.results) {
-      if (error !== undefined) console.log(`  ${one.id}: ${firstLine(error)}`)
+      if (error !== undefined) console.log(`  ${one.id}: ${linesOf(error).join('\n    ')}`)
     }
     const cells = bySection(report).map(({ passed, failed: wrong, declared }) =>
       wrong ? `**${wrong} failed**` : declared ? `${passed} (${declared} declared)` : `${passed}`,

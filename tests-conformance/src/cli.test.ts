@@ -4,7 +4,9 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, expect, test } from 'vitest'
-import { cases } from './index.ts'
+import rightStore from './fixtures/right-store.ts'
+import { cases, runCase } from './index.ts'
+import { linesOf } from './report.ts'
 
 const out = mkdtempSync(join(tmpdir(), 'coatcheck-cli-'))
 afterAll(() => rmSync(out, { recursive: true }))
@@ -33,6 +35,24 @@ test('a broken store: the failing cases by name, and exit code 1', () => {
   expect(status).toBe(1)
   expect(JSON.parse(written('report.json'))).toMatchObject({ conformant: false })
   expect(written('badge.svg')).toMatch(/\d+ failed/)
+})
+
+test('an error of many lines is told by all of them, as far as somebody reads', () => {
+  const { stdout } = run(fixture('wordy-store'))
+  const last = 'save of "a" was refused'
+  expect(stdout).toContain(`       The calls contradict each other.\n       ${last}\n`)
+  expect(written('report.md')).toContain(`\n      ${last}\n`)
+  const { cases: told } = JSON.parse(written('report.json')) as { cases: { error?: string }[] }
+  expect(told.some(({ error }) => error?.endsWith(last))).toBe(true)
+  const lines = linesOf(new Error(Array.from({ length: 99 }, (_, n) => n).join('\n')))
+  expect(lines).toHaveLength(20)
+})
+
+test('which traits of a store and of its subject differ is said', async () => {
+  const subject = { name: 'x', traits: { evicts: true }, open: rightStore }
+  await expect(runCase(subject, cases[0]!)).rejects.toThrow(
+    'the traits of the store and of the subject differ: {"ephemeral":true',
+  )
 })
 
 test('a trait that is declared and not needed is reported, and is no pass', () => {

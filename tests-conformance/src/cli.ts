@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { cases, runConformance, type Subject } from './index.ts'
 import { urlOf } from './processes.ts'
-import { bySection, firstLine, isConformant, toBadge, toJson, toMarkdown } from './report.ts'
+import { bySection, linesOf, isConformant, toBadge, toJson, toMarkdown } from './report.ts'
 
 const USAGE = `Usage: npx @coatcheck/conformance <module> [--out <folder>]
 
@@ -35,7 +35,7 @@ async function main(): Promise<number> {
     done++
     if (error !== undefined) {
       if (live) process.stdout.write('\r\u001b[K')
-      console.log(`FAILED ${one.id}: ${one.title}\n       ${firstLine(error)}`)
+      console.log([`FAILED ${one.id}: ${one.title}`, ...linesOf(error)].join('\n       '))
       failed++
     }
     if (live) process.stdout.write(`\r\u001b[K${done} of ${cases.length}, ${failed} failed`)

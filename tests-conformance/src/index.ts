@@ -68,15 +68,18 @@ async function run(subject: Subject, one: Pick<Case, 'run'>): Promise<void> {
   const { context, dispose } = await createContext(subject)
   try {
     const { sync: _, ...declared } = context.store.traits ?? {}
-    assert.deepEqual(
-      declared,
-      { ...subject.traits },
-      'the traits of the store and of the subject differ',
-    )
+    assertTraits(declared, { ...subject.traits })
     await inTime(() => one.run(context), LONGEST_CASE)
   } finally {
     await inTime(dispose)
   }
+}
+
+/** Which traits they are is said, as most who meet this have forgotten one. */
+function assertTraits(ofStore: object, ofSubject: object): void {
+  const [store, subject] = [ofStore, ofSubject].map((traits) => JSON.stringify(traits))
+  const message = `the traits of the store and of the subject differ: ${store} and ${subject}`
+  assert.deepEqual(ofStore, ofSubject, message)
 }
 
 /** The traits that a subject declares. */

@@ -30,10 +30,18 @@ export function isConformant(report: Report): boolean {
   return report.failed === 0 && report.unneeded.length === 0
 }
 
-/** The first line of an error: what went wrong, without its stack. */
-export function firstLine(error: unknown): string {
-  const text = error instanceof Error ? error.message || error.name : String(error)
-  return text.split('\n', 1)[0]!
+/** What went wrong, without its stack. */
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message || error.name : String(error)
+}
+
+/** Nobody reads more lines of one error; `report.json` has them all. */
+const MOST_LINES = 20
+
+/** What went wrong, line by line, as far as somebody reads. */
+export function linesOf(error: unknown): string[] {
+  const lines = messageOf(error).trimEnd().split('\n')
+  return lines.length > MOST_LINES ? [...lines.slice(0, MOST_LINES - 1), '…'] : lines
 }
 
 const titleOf = ({ case: one, counterpart }: CaseResult) => counterpart?.title ?? one.title
@@ -55,8 +63,11 @@ export function toMarkdown(report: Report): string {
   const failures = report.results.filter(({ error }) => error !== undefined)
   if (failures.length > 0) lines.push('', '## Failed', '')
   for (const failure of failures) {
+    const [first, ...others] = linesOf(failure.error)
     lines.push(
-      `- **${failure.case.id}**: ${titleOf(failure)}. ${failure.case.why} _${firstLine(failure.error)}_`,
+      `- **${failure.case.id}**: ${titleOf(failure)}. ${failure.case.why} _${first}_`,
+      // Indented by as much, it is code within the list.
+      ...(others.length > 0 ? ['', ...others.map((line) => `      ${line}`.trimEnd()), ''] : []),
     )
   }
   const exceptions = report.results.filter(({ counterpart, error }) => counterpart && !error)
@@ -86,7 +97,7 @@ export function toJson(report: Report): object {
       id: one.id,
       passed: error === undefined,
       ...(counterpart && { declared: counterpart.trait, title: counterpart.title }),
-      ...(error !== undefined && { error: firstLine(error) }),
+      ...(error !== undefined && { error: messageOf(error) }),
     })),
   }
 }
