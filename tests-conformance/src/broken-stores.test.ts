@@ -1081,6 +1081,32 @@ const broken: [what: string, caughtBy: string, breakIt: Break][] = [
     },
   ],
   [
+    'puts back what it read before it swept',
+    'sweep/while-writing',
+    (insides) => ({
+      async clearExpired(options) {
+        const before = [...insides.records]
+        await nextTurn()
+        for (const [key, record] of before)
+          if (insides.records.has(key)) insides.records.set(key, record)
+        return insides.store.clearExpired!(options)
+      },
+    }),
+  ],
+  [
+    'brings back what is deleted while it sweeps',
+    'sweep/while-writing',
+    (insides) => ({
+      async clearExpired(options) {
+        const before = [...insides.records]
+        await nextTurn()
+        for (const [key, record] of before)
+          if (!insides.records.has(key)) insides.records.set(key, record)
+        return insides.store.clearExpired!(options)
+      },
+    }),
+  ],
+  [
     'does not hear the signal',
     'sweep/abort',
     (insides) => ({

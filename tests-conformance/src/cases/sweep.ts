@@ -133,25 +133,42 @@ export const sweepSection = section('sweep', (add) => {
 
   add(
     'while-writing',
-    'while others create, save and touch, a sweep removes all the expired and no live one',
-    'The clean-up would lose sessions, or writers would fail.',
+    'while others create, save, touch and delete, a sweep removes all the expired, no live one, and undoes nothing',
+    'The clean-up would lose sessions or changes, bring back who has logged out, or writers would fail.',
     async (context) => {
       const { store, clock, record, key } = context
       await fill(context, 200, 1000)
-      const live = await fill(context, 20, 1_000_000)
+      const tickets = await fill(context, 20, 1_000_000)
+      const live = tickets.map((ticket, n) => ({ ticket, data: `${n}` }))
+      const ended: string[] = []
       await clock.advance(1000)
-      const sweeping = sweep(context, { batchSize: 20 })
-      for (let round = 0; round < 3; round++) {
-        for (const [at, ticket] of live.entries()) {
-          live[at] =
-            at % 2
-              ? await store.save(ticket, record(`${round}`, 1_000_000))
-              : await store.touch(ticket, clock.now() + 1_000_000)
+      const swept = { isOver: false }
+      const sweeping = sweep(context, { batchSize: 20 }).finally(() => (swept.isOver = true))
+      for (let round = 0; round < 3 || (!swept.isOver && round < 10); round++) {
+        for (const [at, one] of live.entries()) {
+          const data = `round ${round}`
+          if (at % 2) {
+            // A change that the sweep has undone shows as a conflict.
+            one.ticket = await store.save(one.ticket, record(data, 1_000_000), one.data)
+            one.data = data
+          } else one.ticket = await store.touch(one.ticket, clock.now() + 1_000_000)
         }
-        live.push(await store.create(key(), record('new', 1_000_000)))
+        live.push({ ticket: await store.create(key(), record('new', 1_000_000)), data: 'new' })
+        // What the visitor holds, nobody else can delete.
+        if (store.traits?.stateless) continue
+        const { ticket } = live.shift()!
+        await store.delete(ticket)
+        ended.push(ticket)
       }
       assert.equal((await sweeping) ?? 200, 200)
-      for (const ticket of live) assert.ok(await store.load(ticket), 'a live session was swept')
+      for (const { ticket, data } of live) {
+        const found = await store.load(ticket)
+        assert.ok(found, 'a live session was swept')
+        assert.equal(found.data, data, 'the sweep has undone a save')
+      }
+      for (const ticket of ended) {
+        assert.equal(await store.load(ticket), undefined, 'the sweep has brought back a session')
+      }
     },
   )
 
