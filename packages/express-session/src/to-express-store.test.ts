@@ -4,7 +4,7 @@ import { once } from 'node:events'
 import { createServer, type Server } from 'node:http'
 import { createRequire } from 'node:module'
 import type { AddressInfo } from 'node:net'
-import type { SessionStore } from '@coatcheck/core/store'
+import { SessionStoreError, type SessionStore } from '@coatcheck/core/store'
 import fastifyCookie from '@fastify/cookie'
 import flash from 'connect-flash'
 import express from 'express'
@@ -448,3 +448,31 @@ plainTest('a renewal that was refused, and cannot look why, is no error', async 
   expect(fault.came).toBe(true)
   expect((await store.load(SID))!.expiresAt).toBe(end + 5)
 })
+
+plainTest(
+  'writes of one session that wait for one which fails late fail with it, and do not each wait for a store that is away',
+  async () => {
+    const record = { data: '{}', expiresAt: Date.now() + 60_000 }
+    let touches = 0
+    const away = {
+      load: () => record,
+      touch: async () => {
+        touches++
+        await new Promise((resolve) => setTimeout(resolve, 1500))
+        throw new SessionStoreError('away')
+      },
+    } as unknown as SessionStore
+    const stored = toExpressStore(Object.assign(mapStore(), away))
+    const session = { cookie: { originalMaxAge: 60_000, expires: new Date(record.expiresAt) } }
+    const since = performance.now()
+    const errors = await Promise.all(
+      Array.from(
+        { length: 6 },
+        () => new Promise((resolve) => stored.touch('k'.repeat(32), session, resolve)),
+      ),
+    )
+    expect(performance.now() - since).toBeLessThan(2900)
+    expect(touches).toBe(1)
+    for (const error of errors) expect(error).toMatchObject({ code: 'ERR_SESSION_STORE' })
+  },
+)

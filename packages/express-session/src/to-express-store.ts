@@ -1,6 +1,7 @@
 // Any of our stores under express-session or @fastify/session: one line changed, and no update is lost any more.
 import { createHash } from 'node:crypto'
 import { EventEmitter } from 'node:events'
+import { performance } from 'node:perf_hooks'
 import { setImmediate } from 'node:timers'
 import { jsonCodec, type Fields, type MergeRules, type SessionData } from '@coatcheck/core'
 import {
@@ -59,6 +60,9 @@ interface Base {
 }
 
 const NONE: Base['doubts'] = []
+
+/** A write that has waited longer than this, in ms, for one that then failed fails with it: else each of many would wait for a store that is away. */
+const PATIENCE = 1000
 
 type Callback<T = void> = (error?: unknown, result?: T) => void
 
@@ -140,7 +144,12 @@ export function toExpressStore<D extends object = SessionData>(
   const lines = new Map<string, Promise<void>>()
   const inLine = (key: string, write: () => Awaitable<void>): Awaitable<void> => {
     const before = lines.get(key)
-    const written = before ? before.then(write, write) : write()
+    const since = performance.now()
+    const afterFailure = (error: unknown) => {
+      if (isRefusal(error) || performance.now() - since < PATIENCE) return write()
+      throw error
+    }
+    const written = before ? before.then(write, afterFailure) : write()
     if (!(written instanceof Promise)) return
     const leave = () => {
       if (lines.get(key) === written) lines.delete(key)
