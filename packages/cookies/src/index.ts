@@ -140,9 +140,9 @@ export function createCookies(
         assertOptions('cookies.delete', attributes, PLAIN)
         send(name, '', { ...attributes, maxAge: 0, expires: new Date(0) })
       },
-      getSigned(name: string, options: SignedReading = {}) {
-        assertOptions('cookies.getSigned', options, READING)
-        const { salt = '', maxAge, fallback } = options
+      getSigned(name: string, signing: SignedReading = {}) {
+        assertOptions('cookies.getSigned', signing, READING)
+        const { salt = '', maxAge, fallback } = signing
         const values = readCookies(readCookieHeader(request), name)
         if (values.length === 0) return fallback as string
         const { unsign } = signer(name, { salt })

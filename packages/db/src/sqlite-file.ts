@@ -1,6 +1,18 @@
 // A database's file: into WAL mode, room for a full disk, whether it is still the same, and why it cannot be opened.
+import { Buffer } from 'node:buffer'
 import { randomBytes } from 'node:crypto'
-import { accessSync, constants, statSync, unlinkSync, writeFileSync, type Stats } from 'node:fs'
+import {
+  type Stats,
+  accessSync,
+  closeSync,
+  constants,
+  lstatSync,
+  openSync,
+  readSync,
+  statSync,
+  unlinkSync,
+  writeFileSync,
+} from 'node:fs'
 import { dirname, resolve } from 'node:path'
 import { performance } from 'node:perf_hooks'
 import { SessionStoreError } from '@coatcheck/core/store'
@@ -11,6 +23,9 @@ const LOOK_EVERY = 1000
 
 /** How much of the disk is kept, in bytes: several times as much as a database grows by until its log is copied into it. */
 const RESERVE = 4_194_304
+
+/** How that file begins. */
+const HEAD = Buffer.from('coatcheck: room for the day when the disk is full\n')
 
 /** How often, in ms, it is tried to have that room again, on a disk that had none. */
 const TRY_EVERY = 10_000
@@ -61,7 +76,22 @@ export interface Reserve {
 export function reserveBeside(filename: string): Reserve {
   const path = `${resolve(filename)}-reserve`
   let triedAt = -Infinity
+  /** Our own file begins so; any other of this name is somebody's, and stays. */
+  const isOwn = () => {
+    try {
+      const file = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK)
+      try {
+        const head = Buffer.alloc(HEAD.length)
+        return readSync(file, head, 0, head.length, 0) === head.length && head.equals(HEAD)
+      } finally {
+        closeSync(file)
+      }
+    } catch {
+      return false
+    }
+  }
   const remove = () => {
+    if (!isOwn()) return false
     try {
       unlinkSync(path)
       return true
@@ -71,11 +101,14 @@ export function reserveBeside(filename: string): Reserve {
   }
   return {
     keep() {
-      if (statSync(path, { throwIfNoEntry: false })?.size === RESERVE) return true
+      const found = lstatSync(path, { throwIfNoEntry: false })
+      // One of another size is a stranger's, or was left half written.
+      if (found && (found.size === RESERVE || !remove())) return true
       if (performance.now() - triedAt < TRY_EVERY) return false
       try {
         // At random, as a file system may keep no room for what it can compress.
-        writeFileSync(path, randomBytes(RESERVE), { mode: 0o600 })
+        const filling = Buffer.concat([HEAD, randomBytes(RESERVE - HEAD.length)])
+        writeFileSync(path, filling, { flag: 'wx', mode: 0o600 })
         return true
       } catch (error) {
         remove()

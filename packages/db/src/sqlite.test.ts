@@ -4,6 +4,7 @@ import { once } from 'node:events'
 import {
   mkdirSync,
   mkdtempSync,
+  symlinkSync,
   readFileSync,
   renameSync,
   rmSync,
@@ -602,3 +603,20 @@ test('a closed database is a SessionStoreError, never an empty answer', () => {
     expect(call).toThrow(expect.objectContaining({ code: 'ERR_SESSION_STORE' }))
   }
 })
+
+test.each(['a file', 'a link'])(
+  '%s that is called as the reserve would be, and is not ours, stays as it is',
+  async (kind) => {
+    const path = filename()
+    const theirs = `${path}.txt`
+    writeFileSync(theirs, 'important')
+    if (kind === 'a link') symlinkSync(theirs, `${path}-reserve`)
+    else renameSync(theirs, `${path}-reserve`)
+    const store = sqliteStore(path)
+    store.migrate()
+    await setTimeout(1100)
+    await store.load('k'.repeat(32))
+    await store.close!()
+    expect(readFileSync(`${path}-reserve`, 'utf8')).toBe('important')
+  },
+)

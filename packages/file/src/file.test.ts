@@ -1,5 +1,5 @@
 // The file engine: the conformance suite, what lies on the disk, and what happens when the disk fails.
-import { fork, spawnSync } from 'node:child_process'
+import { execFileSync, fork, spawnSync } from 'node:child_process'
 import { randomUUID } from 'node:crypto'
 import { once } from 'node:events'
 import {
@@ -512,4 +512,14 @@ test('no error has a session key in it', () => {
   })()
   expect(failure).toMatchObject({ code: 'ERR_SESSION_STORE' })
   expect(inspect(failure, { showHidden: true, depth: null })).not.toContain(KEY)
+})
+
+test('a pipe, and a link to nothing, where a lock would be stop no sweep', async () => {
+  const path = folder()
+  const store = fileStore(path)
+  execFileSync('mkfifo', [join(path, '.unfinished/a.lock'), join(path, '.unfinished/b.token')])
+  writeFileSync(join(path, '.unfinished/b.new'), '')
+  symlinkSync(join(path, 'nowhere'), join(path, '.unfinished/c.lock'))
+  expect(await store.clearExpired!()).toBe(0)
+  expect(readdirSync(join(path, '.unfinished'))).not.toContain('a.lock')
 })

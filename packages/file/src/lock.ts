@@ -21,7 +21,7 @@ import {
   SessionStoreError,
   type Awaitable,
 } from '@coatcheck/core/store'
-import { codeOf, ifThere, machineTime } from './disk.ts'
+import { codeOf, READ, ifThere, machineTime } from './disk.ts'
 import { stateOf, tokenText } from './process.ts'
 
 /** A task takes a fraction of a millisecond; after so long, in ms, it changes nothing any more. */
@@ -306,11 +306,12 @@ interface Holder {
 
 /** What a lock says; undefined if there is none. */
 function look(path: string): Holder | undefined {
-  const found = statSync(path, { throwIfNoEntry: false, bigint: true })
+  const found = lstatSync(path, { throwIfNoEntry: false, bigint: true })
   if (!found) return undefined
   let text = ''
-  // A lock that cannot be read is one that says nothing.
-  ignoring(undefined, () => void (text = readFileSync(path, 'latin1')))
+  // A lock that cannot be read is one that says nothing; a pipe or a link would be a stranger's.
+  if (found.isFile())
+    ignoring(undefined, () => void (text = readFileSync(path, { encoding: 'latin1', flag: READ })))
   return { text, what: `${found.ino} ${found.ctimeNs} ${text}` }
 }
 
