@@ -16,7 +16,7 @@ export default defineConfig({
     reporters: ['default', new SkipReporter(), ...(process.env['CI'] ? ['json'] : [])],
     outputFile: { json: 'test-results.json' },
     // Many tests wait for servers that do not answer.
-    maxWorkers: availableParallelism() * 2,
+    maxWorkers: availableParallelism() + 1,
     // Servers and browsers are started for real: what a test waits for may take a while on a busy machine.
     testTimeout: 30_000,
     hookTimeout: 60_000,

@@ -136,6 +136,8 @@ for (const [whose, open] of [
     const way = await proxied(master.url)
     const store = await openStore(open(way.url))
     const load = underLoad(store)
+    // What the replica has not heard of is lost, by whatever client.
+    await expect.poll(() => openAdmin(replica.url).get(`session:${load.key}`)).not.toBeNull()
     await setTimeout(300)
     await openAdmin(replica.url).replicaof('NO', 'ONE')
     way.proxy.pointTo(portOf(replica.url))
