@@ -88,8 +88,9 @@ function underLoad(store: Store) {
       failures.push({ at: performance.now(), message: error.message })
     }
   }
+  const begun = request()
   const loop = (async () => {
-    await request()
+    await begun
     while (!over.signal.aborted) {
       const one = request()
       pending.add(one)
@@ -101,6 +102,11 @@ function underLoad(store: Store) {
   return {
     key,
     failures,
+    /** The session is there, and a replica has had the time to hear of it: what it has not heard of is lost. */
+    async begun() {
+      await begun
+      await setTimeout(1000)
+    },
     async end() {
       over.abort()
       await loop
@@ -136,9 +142,7 @@ for (const [whose, open] of [
     const way = await proxied(master.url)
     const store = await openStore(open(way.url))
     const load = underLoad(store)
-    // What the replica has not heard of is lost, by whatever client.
-    await expect.poll(() => openAdmin(replica.url).get(`session:${load.key}`)).not.toBeNull()
-    await setTimeout(300)
+    await load.begun()
     await openAdmin(replica.url).replicaof('NO', 'ONE')
     way.proxy.pointTo(portOf(replica.url))
     await openAdmin(master.url).replicaof('127.0.0.1', portOf(replica.url))
@@ -252,7 +256,7 @@ for (const [whose, open] of [
   test(`a server that is killed and started again: requests fail at once and say why, and all is well within 5 s, on ${whose}`, async () => {
     const store = await openStore(open(url!))
     const load = underLoad(store)
-    await setTimeout(200)
+    await load.begun()
     await service!.stop('SIGKILL')
     await setTimeout(3000)
     const { error, ms } = await outcome(() => store.load(newKey()))
@@ -307,7 +311,7 @@ const failovers: Record<string, (sentinel: Service) => unknown> = {
         }).on('error', () => {})
         const store = await openStore(client)
         const load = underLoad(store)
-        await setTimeout(500)
+        await load.begun()
         const old = await master()
         await fell(sentinel)
         await expect.poll(master, { timeout: 30_000, interval: 20 }).not.toBe(old)
