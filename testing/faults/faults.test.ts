@@ -1,7 +1,7 @@
 // A share of the table of faults, with short ones: every request is answered, all is well soon after, and nothing acknowledged is lost.
 import { expect, test, vi } from 'vitest'
 import { need } from '../needs.ts'
-import { NO_NAMESPACES, openNetwork } from './network.ts'
+import { HOW_TO_LOSE, openNetwork } from './network.ts'
 import { tryServer } from './run.ts'
 import { servers } from './servers.ts'
 import { describeRow } from './table.ts'
@@ -27,5 +27,5 @@ test('connections can be half-open here', (context) => {
   const network = openNetwork()
   const { lose } = network.link()
   network.close()
-  if (!lose) context.skip(NO_NAMESPACES)
+  need(context, lose, 'What makes network namespaces', HOW_TO_LOSE)
 })

@@ -24,9 +24,11 @@ function must(...args: string[]): void {
   if (status !== 0) throw new Error(`ip ${args.join(' ')}: ${stderr}`)
 }
 
-/** Why there are no half-open connections on this machine, in words for whoever runs the tests. */
-export const NO_NAMESPACES =
-  'This machine makes no network namespaces. To try half-open connections: Linux, as root, with iproute2'
+/** What half-open connections need. */
+export const HOW_TO_LOSE = 'Linux, as root, with iproute2'
+
+/** Why there are none on this machine, in words for whoever reads the table. */
+export const NO_NAMESPACES = `This machine makes no network namespaces. To try half-open connections: ${HOW_TO_LOSE}`
 
 /** A port for a proxy: one that the system gives to no outgoing connection while the proxy is away. */
 export const proxyPort = (): number => randomInt(20_000, 32_000)

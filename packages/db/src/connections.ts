@@ -2,7 +2,8 @@
 import { performance } from 'node:perf_hooks'
 import { clearTimeout, setTimeout } from 'node:timers'
 import { setTimeout as pauseFor } from 'node:timers/promises'
-import { createLock, createUnderWay, SessionStoreError } from '@coatcheck/core/store'
+import { createLock, createUnderWay } from '@coatcheck/core/store'
+import { closed } from './table.ts'
 
 /** A call is over after so many ms: waiting for its turn, connecting, running and running again are all in it. */
 export const CALL_TIME = 5000
@@ -248,7 +249,7 @@ export function createCalls<C extends object>(
     method:
       (method) =>
       async (...args) => {
-        if (closing) throw new SessionStoreError('The store is closed. Make another one.')
+        if (closing) throw closed()
         return underWay.track(method(...args))
       },
     run,

@@ -1,6 +1,6 @@
 // The statements of MySQL and MariaDB, and what a table there must look like.
 import { SessionStoreError, warnDeveloper } from '@coatcheck/core/store'
-import { noTable, unfit, type Shape } from './shape.ts'
+import { columnsOf, noTable, unfit, type Shape } from './shape.ts'
 
 /**
  * InnoDB keeps rows in the order of their keys, so a sweep reads so many expired keys (some 10 MB) and deletes them in that
@@ -109,14 +109,7 @@ const REPERTOIRES: Record<string, Shape['data']['repertoire']> = {
  * @throws SessionStoreError where something would be stored wrongly.
  */
 export function shapeOf(table: string, columns: readonly Column[]): Shape {
-  const [key, data, date] = ['session_key', 'session_data', 'expire_date'].map((name) =>
-    columns.find((column) => column[0].toLowerCase() === name),
-  )
-  if (!key || !data || !date) {
-    throw new SessionStoreError(
-      `The table '${table}' is no session table: it lacks a column session_key, session_data or expire_date. Name another one by the option \`table\`.`,
-    )
-  }
+  const [key, data, date] = columnsOf(table, columns, (column) => column[0].toLowerCase())
   if (key[11] === 'VIEW') throw noTable(table, 'a view')
   const charsets = key[10].split(',')
   if (charsets.some((charset) => charset !== 'utf8mb4')) {

@@ -157,8 +157,10 @@ export function mysqlStore(
     }),
 
     save: calls.method(async (key, { data, expiresAt }, expected) => {
-      if (!isSessionKey(key) || !holdsKey(await look(), key)) throw new SessionGoneError()
-      assertData(await look(), data)
+      if (!isSessionKey(key)) throw new SessionGoneError()
+      const shape = await look()
+      if (!holdsKey(shape, key)) throw new SessionGoneError()
+      assertData(shape, data)
       const moment = now()
       const live = [key, formatDate(moment)]
       const condition = expected === undefined ? live : [...live, expected]

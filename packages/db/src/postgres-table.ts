@@ -1,7 +1,7 @@
 // PostgreSQL's statements, and what a table there must look like.
 import { createHash } from 'node:crypto'
 import { SessionStoreError } from '@coatcheck/core/store'
-import { noTable, unfit, type Shape } from './shape.ts'
+import { columnsOf, noTable, unfit, type Shape } from './shape.ts'
 
 /** A statement; one without a name is not prepared. */
 export interface Statement {
@@ -125,14 +125,7 @@ const NO_TABLES: Readonly<Record<string, string>> = {
  * @throws SessionStoreError where something would be stored wrongly; what PostgreSQL refuses itself is left to it.
  */
 export function shapeOf(table: string, columns: readonly Column[]): Shape {
-  const [key, data, date] = ['session_key', 'session_data', 'expire_date'].map((name) =>
-    columns.find((column) => column.name === name),
-  )
-  if (!key || !data || !date) {
-    throw new SessionStoreError(
-      `The table '${table}' is no session table: it lacks a column session_key, session_data or expire_date. Name another one by the option \`table\`.`,
-    )
-  }
+  const [key, data, date] = columnsOf(table, columns, (column) => column.name)
   const other = NO_TABLES[key.kind]
   if (other) throw noTable(table, other)
   if (key.encoding !== 'UTF8') {

@@ -154,10 +154,12 @@ export function postgresStore(
     }),
 
     save: calls.method(async (key, { data, expiresAt }, expected) => {
-      if (!isSessionKey(key) || !holdsKey(await look(), key)) throw new SessionGoneError()
+      if (!isSessionKey(key)) throw new SessionGoneError()
+      const shape = await look()
+      if (!holdsKey(shape, key)) throw new SessionGoneError()
       // Only a retired key holds this, and that is never saved.
       if (expected === RETIRED) throw await refusal(key)
-      assertData(await look(), data)
+      assertData(shape, data)
       const time = now()
       const where = expected === undefined ? [key, date(time)] : [key, date(time), expected]
       const how = expected === undefined ? 'any' : 'expected'

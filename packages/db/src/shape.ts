@@ -111,6 +111,24 @@ export function noTable(table: string, what: string): SessionStoreError {
 }
 
 /**
+ * The three columns of a session table.
+ * @throws SessionStoreError if one is not there.
+ */
+export function columnsOf<C>(
+  table: string,
+  columns: readonly C[],
+  nameOf: (column: C) => string,
+): [key: C, data: C, date: C] {
+  const [key, data, date] = ['session_key', 'session_data', 'expire_date'].map((name) =>
+    columns.find((column) => nameOf(column) === name),
+  )
+  if (key && data && date) return [key, data, date]
+  throw new SessionStoreError(
+    `The table '${table}' is no session table: it lacks a column session_key, session_data or expire_date. Name another one by the option \`table\`.`,
+  )
+}
+
+/**
  * Looks at a table before its first use, until that has succeeded once.
  * @returns What gives the shape. It looks again if it is told to.
  */

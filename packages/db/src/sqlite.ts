@@ -6,7 +6,6 @@ import {
   createWaitingLines,
   isSessionKey,
   KeyExistsError,
-  loadDriver,
   LOCKED,
   reasonIn,
   RETIRED,
@@ -22,48 +21,23 @@ import {
   type SessionStore,
 } from '@coatcheck/core/store'
 import { datesOf, formatDate, parseDate } from './date.ts'
-import {
-  codeOf,
-  isLocked,
-  isNotBuilt,
-  meaningOf,
-  stayedInTransaction,
-  stayedLocked,
-} from './sqlite-errors.ts'
-import {
-  enterWal,
-  isOnDisk,
-  openingReason,
-  reserveBeside,
-  restartLog,
-  watch,
-} from './sqlite-file.ts'
+import { codeOf, isLocked, meaningOf, stayedInTransaction, stayedLocked } from './sqlite-errors.ts'
+import { restartLog } from './sqlite-file.ts'
+import { openSqlite } from './sqlite-open.ts'
+import { prepare, type SqliteConnection, type Statements } from './sqlite-table.ts'
 import {
   ACTIONS,
   assertBatchSize,
   assertDatabase,
   BATCH_SIZE,
+  closed,
   DEFAULT_TABLE,
   failed,
   tableName,
   type Action,
 } from './table.ts'
 
-/** As much of a better-sqlite3 `Database` as the engine uses. */
-export interface SqliteConnection {
-  prepare(sql: string): SqliteStatement
-  exec(sql: string): unknown
-  /** Whether a transaction is open, as better-sqlite3 and bun:sqlite say it. */
-  readonly inTransaction?: boolean
-  /** The same, as node:sqlite says it. */
-  readonly isTransaction?: boolean
-}
-
-/** As much of a better-sqlite3 `Statement` as the engine uses. */
-export interface SqliteStatement {
-  get(...parameters: unknown[]): unknown
-  run(...parameters: unknown[]): { changes: number | bigint }
-}
+export type { SqliteConnection, SqliteStatement } from './sqlite-table.ts'
 
 /** Options of {@link sqliteStore}. */
 export interface SqliteStoreOptions {
@@ -77,15 +51,6 @@ export interface SqliteStoreOptions {
   /** The clock, in ms since the Unix epoch. Default `Date.now()`, asked at each call. */
   readonly now?: () => number
 }
-
-/**
- * The log grows to so many pages of 4 KB before it is copied into the database, which costs two waits for the disk. A
- * session's pages are in it many times over by then, and are copied once.
- */
-const CHECKPOINT_PAGES = 4000
-
-/** SQLite's own limit of a database's size, in pages. */
-const MOST_PAGES = 4_294_967_294
 
 /** So long, in ms, a load waits in the thread for a lock that stops even readers. */
 const LOAD_TIMEOUT = 40
@@ -131,7 +96,7 @@ export function sqliteStore(
     now: rules.clock,
   })
   const { table = DEFAULT_TABLE, busyTimeout = 5000, now = systemClock } = options
-  const own = typeof database === 'string' ? open(database, busyTimeout) : undefined
+  const own = typeof database === 'string' ? openSqlite(database, busyTimeout) : undefined
   const connection = own?.connection ?? (database as SqliteConnection)
   /** How long a connection of the application's waits by itself: in the thread, so not for us. */
   let itsTimeout = own ? 0 : undefined
@@ -140,10 +105,10 @@ export function sqliteStore(
   let isClosed = false
   let gaveUp = -Infinity
 
-  let prepared: ReturnType<typeof prepare> | undefined
+  let prepared: Statements | undefined
 
   /** Runs statements that do not wait for a lock. */
-  function query<T>(run: (sql: ReturnType<typeof prepare>) => T): T {
+  function query<T>(run: (sql: Statements) => T): T {
     own?.look()
     prepared ??= prepare(connection, table)
     itsTimeout ??= timeoutOf(connection)
@@ -170,11 +135,7 @@ export function sqliteStore(
    * Writes now, or off the thread when it can. What is written in a transaction of the application's would go with it.
    * @param ends Whether it makes room, so that it may have what was kept for that.
    */
-  function write<T>(
-    action: Action,
-    run: (sql: ReturnType<typeof prepare>) => T,
-    ends = false,
-  ): Awaitable<T> {
+  function write<T>(action: Action, run: (sql: Statements) => T, ends = false): Awaitable<T> {
     if (isClosed) throw closed()
     let isInTransaction = false
     const attempt = () => {
@@ -211,7 +172,7 @@ export function sqliteStore(
   }
 
   /** Reads in this turn. A log that is read needs no lock, but for moments in which another program has the whole file. */
-  function read<T>(run: (sql: ReturnType<typeof prepare>) => T): T {
+  function read<T>(run: (sql: Statements) => T): T {
     if (isClosed) throw closed()
     const start = performance.now()
     const patience = start - gaveUp < REST ? 0 : LOAD_TIMEOUT
@@ -241,7 +202,7 @@ export function sqliteStore(
         )
   }
 
-  function recordIn(sql: ReturnType<typeof prepare>, key: string): SessionRecord | undefined {
+  function recordIn(sql: Statements, key: string): SessionRecord | undefined {
     const row = sql.select.get(key) as readonly unknown[] | { data: unknown; end: unknown } | null
     if (!row) return undefined
     // A connection may be set to answer with arrays.
@@ -254,7 +215,7 @@ export function sqliteStore(
   }
 
   /** Why a save or touch under a condition has changed no row. */
-  const refusal = (sql: ReturnType<typeof prepare>, key: string): SessionError =>
+  const refusal = (sql: Statements, key: string): SessionError =>
     recordIn(sql, key)?.data ? new SessionConflictError() : new SessionGoneError()
 
   return {
@@ -323,7 +284,7 @@ export function sqliteStore(
         const start = performance.now()
         let changes = size
         try {
-          const sweep = (sql: ReturnType<typeof prepare>) => sql.sweep.run(time, size).changes
+          const sweep = (sql: Statements) => sql.sweep.run(time, size).changes
           changes = Number(await write('clearExpired', sweep, true))
           removed += changes
         } catch (error) {
@@ -364,127 +325,6 @@ export function sqliteStore(
           : sqliteError('migrate', error)
       }
     },
-  }
-}
-
-const closed = () => new SessionStoreError('The store is closed. Make another one.')
-
-/** A live record, and one that is not a retired key's. */
-const LIVE = 'session_key = ? AND expire_date > ?'
-const OPEN = `${LIVE} AND session_data <> ''`
-
-function prepare(connection: SqliteConnection, table: string) {
-  const sql = (text: string) => connection.prepare(text.replaceAll('@', `"${table}"`))
-  return {
-    // Named, as a connection may be set to name columns otherwise.
-    select: sql('SELECT session_data AS data, expire_date AS "end" FROM @ WHERE session_key = ?'),
-    insert: sql(
-      `INSERT INTO @ (session_key, session_data, expire_date) VALUES (?, ?, ?)
-       ON CONFLICT (session_key) DO UPDATE
-       SET session_data = excluded.session_data, expire_date = excluded.expire_date
-       WHERE expire_date <= ?`,
-    ),
-    update: sql(`UPDATE @ SET session_data = ?, expire_date = ? WHERE ${OPEN}`),
-    // What is expected is not empty, so that the key is not a retired one.
-    updateExpected: sql(
-      `UPDATE @ SET session_data = ?, expire_date = ? WHERE ${LIVE} AND session_data = ?`,
-    ),
-    end: sql(`DELETE FROM @ WHERE ${OPEN}`),
-    endExpected: sql(`DELETE FROM @ WHERE ${LIVE} AND session_data = ?`),
-    touch: sql(`UPDATE @ SET expire_date = ? WHERE ${OPEN}`),
-    touchFrom: sql(
-      `UPDATE @ SET expire_date = ? WHERE ${OPEN} AND expire_date > ? AND expire_date <= ?`,
-    ),
-    remove: sql('DELETE FROM @ WHERE session_key = ?'),
-    sweep: sql(
-      `DELETE FROM @ WHERE rowid IN
-       (SELECT rowid FROM @ WHERE expire_date <= ? LIMIT ?)`,
-    ),
-  }
-}
-
-/** What the engine uses of the connection it opened itself. */
-interface OwnConnection extends SqliteConnection {
-  pragma(source: string): unknown
-  close(): void
-}
-
-type Driver = new (filename: string, options: { timeout: number }) => OwnConnection
-
-/** A database that the engine has opened itself. */
-interface Opened {
-  readonly connection: OwnConnection
-  /**
-   * Looks after the file and its reserve, from time to time.
-   * @throws SessionStoreError if the file was removed or replaced.
-   */
-  look(): void
-  /** Gives the room that is kept on the disk back to it; whether there was any. The database does not grow until it is there again. */
-  giveReserve(): boolean
-}
-
-/** Opens a file, and then leaves it to the engine to wait for locks. */
-function open(filename: string, timeout: number): Opened {
-  const Database = loadDriver({
-    by: 'sqliteStore',
-    driver: 'better-sqlite3',
-    from: import.meta.url,
-    pass: 'sqliteStore(new Database(file))',
-  }) as Driver
-  const reserve = isOnDisk(filename) ? reserveBeside(filename) : undefined
-  let isLimited = false
-  const connect = () => {
-    const connection = new Database(filename, { timeout: Math.ceil(timeout) })
-    try {
-      enterWal(connection, performance.now() + timeout)
-      connection.pragma('synchronous = NORMAL')
-      connection.pragma(`wal_autocheckpoint = ${CHECKPOINT_PAGES}`)
-      connection.pragma('busy_timeout = 0')
-      return connection
-    } catch (error) {
-      connection.close()
-      throw error
-    }
-  }
-  try {
-    let connection: OwnConnection
-    try {
-      connection = connect()
-    } catch (error) {
-      // On a full disk there is no room for the log either.
-      if (!/FULL|IOERR|CANTOPEN/.test(codeOf(error) ?? '') || !reserve?.give()) throw error
-      connection = connect()
-    }
-    const limit = (limited: boolean) => {
-      if (limited === isLimited) return
-      connection.pragma(`max_page_count = ${limited ? 1 : MOST_PAGES}`)
-      isLimited = limited
-    }
-    const look = isOnDisk(filename) ? watch(filename) : () => false
-    return {
-      connection,
-      look() {
-        if (look()) limit(!reserve!.keep())
-      },
-      giveReserve() {
-        const hadRoom = reserve?.give() ?? false
-        if (hadRoom) limit(true)
-        return hadRoom
-      },
-    }
-  } catch (error) {
-    if (isNotBuilt(error)) {
-      throw new SessionUsageError(
-        `sqliteStore: better-sqlite3 is installed, and not built for this Node (${process.version}, NODE_MODULE_VERSION ${process.versions.modules}, ${process.platform}-${process.arch}). Run: npm rebuild better-sqlite3`,
-        'ERR_SESSION_DRIVER_MISSING',
-      )
-    }
-    throw new SessionStoreError(
-      isLocked(error)
-        ? `The session database '${filename}' stayed locked by another process for ${timeout} ms.`
-        : `The session database '${filename}' cannot be opened: ${openingReason(filename, error)}${reasonIn(error)}.`,
-      error,
-    )
   }
 }
 
