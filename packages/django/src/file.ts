@@ -26,7 +26,7 @@ import {
   type SessionRecord,
   type SessionStore,
 } from '@coatcheck/core/store'
-import { diskError, ifThere, READ } from '@coatcheck/file/disk'
+import { createTries, diskError, ifThere, READ } from '@coatcheck/file/disk'
 import { createFileLock, type FileLock, type HeldLock } from '@coatcheck/file/lock'
 import { dataCodec, expiryOf, sealing, type DjangoEngine } from './site.ts'
 
@@ -161,23 +161,16 @@ export function djangoFile(directory: string): DjangoEngine {
       },
 
       async clearExpired({ batchSize = BATCH_SIZE, signal } = {}) {
-        const failures: unknown[] = []
+        const tries = createTries()
         let removed = 0
         let looked = 0
-        const noting = async (task: () => Awaitable<void>) => {
-          try {
-            await task()
-          } catch (error) {
-            failures.push(error)
-          }
-        }
         await run('clearExpired', async () => {
           for await (const { name } of await opendir(directory)) {
             const key = name.slice(cookieName.length)
             if (!name.startsWith(cookieName) || !KEY.test(key)) continue
             if (looked++ % batchSize === 0) await setImmediate()
             if (signal?.aborted) return
-            await noting(() => {
+            await tries.go(() => {
               const path = pathOf(key)
               if (!isOver(path)) return
               return lock.hold(key, (held) => {
@@ -187,8 +180,9 @@ export function djangoFile(directory: string): DjangoEngine {
               })
             })
           }
-          await noting(() => lock.sweep())
+          await tries.go(() => lock.sweep())
         })
+        const { failures } = tries
         if (failures.length === 0 || signal?.aborted) return removed
         const what = `${failures.length} times to remove an ended session, and removed ${removed}`
         throw failed(what, failures[0])

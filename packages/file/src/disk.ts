@@ -1,7 +1,7 @@
 // What the engines on files know of a disk: how to open what may be a stranger's, and what the system's errors mean.
 import { constants, statSync } from 'node:fs'
 import { getSystemErrorMap } from 'node:util'
-import { reasonIn, SessionError, SessionStoreError } from '@coatcheck/core/store'
+import { reasonIn, SessionError, SessionStoreError, type Awaitable } from '@coatcheck/core/store'
 
 /** The machine's time, by which files are dated, whatever a test makes of `Date` later. */
 export const machineTime = Date.now
@@ -31,6 +31,28 @@ export function ifThere<T>(folder: string, use: () => T): T | undefined {
       statSync(folder)
       if (isSecond) return undefined
     }
+  }
+}
+
+/** Tasks of which one that fails stops no other. */
+export interface Tries {
+  /** What failed, in order. */
+  readonly failures: readonly unknown[]
+  go(task: () => Awaitable<void>): Promise<void>
+}
+
+/** Makes a place to carry such tasks out. */
+export function createTries(): Tries {
+  const failures: unknown[] = []
+  return {
+    failures,
+    async go(task) {
+      try {
+        await task()
+      } catch (error) {
+        failures.push(error)
+      }
+    },
   }
 }
 

@@ -21,7 +21,7 @@ import {
   type SessionRecord,
   type SessionStore,
 } from '@coatcheck/core/store'
-import { diskError, ifThere, machineTime, READ, READ_AND_WRITE } from './disk.ts'
+import { createTries, diskError, ifThere, machineTime, READ, READ_AND_WRITE } from './disk.ts'
 import { createFileLock, type FileLock, type HeldLock } from './lock.ts'
 
 /** Options of {@link fileStore}. */
@@ -222,16 +222,9 @@ export function fileStore(directory: string, options: FileStoreOptions = {}): Se
 
     async clearExpired({ batchSize = BATCH_SIZE, signal } = {}) {
       const time = now()
-      const failures: unknown[] = []
+      const tries = createTries()
       let removed = 0
       let looked = 0
-      const noting = async (task: () => Awaitable<void>) => {
-        try {
-          await task()
-        } catch (error) {
-          failures.push(error)
-        }
-      }
       const sweepFolder = async (folder: string) => {
         for await (const entry of await opendir(folder)) {
           if (signal?.aborted) return
@@ -239,7 +232,7 @@ export function fileStore(directory: string, options: FileStoreOptions = {}): Se
           // Beside a session, an earlier version kept its locks.
           if (!entry.isFile() || !isOurs(path.replace(/\.lock$/, ''))) continue
           if (looked++ % batchSize === 0) await setImmediate()
-          await noting(() => {
+          await tries.go(() => {
             if (!isOver(path, time)) return
             return withLock(path, (held) => {
               if (!isOver(path, time)) return
@@ -252,10 +245,11 @@ export function fileStore(directory: string, options: FileStoreOptions = {}): Se
       await run('clearExpired', async () => {
         for await (const entry of await opendir(directory)) {
           const isFolder = entry.name.length === 2 && entry.isDirectory()
-          if (isFolder) await noting(() => sweepFolder(join(directory, entry.name)))
+          if (isFolder) await tries.go(() => sweepFolder(join(directory, entry.name)))
         }
-        await noting(() => lock.sweep())
+        await tries.go(() => lock.sweep())
       })
+      const { failures } = tries
       if (failures.length === 0 || signal?.aborted) return removed
       const what = `${failures.length} times to remove an ended session, and removed ${removed}`
       throw failed(what, failures[0])

@@ -21,7 +21,7 @@ import {
   SessionStoreError,
   type Awaitable,
 } from '@coatcheck/core/store'
-import { codeOf, READ, ifThere, machineTime } from './disk.ts'
+import { codeOf, createTries, ifThere, machineTime, READ } from './disk.ts'
 import { stateOf, tokenText } from './process.ts'
 
 /** A task takes a fraction of a millisecond; after so long, in ms, it changes nothing any more. */
@@ -266,17 +266,15 @@ export function createFileLock(folder: string): FileLock {
 
     async sweep() {
       const limit = machineTime() - LITTER_AFTER
-      const failures: unknown[] = []
+      const tries = createTries()
       for (const name of readdirSync(folder)) {
-        try {
+        await tries.go(() => {
           // To have had a lock is to have removed it.
-          if (name.endsWith('.lock')) await this.hold(name.slice(0, -'.lock'.length), () => {})
-          else removeLitter(folder, name, limit)
-        } catch (error) {
-          failures.push(error)
-        }
+          if (name.endsWith('.lock')) return this.hold(name.slice(0, -'.lock'.length), () => {})
+          return removeLitter(folder, name, limit)
+        })
       }
-      if (failures.length > 0) throw failures[0]
+      if (tries.failures.length > 0) throw tries.failures[0]
     },
 
     close() {
