@@ -26,7 +26,7 @@ import { proveHerd } from '../../../testing/herd.ts'
 import { proveEngines } from '../../../testing/prove.ts'
 import { smallDisk, type SmallDisk } from '../../../testing/small-disk.ts'
 import { fileStore } from './index.ts'
-import { createFileLock } from './lock.ts'
+import { createFileLock, type HeldLock } from './lock.ts'
 import { tokenText } from './process.ts'
 
 const folders: string[] = []
@@ -244,6 +244,31 @@ test('a lock that could not be given back, as the folder was away, makes nobody 
   expect(readdirSync(path)).toContain('a.lock')
   expect(lock.hold('a', () => 'at once')).toBe('at once')
   expect(readdirSync(path)).not.toContain('a.lock')
+})
+
+test('who has lost a lock to others puts nothing in place, and gives back none of theirs', () => {
+  const path = folder()
+  const file = join(path, 'file')
+  const [mine, theirs] = [createFileLock(path), createFileLock(path)]
+  const lose = () => renameSync(join(path, 'a.lock'), join(path, 'moved-by-mistake'))
+  for (const write of [
+    (held: HeldLock) => held.replace(file, 'mine'),
+    (held: HeldLock) => held.remove(file),
+  ]) {
+    expect(() =>
+      mine.hold('a', (held) => {
+        lose()
+        theirs.hold('a', (other) => other.replace(file, 'theirs'))
+        write(held)
+      }),
+    ).toThrow(expect.objectContaining({ code: 'ERR_SESSION_STORE' }))
+    expect(readFileSync(file, 'utf8')).toBe('theirs')
+  }
+  mine.hold('a', () => {
+    lose()
+    writeFileSync(join(path, 'a.lock'), 'theirs')
+  })
+  expect(readFileSync(join(path, 'a.lock'), 'utf8')).toBe('theirs')
 })
 
 test('close waits for the calls that wait', async () => {

@@ -2,6 +2,7 @@
 import { randomUUID } from 'node:crypto'
 import {
   closeSync,
+  fstatSync,
   linkSync,
   lstatSync,
   openSync,
@@ -75,6 +76,9 @@ export function createFileLock(folder: string): FileLock {
   let isSpared = false
   let id = randomUUID()
   let isTokenWhole = false
+  /** The numbers of the token's file, and of the one that is the lock which was taken last: where there are hard links the same. */
+  let tokenFile: number | undefined
+  let taken: number | undefined
   /** The locks that others hold: what was seen of each, and since when. */
   const seen = new Map<string, { what: string; since: number }>()
 
@@ -111,6 +115,7 @@ export function createFileLock(folder: string): FileLock {
     const file = inSpareRoom(() => openSync(path, 'w', 0o600))
     try {
       isTokenWhole = ignoring(NO_ROOM, () => inSpareRoom(() => writeSync(file, tokenText(id))))
+      tokenFile = fstatSync(file).ino
     } finally {
       closeSync(file)
     }
@@ -121,6 +126,7 @@ export function createFileLock(folder: string): FileLock {
   function take(path: string): void {
     try {
       inSpareRoom(() => linkSync(token(), path))
+      taken = tokenFile
     } catch (error) {
       const code = codeOf(error)
       if (code === 'ENOENT' && isTokenWhole) {
@@ -137,6 +143,7 @@ export function createFileLock(folder: string): FileLock {
     const file = openSync(path, 'wx', 0o600)
     try {
       ignoring(NO_ROOM, () => writeSync(file, tokenText(id)))
+      taken = fstatSync(file).ino
     } finally {
       closeSync(file)
     }
@@ -185,7 +192,10 @@ export function createFileLock(folder: string): FileLock {
   /** Runs a task and gives the lock back. */
   function run<T>(path: string, task: (held: HeldLock) => T): T {
     const since = performance.now()
-    const isHeld = () => performance.now() - since < HELD_FOR
+    const lock = taken
+    /** Somebody who took an abandoned lock away may have moved this one by mistake, and another have it by now. */
+    const isOurs = () => lstatSync(path, { throwIfNoEntry: false })?.ino === lock
+    const isHeld = () => performance.now() - since < HELD_FOR && isOurs()
     const assertHeld = () => {
       if (!isHeld()) throw new SessionStoreError(STOPPED)
     }
@@ -206,6 +216,7 @@ export function createFileLock(folder: string): FileLock {
           }
         },
         remove(file) {
+          assertHeld()
           const gone = own('gone')
           const isFound = ifThere(folder, () => {
             renameSync(file, gone)
@@ -219,14 +230,10 @@ export function createFileLock(folder: string): FileLock {
         },
       })
     } finally {
-      if (isHeld()) {
+      if (!(isHeld() && ignoring(undefined, () => unlinkSync(path)))) {
         // What was done is done. Others find the lock abandoned; this process removes it when it can.
-        if (!ignoring(undefined, () => unlinkSync(path))) {
-          left.set(path, tokenText(id))
-          renew()
-        }
-      } else {
-        ignoring(undefined, () => takeAway(path, tokenText(id)))
+        left.set(path, tokenText(id))
+        removeLeft()
         renew()
       }
       if (!isSpared) makeSpares()
@@ -237,7 +244,7 @@ export function createFileLock(folder: string): FileLock {
     for (const [path, text] of left) {
       const isDone = ignoring(undefined, () => {
         statSync(folder)
-        takeAway(path, text)
+        if (look(path)?.text === text) takeAway(path, text)
       })
       if (isDone) left.delete(path)
     }
