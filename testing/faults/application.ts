@@ -1,5 +1,6 @@
 // The application of a fault's trial, in a process of its own: Express over a store, on a Unix socket. Told to, it closes.
 import { once } from 'node:events'
+import { flushCompileCache } from 'node:module'
 import { redisStore } from '@coatcheck/cache/redis'
 import { cachedDbStore } from '@coatcheck/cached-db'
 import { createSessions, type Session } from '@coatcheck/core'
@@ -102,4 +103,6 @@ process.once('message', async () => {
   // Otherwise nothing must keep the process.
   if (onOwnClient) process.exit()
 })
+// Otherwise the first ones would write it at their end, all at once.
+flushCompileCache()
 process.send!('up')

@@ -31,7 +31,7 @@ interface Client extends PostgresConnection {
 
 /** As much of a pg `Pool` as the engine uses. */
 interface Pool {
-  connect(): Promise<Client>
+  connect(taken: (error: Error | undefined, client: Client) => void): void
   end(): Promise<void>
   on(event: 'error', listener: () => void): unknown
 }
@@ -100,14 +100,12 @@ function fromPool(pool: Pool): Connections<Client> {
     most: Infinity,
     async take() {
       for (;;) {
-        const client = await pool.connect()
+        const client = await lend(pool)
         const status = client.getTransactionStatus?.() ?? 'I'
-        if (status === 'I') {
-          client.on?.('error', ignore)
-          return client
-        }
+        if (status === 'I') return client
         // Somebody has given it back within a transaction, whose end nobody knows.
         client.release!(true)
+        client.removeListener?.('error', ignore)
       }
     },
     free(client) {
@@ -120,6 +118,23 @@ function fromPool(pool: Pool): Connections<Client> {
       client.removeListener?.('error', ignore)
     },
   }
+}
+
+/**
+ * A client of a pool, listened to from the moment it is lent: what the server sends with its welcome, such as that it is going down,
+ * comes before a promise resolves.
+ */
+function lend(pool: Pool): Promise<Client> {
+  return new Promise((resolve, reject) => {
+    pool.connect((error, client) => {
+      if (error) {
+        reject(error)
+        return
+      }
+      client.on?.('error', ignore)
+      resolve(client)
+    })
+  })
 }
 
 /** What a request to cancel begins with, in place of a version. */

@@ -1,5 +1,7 @@
 // PostgreSQL, as a real server of its own: the conformance suite, and what only this engine has.
 import { randomUUID } from 'node:crypto'
+import { once } from 'node:events'
+import { createServer, type AddressInfo } from 'node:net'
 import { inspect } from 'node:util'
 import { createSessions } from '@coatcheck/core'
 import pg from 'pg'
@@ -358,4 +360,32 @@ test('a serialization failure is a lost race for a save alone: load and delete a
   for (const outcome of outcomes) {
     expect(outcome).toMatchObject({ reason: { code: 'ERR_SESSION_STORE' } })
   }
+})
+
+test('a server that goes down with the very packet of its welcome ends no process', async () => {
+  const message = (type: string, body: Buffer | string) => {
+    const head = Buffer.alloc(5)
+    head.write(type)
+    head.writeInt32BE(Buffer.byteLength(body) + 4, 1)
+    return Buffer.concat([head, Buffer.from(body)])
+  }
+  const farewell = Buffer.concat([
+    message('R', Buffer.alloc(4)),
+    message('Z', 'I'),
+    message('E', 'SFATAL\0VFATAL\0C57P01\0Mterminating connection\0\0'),
+  ])
+  // One packet, as a busy process reads it; a real server sends it so only now and then.
+  const server = createServer((socket) => {
+    socket.on('error', () => {}).once('data', () => socket.end(farewell))
+  }).listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const { port } = server.address() as AddressInfo
+  const connectionString = `postgres://app@127.0.0.1:${port}/app`
+  const own = new pg.Pool({ connectionString })
+  for (const store of [postgresStore(connectionString), postgresStore(own)]) {
+    await expect(store.load(KEY)).rejects.toMatchObject({ code: 'ERR_SESSION_STORE' })
+    await store.close?.()
+  }
+  await own.end()
+  server.close()
 })
