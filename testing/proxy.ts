@@ -83,8 +83,9 @@ export async function openProxy(
       for (const socket of sockets) socket.resetAndDestroy()
     },
     async restore() {
-      server = createServer((client) => {
-        const upstream = connect(port, host)
+      // Who has said goodbye still gets the answers to what was asked before.
+      server = createServer({ allowHalfOpen: true }, (client) => {
+        const upstream = connect({ port, host, allowHalfOpen: true })
         const answers = late()
         answering.set(client, answers)
         for (const [from, to] of [

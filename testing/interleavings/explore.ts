@@ -162,6 +162,9 @@ function* smallerThan(script: Script): Iterable<Script> {
   }
 }
 
+/** Of each small script so many schedules come first: most faults show in one of the first of some script. */
+const FIRST = 5
+
 /** All small scripts, then seeds from `seed` on, until `goOn` says no or a fault is found. */
 export async function explore(
   tested: Tested,
@@ -170,9 +173,11 @@ export async function explore(
   { seed = 1, mostOfEach = 2000, small = true } = {},
 ): Promise<void> {
   const scripts = tested.storeOf ? cachedScripts : smallScripts
-  for (const script of small ? scripts() : []) {
-    if (!goOn()) return
-    await everyInterleaving(tested, script, explored, mostOfEach)
+  for (const most of small ? [FIRST, mostOfEach] : []) {
+    for (const script of scripts()) {
+      if (!goOn()) return
+      await everyInterleaving(tested, script, explored, most, Math.min(most, BY_CHANCE))
+    }
   }
   for (let next = seed; goOn(); next++) await interleavingsOfSeed(tested, next, explored)
 }
