@@ -1,5 +1,6 @@
 import { availableParallelism } from 'node:os'
 import { configDefaults, defineConfig } from 'vitest/config'
+import { BaseSequencer, type TestSpecification } from 'vitest/node'
 import { SkipReporter } from './testing/skip-reporter.ts'
 
 /** Tests that take the time: of calls while a server is away, of handlers while a client hangs up. They mostly wait. */
@@ -10,6 +11,17 @@ const TIMED = [
   'testing/{answers,chaos,faults,histories}/*.test.ts',
   'tests-conformance/src/crash.test.ts',
 ]
+
+/** Small files with much to do. One that begins last keeps everybody waiting. */
+const LONG = /tests-conformance\/src\/engines|interleavings|spec\/session|browser-cookies/
+
+class LongestFirst extends BaseSequencer {
+  override async sort(files: TestSpecification[]) {
+    const sorted = await super.sort(files)
+    const isLong = ({ moduleId }: TestSpecification) => LONG.test(moduleId)
+    return [...sorted.filter(isLong), ...sorted.filter((file) => !isLong(file))]
+  }
+}
 
 export default defineConfig({
   test: {
@@ -31,11 +43,20 @@ export default defineConfig({
         },
       },
       // After the others, which leave a small machine no time to spare.
-      { extends: true, test: { name: 'timed', include: TIMED, sequence: { groupOrder: 1 } } },
+      {
+        extends: true,
+        test: {
+          name: 'timed',
+          include: TIMED,
+          sequence: { groupOrder: 1 },
+          maxWorkers: availableParallelism(),
+        },
+      },
     ],
     reporters: ['default', new SkipReporter(), ...(process.env['CI'] ? ['json'] : [])],
     outputFile: { json: 'test-results.json' },
     maxWorkers: availableParallelism() + 1,
+    sequence: { sequencer: LongestFirst },
     // Servers and browsers are started for real: what a test waits for may take a while on a busy machine.
     testTimeout: 30_000,
     hookTimeout: 60_000,

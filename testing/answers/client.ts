@@ -43,7 +43,7 @@ export interface Heard {
 }
 
 /** ms without a byte after which the client gives up. The store takes 50 ms; the rest is for a busy machine. */
-const PATIENCE = 1200
+const PATIENCE = 3000
 
 /** The path of the request that tries whether the connection can still be used. */
 export const PROBE = '/~probe'

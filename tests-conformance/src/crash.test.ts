@@ -9,7 +9,7 @@ import { createKey } from '@coatcheck/core/store'
 import { expect, test } from 'vitest'
 import { openDurable } from '../../testing/crash-stores.ts'
 
-const KILLS = 200
+const KILLS = 60
 /** Processes at once: two for each of two cores. */
 const WRITERS = 4
 

