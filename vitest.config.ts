@@ -13,7 +13,8 @@ const TIMED = [
 ]
 
 /** Small files with much to do. One that begins last keeps everybody waiting. */
-const LONG = /tests-conformance\/src\/engines|interleavings|spec\/session|browser-cookies/
+const LONG =
+  /tests-conformance\/src\/engines|interleavings|spec\/session|browser-cookies|(redis-faults|db\/src\/faults)\.test/
 
 class LongestFirst extends BaseSequencer {
   override async sort(files: TestSpecification[]) {
