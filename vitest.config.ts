@@ -16,10 +16,12 @@ const TIMED = [
 const LONG =
   /tests-conformance\/src\/engines|interleavings|spec\/session|browser-cookies|(redis-faults|db\/src\/faults)\.test/
 
+const isLong = ({ moduleId }: TestSpecification) => LONG.test(moduleId)
+
 class LongestFirst extends BaseSequencer {
   override async sort(files: TestSpecification[]) {
+    // oxlint-disable-next-line unicorn/no-array-sort -- a sequencer's, and no array's
     const sorted = await super.sort(files)
-    const isLong = ({ moduleId }: TestSpecification) => LONG.test(moduleId)
     return [...sorted.filter(isLong), ...sorted.filter((file) => !isLong(file))]
   }
 }
