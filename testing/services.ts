@@ -1,5 +1,6 @@
 // Private database servers for tests: started from the machine's own binaries on a free port, in a temporary folder.
 import { spawn, spawnSync, type ChildProcess } from 'node:child_process'
+import { randomInt } from 'node:crypto'
 import { once } from 'node:events'
 import {
   chmodSync,
@@ -10,7 +11,7 @@ import {
   rmSync,
   writeFileSync,
 } from 'node:fs'
-import { connect, createServer, type AddressInfo } from 'node:net'
+import { connect, createServer } from 'node:net'
 import { tmpdir, userInfo } from 'node:os'
 import { dirname, join } from 'node:path'
 import { setTimeout } from 'node:timers/promises'
@@ -50,13 +51,20 @@ export const proxiesByUrl = new Map<string, readonly Proxy[]>()
 /** A server is up within this time, in ms, even on a machine that is busy with other tests. */
 const START_TIMEOUT = 60_000
 
+/** A port that nobody listens at, below those that outgoing connections are given: one of them could take it before a server does. */
 export async function freePort(): Promise<number> {
-  const server = createServer().listen(0, LOCALHOST)
-  await once(server, 'listening')
-  const { port } = server.address() as AddressInfo
-  server.close()
-  await once(server, 'close')
-  return port
+  for (;;) {
+    const port = randomInt(10_000, 20_000)
+    const server = createServer().listen(port, LOCALHOST)
+    try {
+      await once(server, 'listening')
+    } catch {
+      continue
+    }
+    server.close()
+    await once(server, 'close')
+    return port
+  }
 }
 
 interface Plan {
@@ -173,9 +181,7 @@ export const redis: Kind = {
 
 async function launchRedis(server: string, cli: string, more: string[] = []): Promise<Service> {
   const folder = folderFor('redis')
-  // The nodes of a cluster talk on a port 10,000 above their own.
-  let port = await freePort()
-  while (port > 55_535) port = await freePort()
+  const port = await freePort()
   return service(folder, {
     url: `redis://${LOCALHOST}:${port}`,
     program: server,

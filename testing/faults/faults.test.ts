@@ -5,10 +5,16 @@ import { HOW_TO_LOSE, openNetwork } from './network.ts'
 import { tryServer } from './run.ts'
 import { servers } from './servers.ts'
 import { describeRow } from './table.ts'
+import type { Row } from './trial.ts'
 
 /** Left to `pnpm faults`: what Sentinel takes ten seconds to mend, and what another fault of the server, or the engine's own tests, show as well. */
 const LEFT = /planned|master stopped|read-only|restarted|cut|slow/
 const PACE = { fault: 1800, quiet: 1000 }
+
+/** Whether all that is wrong is a matter of time, which a busy machine may have lacked: such a trial is made once more. */
+const isLate = ({ wrong }: Row) =>
+  wrong.length > 0 &&
+  wrong.every((what) => /too long|does not end|without any fault|trial failed/.test(what))
 
 // Side by side: each waits most of its time. More would have a small machine at its limits.
 vi.setConfig({ maxConcurrency: 5 })
@@ -19,7 +25,13 @@ for (const server of servers) {
     for (const [name, path, how] of server.programs) need(context, path, name, how)
     const rows = await tryServer(server, { which: (name) => !LEFT.test(name), pace: PACE })
     expect(rows.length).toBeGreaterThan(2)
-    expect(rows.filter(({ wrong }) => wrong.length > 0).map(describeRow)).toEqual([])
+    const late = rows.filter(isLate).map(({ fault }) => fault)
+    const again =
+      late.length > 0
+        ? await tryServer(server, { which: (name) => late.includes(name), pace: PACE })
+        : []
+    const told = [...rows.filter((row) => !isLate(row)), ...again]
+    expect(told.filter(({ wrong }) => wrong.length > 0).map(describeRow)).toEqual([])
   }, 240_000)
 }
 

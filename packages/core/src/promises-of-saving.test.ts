@@ -172,10 +172,10 @@ describe('in-place changes', () => {
       ]),
     )
 
-  test('looking for them takes a time in proportion to the session: 2,000 nested values, all read, in less than 100 ms', async () => {
+  test('looking for them takes a time in proportion to the session: 2,000 nested values, all read, in less than 250 ms', async () => {
     const browser = await openSite({ sync: true }).visitor(nested())
     let best = Infinity
-    for (let run = 0; run < 5 && best >= 100; run++) {
+    for (let run = 0; run < 5 && best >= 250; run++) {
       const { session, answer } = await browser.open()
       const started = performance.now()
       for (const [, value] of session) expect(value).toBeTypeOf('object')
@@ -183,13 +183,13 @@ describe('in-place changes', () => {
       await answer()
       best = Math.min(best, performance.now() - started)
     }
-    expect(best).toBeLessThan(100)
+    expect(best).toBeLessThan(250)
   })
 
-  test('one of 2,000 nested values, all read, is changed: found in less than 100 ms', async () => {
+  test('one of 2,000 nested values, all read, is changed: found in less than 250 ms', async () => {
     const browser = await openSite({ sync: true }).visitor(nested())
     let best = Infinity
-    for (let run = 0; run < 5 && best >= 100; run++) {
+    for (let run = 0; run < 5 && best >= 250; run++) {
       const { session, answer } = await browser.open()
       const started = performance.now()
       for (const value of session.values()) if (value.number === 1000) value.list.push(run)
@@ -198,7 +198,7 @@ describe('in-place changes', () => {
       best = Math.min(best, performance.now() - started)
       expect((await browser.data())['key 1000'].list.at(-1)).toBe(run)
     }
-    expect(best).toBeLessThan(100)
+    expect(best).toBeLessThan(250)
   })
 })
 

@@ -209,7 +209,7 @@ describe.each(Object.entries(stores))('a lock of another program, by %s', (_, op
         store.save(KEY, { data: `${n + 1}`, expiresAt: later() }, `${n}`),
       ),
     )
-    expect(ms).toBeLessThan(200)
+    expect(ms).toBeLessThan(600)
     expect(timed(() => store.load(KEY))).toMatchObject({ answer: { data: '0' } })
     let longest = 0
     let last = performance.now()
@@ -221,7 +221,7 @@ describe.each(Object.entries(stores))('a lock of another program, by %s', (_, op
     await other.ask('COMMIT')
     await Promise.all(answer!)
     clearInterval(measuring)
-    expect(longest).toBeLessThan(200)
+    expect(longest).toBeLessThan(400)
     expect(store.load(KEY)).toMatchObject({ data: '1000' })
   })
 
@@ -267,11 +267,11 @@ test('a lock that stops readers too costs a load 50 ms of the thread, and those 
     message: expect.stringMatching(/stayed locked/),
   })
   // 40 ms by design; the machine may be busy with other tests.
-  expect(first.ms).toBeLessThan(150)
+  expect(first.ms).toBeLessThan(300)
   const next = timed(() => {
     for (let n = 0; n < 20; n++) expect(() => store.load(KEY)).toThrow(/stayed locked/)
   })
-  expect(next.ms).toBeLessThan(150)
+  expect(next.ms).toBeLessThan(300)
   await other.ask('COMMIT')
   expect(store.load(KEY)).toBeUndefined()
   expect(connection.pragma('busy_timeout', { simple: true })).toBe(5000)

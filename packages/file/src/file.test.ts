@@ -201,7 +201,7 @@ test.each([
     utimesSync(lock, 1, 1)
     const start = performance.now()
     const { ms, answer } = timed(() => store.delete(KEY))
-    expect(ms).toBeLessThan(50)
+    expect(ms).toBeLessThan(200)
     expect(answer).toBeInstanceOf(Promise)
     await setTimeout(1000)
     expect(existsSync(lock)).toBe(true)
@@ -222,7 +222,7 @@ test('a thousand calls that wait for a lock wait off the thread, and come in ord
       store.save(KEY, { data: `${n + 1}`, expiresAt: later() }, `${n}`),
     ),
   )
-  expect(ms).toBeLessThan(200)
+  expect(ms).toBeLessThan(600)
   let turns = 0
   const counting = setInterval(() => turns++, 5)
   await setTimeout(1000)
