@@ -244,7 +244,7 @@ describe('writers that conflict', () => {
         session.update('visits', (visits: number[]) => [...visits, n])
         const started = performance.now()
         const answered = await answer()
-        waits.push(performance.now() - started)
+        waits[n] = performance.now() - started
         return answered
       }),
     )
@@ -255,23 +255,23 @@ describe('writers that conflict', () => {
       statuses: new Set(answers.map(({ status }) => status)),
       visits: visits.toSorted((a: number, b: number) => a - b),
       all: Array.from({ length: count }, (_, n) => n),
-      longest: Math.max(...waits),
+      waits,
       total,
     }
   }
 
   test('300 of two processes at once: none fails, none is lost, none waits for more than two seconds', async () => {
-    const { statuses, visits, all, longest } = await updatedAtOnce(300, 2, 0)
+    const { statuses, visits, all, waits } = await updatedAtOnce(300, 2, 0)
     expect(statuses).toEqual(new Set([200]))
     expect(visits).toEqual(all)
-    expect(longest).toBeLessThan(2000)
+    expect(Math.max(...waits)).toBeLessThan(2000)
   })
 
   test('300 of two processes, one after the other in quick succession: none fails, none is lost, and the first ones do not wait for the last', async () => {
-    const { statuses, visits, all, longest, total } = await updatedAtOnce(300, 2, 3)
+    const { statuses, visits, all, waits, total } = await updatedAtOnce(300, 2, 3)
     expect(statuses).toEqual(new Set([200]))
     expect(visits).toEqual(all)
-    expect(longest).toBeLessThan(total * 0.6)
+    expect(Math.max(...waits.slice(0, 20))).toBeLessThan(total / 2)
   })
 
   test('100 of one process at once go together: in at most 10 saves, with no load but the one that each was opened by', async () => {
