@@ -9,7 +9,7 @@ import type { Row } from './trial.ts'
 
 /** Left to `pnpm faults`: what Sentinel takes ten seconds to mend, and what another fault of the server, or the engine's own tests, show as well. */
 const LEFT = /planned|master stopped|read-only|restarted|cut|slow/
-const PACE = { fault: 1800, quiet: 1000 }
+const PACE = { fault: 1800, quiet: 1000, lag: 2000 }
 
 /** Whether all that is wrong is a matter of time, which a busy machine may have lacked: such a trial is made once more. */
 const isLate = ({ wrong }: Row) =>

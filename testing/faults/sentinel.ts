@@ -7,8 +7,8 @@ import { full } from './roles.ts'
 import type { Server } from './servers.ts'
 import { fault, onTheWay, startAndRestore, stopAll, stopAndCut, type Struck } from './strikes.ts'
 
-/** Redis replicates after it has answered, and late on a busy machine: what it has acknowledged within so long before a failover may be lost, in ms. */
-const LAST_SECONDS = 3000
+/** Redis replicates after it has answered: what it has acknowledged within so long before a failover may be lost, in ms. */
+const LAST_SECOND = 1000
 
 interface Sentinel {
   readonly sentinel: Node
@@ -106,7 +106,7 @@ export const sentinelServer = (name: string, store: Site['store'], only = ''): S
           () => {},
           {
             isBrief: true,
-            loses: LAST_SECONDS,
+            loses: LAST_SECOND,
             async settle() {
               await startAndRestore(way())
               // As Sentinel does after some ten seconds.
@@ -127,7 +127,7 @@ export const sentinelServer = (name: string, store: Site['store'], only = ''): S
             await until('The old master as a replica', isReplica)
           },
           () => {},
-          { isBrief: true, loses: LAST_SECONDS, settle: whole },
+          { isBrief: true, loses: LAST_SECOND, settle: whole },
         ),
         fault(
           'failed over: the master stopped',
@@ -139,13 +139,13 @@ export const sentinelServer = (name: string, store: Site['store'], only = ''): S
             struck.service.freeze(false)
             await until('The old master as a replica', isReplica)
           },
-          { loses: LAST_SECONDS, settle: whole },
+          { loses: LAST_SECOND, settle: whole },
         ),
         fault(
           'restarted',
           async () => (await strike(), await stopAndCut(way(), 'SIGTERM')),
           () => startAndRestore(way()),
-          { isBrief: true, loses: LAST_SECONDS, settle: whole },
+          { isBrief: true, loses: LAST_SECOND, settle: whole },
         ),
         ...away,
         full(nodes.map(({ port }) => port)),
