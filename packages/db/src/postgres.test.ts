@@ -5,7 +5,7 @@ import { createServer, type AddressInfo } from 'node:net'
 import { inspect } from 'node:util'
 import { createSessions } from '@coatcheck/core'
 import pg from 'pg'
-import { afterAll, expect } from 'vitest'
+import { afterAll, expect, onTestFinished } from 'vitest'
 import { controlled } from '../../../testing/controlled-store.ts'
 import { proveEngines } from '../../../testing/prove.ts'
 import { countRoundTrips } from '../../../testing/round-trips.ts'
@@ -362,30 +362,40 @@ test('a serialization failure is a lost race for a save alone: load and delete a
   }
 })
 
+const message = (type: string, body: Buffer | string) => {
+  const head = Buffer.alloc(5)
+  head.write(type)
+  head.writeInt32BE(Buffer.byteLength(body) + 4, 1)
+  return Buffer.concat([head, Buffer.from(body)])
+}
+
+/** A server that answers whoever comes with one packet, as a busy process reads it; a real one does so only now and then. */
+async function answering(...messages: Buffer[]) {
+  const server = createServer((socket) => {
+    socket.on('error', () => {}).once('data', () => socket.end(Buffer.concat(messages)))
+  }).listen(0, '127.0.0.1')
+  onTestFinished(() => void server.close())
+  await once(server, 'listening')
+  return `postgres://app@127.0.0.1:${(server.address() as AddressInfo).port}/app`
+}
+
 test('a server that goes down with the very packet of its welcome ends no process', async () => {
-  const message = (type: string, body: Buffer | string) => {
-    const head = Buffer.alloc(5)
-    head.write(type)
-    head.writeInt32BE(Buffer.byteLength(body) + 4, 1)
-    return Buffer.concat([head, Buffer.from(body)])
-  }
-  const farewell = Buffer.concat([
+  const connectionString = await answering(
     message('R', Buffer.alloc(4)),
     message('Z', 'I'),
     message('E', 'SFATAL\0VFATAL\0C57P01\0Mterminating connection\0\0'),
-  ])
-  // One packet, as a busy process reads it; a real server sends it so only now and then.
-  const server = createServer((socket) => {
-    socket.on('error', () => {}).once('data', () => socket.end(farewell))
-  }).listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as AddressInfo
-  const connectionString = `postgres://app@127.0.0.1:${port}/app`
+  )
   const own = new pg.Pool({ connectionString })
   for (const store of [postgresStore(connectionString), postgresStore(own)]) {
     await expect(store.load(KEY)).rejects.toMatchObject({ code: 'ERR_SESSION_STORE' })
     await store.close?.()
   }
   await own.end()
-  server.close()
+})
+
+test('a server that asks for a method of authentication that pg does not know ends no process', async () => {
+  // GSSAPI.
+  const store = postgresStore(await answering(message('R', Buffer.from([0, 0, 0, 7]))))
+  await expect(store.load(KEY)).rejects.toMatchObject({ code: 'ERR_SESSION_STORE' })
+  await store.close?.()
 })

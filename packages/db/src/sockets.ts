@@ -12,11 +12,27 @@ export interface Sockets {
   destroy(): void
 }
 
+/**
+ * What a driver throws as it reads, of what it does not understand, ends its connection: pg does so of a method of authentication that it
+ * does not know, and nobody else could catch it.
+ */
+class DriverSocket extends Socket {
+  override emit(event: string | symbol, ...args: any[]): boolean {
+    if (event !== 'data') return super.emit(event, ...args)
+    try {
+      return super.emit(event, ...args)
+    } catch (error) {
+      this.destroy(error as Error)
+      return true
+    }
+  }
+}
+
 export function createSockets(): Sockets {
   const sockets = new Set<Socket>()
   return {
     open() {
-      const socket = new Socket()
+      const socket = new DriverSocket()
       socket.setNoDelay(true)
       socket.setKeepAlive(true, KEEP_ALIVE_DELAY)
       socket.once('close', () => sockets.delete(socket))
