@@ -11,10 +11,18 @@ import type { Row } from './trial.ts'
 const LEFT = /planned|master stopped|read-only|restarted|cut|slow/
 const PACE = { fault: 1800, quiet: 1000, lag: 2000 }
 
-/** Whether all that is wrong is a matter of time, which a busy machine may have lacked: such a trial is made once more. */
+/** Whether all that is wrong is a matter of time, which a busy machine may have lacked: such a trial is made again, up to twice. */
 const isLate = ({ wrong }: Row) =>
   wrong.length > 0 &&
   wrong.every((what) => /too long|does not end|without any fault|trial failed/.test(what))
+
+let last: Promise<unknown> = Promise.resolve()
+/** Runs one task at a time. */
+function alone<T>(task: () => Promise<T>): Promise<T> {
+  const result = last.then(task)
+  last = result.catch(() => {})
+  return result
+}
 
 // Side by side: each waits most of its time. More would have a small machine at its limits.
 vi.setConfig({ maxConcurrency: 5 })
@@ -23,16 +31,17 @@ for (const server of servers) {
   if (server.name.includes('failoverDetector')) continue
   test.concurrent(`${server.name}: every request is answered, all is well within 5 s of the server being back, and nothing acknowledged is lost`, async (context) => {
     for (const [name, path, how] of server.programs) need(context, path, name, how)
-    const rows = await tryServer(server, { which: (name) => !LEFT.test(name), pace: PACE })
+    let rows = await tryServer(server, { which: (name) => !LEFT.test(name), pace: PACE })
     expect(rows.length).toBeGreaterThan(2)
-    const late = rows.filter(isLate).map(({ fault }) => fault)
-    const again =
-      late.length > 0
-        ? await tryServer(server, { which: (name) => late.includes(name), pace: PACE })
-        : []
-    const told = [...rows.filter((row) => !isLate(row)), ...again]
-    expect(told.filter(({ wrong }) => wrong.length > 0).map(describeRow)).toEqual([])
-  }, 240_000)
+    for (let n = 0; n < 2 && rows.some(isLate); n++) {
+      const late = new Set(rows.filter(isLate).map(({ fault }) => fault))
+      const again = await alone(() =>
+        tryServer(server, { which: (name) => late.has(name), pace: PACE }),
+      )
+      rows = [...rows.filter((row) => !isLate(row)), ...again]
+    }
+    expect(rows.filter(({ wrong }) => wrong.length > 0).map(describeRow)).toEqual([])
+  }, 480_000)
 }
 
 test('connections can be half-open here', (context) => {

@@ -168,7 +168,19 @@ interface Application {
 
 let applications = 0
 
+/** On a busy machine an application may find its backend too slow as it starts; it is started again then, as its supervisor would. */
 async function startApplication(site: Site, network: Network): Promise<Application> {
+  const end = performance.now() + PATIENCE
+  for (;;) {
+    try {
+      return await startOnce(site, network)
+    } catch (error) {
+      if (performance.now() > end) throw error
+    }
+  }
+}
+
+async function startOnce(site: Site, network: Network): Promise<Application> {
   const socket = join(tmpdir(), `coatcheck-faults-${process.pid}-${++applications}.socket`)
   const [program, ...args] = [
     ...network.prefix,

@@ -6,17 +6,16 @@ import { needsOf } from '../subjects.ts'
 import { describeHistories, makeHistories } from './histories.ts'
 
 // Servers are started, killed and started again, on a machine that is busy with other tests.
-vi.setConfig({ testTimeout: 120_000 })
+vi.setConfig({ testTimeout: 240_000 })
 
 for (const engine of ['postgres', 'mysql', 'redis', 'sqlite']) {
   test(`${engine}: while servers and processes are killed, stopped and cut off, what four processes are answered can be put into one order`, async (context) => {
     for (const name of needsOf(engine)) {
       need(context, kinds[name]!.launch, kinds[name]!.name, kinds[name]!.how)
     }
-    const report = await makeHistories({ engine, seconds: 2, longest: 500 })
+    const report = await makeHistories({ engine, seconds: 2, enough: 9, longest: 500 })
     console.log(describeHistories(engine, report))
     expect(report.found).toEqual([])
-    expect(report.acknowledgedWrites).toBeGreaterThan(8)
   })
 }
 

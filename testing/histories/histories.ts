@@ -29,6 +29,8 @@ export interface HistoriesOptions {
   readonly engine: string
   /** How long faults are injected in all. */
   readonly seconds: number
+  /** It goes on for longer until so many writes are acknowledged. Default 0. */
+  readonly enough?: number
   /** How long each fault may take, in ms. Default 3000; some are longer than any time-out, so that what was given up takes effect late. */
   readonly longest?: number
   /** The kinds of servers by their names, in place of the usual ones. */
@@ -68,7 +70,7 @@ const oneOf = <T>(some: readonly T[]): T => some[Math.floor(Math.random() * some
 const between = (from: number, to: number) => from + Math.random() * (to - from)
 
 export async function makeHistories(options: HistoriesOptions): Promise<HistoriesReport> {
-  const { engine, seconds, longest = 3000, servers = kinds, only } = options
+  const { engine, seconds, enough = 0, longest = 3000, servers = kinds, only } = options
   const folder = mkdtempSync(join(tmpdir(), 'coatcheck-histories-'))
   const services = new Map<string, Service>()
   const workers: Worker[] = []
@@ -123,7 +125,7 @@ export async function makeHistories(options: HistoriesOptions): Promise<Historie
       report.calls += operations.length
       report.acknowledgedWrites += writes.filter((one) => !isUnknown(one) && !isRefused(one)).length
       report.unknownWrites += writes.filter(isUnknown).length
-    } while (performance.now() < end)
+    } while (performance.now() < end || report.acknowledgedWrites < enough)
     return report
   } finally {
     for (const worker of workers) await worker.dispose()
