@@ -63,5 +63,6 @@ export default defineConfig({
     // Servers and browsers are started for real: what a test waits for may take a while on a busy machine.
     testTimeout: 60_000,
     hookTimeout: 120_000,
+    expect: { poll: { timeout: 15_000 } },
   },
 })

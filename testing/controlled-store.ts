@@ -54,7 +54,7 @@ interface Plan {
 export const storeIsAway = (): Error => new SessionStoreError('The backend is away.')
 
 /** A promise that is settled from outside. */
-function signal() {
+export function signal() {
   let resolve!: () => void
   let reject!: (error: Error) => void
   const promise = new Promise<void>((...both) => ([resolve, reject] = both))

@@ -1,5 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
+import { effort } from '../../../testing/effort.ts'
 import { equal, isPlain } from './json.ts'
 import { merge, type Path } from './merge.ts'
 
@@ -401,19 +402,12 @@ describe('the work is bounded', () => {
     quantity: n,
   })
   const list = (length: number, mark = '') => Array.from({ length }, (_, n) => item(n, mark))
-  /** The fastest of some runs, in ms: what the work takes where the machine has nothing else to do. */
-  const fastest = (work: () => unknown, times = 30) =>
-    Math.min(
-      ...Array.from({ length: times }, () => {
-        const start = performance.now()
-        work()
-        return performance.now() - start
-      }),
-    )
+  /** How many times as much work a merge is as the JSON of all three. */
+  const effortOf = (...all: [unknown, unknown, unknown]) => effort(all, () => merge(...all))
 
-  test('200 elements that both have rewritten: 1 ms', () => {
+  test('200 elements that both have rewritten: little more work than their JSON', async () => {
     const [base, mine, newest] = [list(200), list(199, ' mine'), list(201, ' newest')]
-    expect(fastest(() => merge(base, mine, newest))).toBeLessThan(1)
+    expect(await effortOf(base, mine, newest)).toBeLessThan(20)
   })
 
   test('more than a million comparisons: the array is one value, and a clash', () => {
@@ -421,12 +415,12 @@ describe('the work is bounded', () => {
     expect(merged(base, mine, newest)).toEqual({ value: mine, clashes: [[]] })
   })
 
-  test('many arrays, each small enough: the comparisons of all are bounded together', () => {
+  test('many arrays, each small enough: the comparisons of all are bounded together', async () => {
     const lists = (mark: string, length: number) => ({
       all: Object.fromEntries(Array.from({ length: 300 }, (_, n) => [`k${n}`, list(length, mark)])),
     })
     const [base, mine, newest] = [lists('', 100), lists(' mine', 99), lists(' newest', 101)]
-    expect(fastest(() => merge(base, mine, newest))).toBeLessThan(200)
+    expect(await effortOf(base, mine, newest)).toBeLessThan(5)
   })
 
   test('a push to a long list needs no comparisons of each with each', () => {
@@ -435,14 +429,13 @@ describe('the work is bounded', () => {
     expect(result.slice(-2)).toEqual(['newest', 'mine'])
   })
 
-  test('a long list within many others: no level begins anew', () => {
+  test('a long list within many others: no level begins anew', async () => {
     const nested = (first: number) => {
       let inner: unknown = Array.from({ length: 100_000 }, (_, n) => (n * 7 + first) % 10)
       for (let level = 0; level < 98; level++) inner = [inner]
       return inner
     }
-    const values = [nested(0), nested(1), nested(2)]
-    expect(fastest(() => merge(values[0], values[1], values[2]), 2)).toBeLessThan(3000)
+    expect(await effortOf(nested(0), nested(1), nested(2))).toBeLessThan(150)
   })
 
   test('what others have inserted may be more than a stack holds', () => {
@@ -471,7 +464,7 @@ describe('the work is bounded', () => {
     }
     expect(deepest(merge(base, mine, newest))).toBe('mine')
     expect(deepest(merge([base, 1], [mine, 1, 2], [newest, 1, 3, 4]))).toBe('mine')
-    const there = (n: number) => ({ deep: nested('base', 5000), n })
+    const there = (n: number) => ({ deep: nested('base', 3000), n })
     const found = merged(there(1), there(2), { deep: 7, n: 1 })
     expect(found).toEqual({ value: { deep: 7, n: 2 }, clashes: [] })
   })

@@ -10,6 +10,7 @@ import {
   opens,
 } from '../../../testing/visitors.ts'
 import { controlled } from '../../../testing/controlled-store.ts'
+import { effort } from '../../../testing/effort.ts'
 import { mapStore } from '../../../testing/map-store.ts'
 import { slow } from '../../../testing/wrappers.ts'
 import { createSessions, type Sessions, type SessionStore } from './index.ts'
@@ -172,33 +173,29 @@ describe('in-place changes', () => {
       ]),
     )
 
-  test('looking for them takes a time in proportion to the session: 2,000 nested values, all read, in less than 250 ms', async () => {
+  test('looking for them takes a time in proportion to the session: 2,000 nested values, all read', async () => {
     const browser = await openSite({ sync: true }).visitor(nested())
-    let best = Infinity
-    for (let run = 0; run < 5 && best >= 250; run++) {
+    const read = async () => {
       const { session, answer } = await browser.open()
-      const started = performance.now()
       for (const [, value] of session) expect(value).toBeTypeOf('object')
       expect(session.modified).toBe(false)
       await answer()
-      best = Math.min(best, performance.now() - started)
     }
-    expect(best).toBeLessThan(250)
+    expect(await effort(nested(), read)).toBeLessThan(60)
   })
 
-  test('one of 2,000 nested values, all read, is changed: found in less than 250 ms', async () => {
+  test('one of 2,000 nested values, all read, is changed: found in a time in proportion, too', async () => {
     const browser = await openSite({ sync: true }).visitor(nested())
-    let best = Infinity
-    for (let run = 0; run < 5 && best >= 250; run++) {
+    let run = 0
+    const change = async () => {
       const { session, answer } = await browser.open()
-      const started = performance.now()
+      run++
       for (const value of session.values()) if (value.number === 1000) value.list.push(run)
       expect(session.modified).toBe(true)
       await answer()
-      best = Math.min(best, performance.now() - started)
       expect((await browser.data())['key 1000'].list.at(-1)).toBe(run)
     }
-    expect(best).toBeLessThan(250)
+    expect(await effort(nested(), change)).toBeLessThan(60)
   })
 })
 
@@ -231,24 +228,34 @@ describe('writers that conflict', () => {
   /** A store that takes as long as one in the same building. */
   const nearby = (store: SessionStore) => slow(store, { load: 3, create: 3, save: 3, touch: 3 })
 
-  /** A session that `count` requests update at once; how it went. */
-  async function updatedAtOnce(count: number, processes: 1 | 2, arrivals: number) {
+  /**
+   * A session that `count` requests update, of which one comes every `pause` ms; how it went, and what each has waited for:
+   * how many saves were begun, and how many others arrived.
+   */
+  async function updatedAtOnce(count: number, processes: 1 | 2, pause: number) {
     const site = openSite({ processes, wrap: nearby })
     const browser = await site.visitor({ visits: [] })
-    const waits: number[] = []
-    const since = performance.now()
-    const answers = await Promise.all(
-      Array.from({ length: count }, async (_, n) => {
-        await setTimeout(n * arrivals)
-        const { session, answer } = await browser.open(n % 2 ? site.other : site.one)
-        session.update('visits', (visits: number[]) => [...visits, n])
-        const started = performance.now()
-        const answered = await answer()
-        waits[n] = performance.now() - started
-        return answered
-      }),
-    )
-    const total = performance.now() - since
+    const saves = () =>
+      [site.one, site.other].flatMap(({ calls }) => calls.made).filter((name) => name === 'save')
+        .length
+    let arrived = 0
+    const waits: { saves: number; arrivals: number }[] = []
+    const visit = async (n: number) => {
+      arrived++
+      const { session, answer } = await browser.open(n % 2 ? site.other : site.one)
+      session.update('visits', (visits: number[]) => [...visits, n])
+      const before = { saves: saves(), arrived }
+      const answered = await answer()
+      waits[n] = { saves: saves() - before.saves, arrivals: arrived - before.arrived }
+      return answered
+    }
+    const answering: ReturnType<typeof visit>[] = []
+    for (let n = 0; n < count; n++) {
+      answering.push(visit(n))
+      // A machine that stands still lets nobody arrive.
+      if (pause > 0) await setTimeout(pause)
+    }
+    const answers = await Promise.all(answering)
     const { visits } = await browser.data()
     return {
       site,
@@ -256,22 +263,21 @@ describe('writers that conflict', () => {
       visits: visits.toSorted((a: number, b: number) => a - b),
       all: Array.from({ length: count }, (_, n) => n),
       waits,
-      total,
     }
   }
 
-  test('300 of two processes at once: none fails, none is lost, none waits for more than two seconds', async () => {
+  test('300 of two processes at once: none fails, none is lost, none waits for more than 20 saves', async () => {
     const { statuses, visits, all, waits } = await updatedAtOnce(300, 2, 0)
     expect(statuses).toEqual(new Set([200]))
     expect(visits).toEqual(all)
-    expect(Math.max(...waits)).toBeLessThan(2000)
+    expect(Math.max(...waits.map((wait) => wait.saves))).toBeLessThanOrEqual(20)
   })
 
   test('300 of two processes, one after the other in quick succession: none fails, none is lost, and the first ones do not wait for the last', async () => {
-    const { statuses, visits, all, waits, total } = await updatedAtOnce(300, 2, 3)
+    const { statuses, visits, all, waits } = await updatedAtOnce(300, 2, 3)
     expect(statuses).toEqual(new Set([200]))
     expect(visits).toEqual(all)
-    expect(Math.max(...waits.slice(0, 20))).toBeLessThan(total / 2)
+    expect(Math.max(...waits.slice(0, 20).map(({ arrivals }) => arrivals))).toBeLessThan(150)
   })
 
   test('100 of one process at once go together: in at most 10 saves, with no load but the one that each was opened by', async () => {
@@ -288,14 +294,21 @@ describe('writers that conflict', () => {
     const browser = await site.visitor({ visits: 0 })
     const visit = () =>
       browser.visit((session) => session.update('visits', (visits = 0) => visits + 1))
-    let started = performance.now()
-    for (let n = 0; n < 100; n++) await visit()
-    const oneByOne = performance.now() - started
-    started = performance.now()
-    await Promise.all(Array.from({ length: 100 }, visit))
-    const atOnce = performance.now() - started
-    expect((await browser.data())['visits']).toBe(200)
-    expect(atOnce).toBeLessThanOrEqual(oneByOne)
+    const took = async (work: () => Promise<unknown>) => {
+      const started = performance.now()
+      await work()
+      return performance.now() - started
+    }
+    const oneByOne = await took(async () => {
+      for (let n = 0; n < 100; n++) await visit()
+    })
+    // The best of three: a machine that stands still for a while makes one of them late.
+    const atOnce: number[] = []
+    for (let n = 0; n < 3; n++) {
+      atOnce.push(await took(() => Promise.all(Array.from({ length: 100 }, visit))))
+    }
+    expect((await browser.data())['visits']).toBe(400)
+    expect(Math.min(...atOnce)).toBeLessThanOrEqual(oneByOne)
   })
 })
 
@@ -339,7 +352,7 @@ describe('session.modified', () => {
     held.release()
     await saving
     expect(session.modified).toBe(true)
-    await asFarAsItGets(session.save())
+    await session.save()
     expect(session.modified).toBe(false)
   })
 })

@@ -168,7 +168,7 @@ test.each([
 test('data that cannot be decoded is an empty session and a warning event, and is not overwritten', async () => {
   const { sessions, store } = setUp()
   const key = 'k'.repeat(32)
-  await store.create(key, { data: 'not JSON', expiresAt: Date.now() + 1000 })
+  await store.create(key, { data: 'not JSON', expiresAt: Date.now() + 60_000 })
   const warnings = await published('coatcheck:warning', async () => {
     const session = await sessions.open(`sessionid=${key}`)
     expect(session.isEmpty()).toBe(true)

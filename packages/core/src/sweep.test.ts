@@ -99,23 +99,23 @@ test('sweeps never overlap, and batches and the signal reach the store', async (
 })
 
 test('the first sweep comes after a random while, so that processes do not sweep together', async () => {
-  const starts: number[] = []
+  // Timers come in their order, also where all of them are late.
+  const order: string[] = []
   const end = new AbortController()
   await swept(
     async () => 0,
     async (store) => {
-      const since = performance.now()
-      for (let n = 0; n < 50; n++) {
-        const one = { ...store, clearExpired: () => (starts.push(performance.now() - since), 0) }
+      for (let n = 0; n < 100; n++) {
+        const one = { ...store, clearExpired: () => (order.push('sweep'), 0) }
         sweep(one, { every: 0.5, signal: end.signal })
       }
+      for (const ms of [150, 250]) void setTimeout(ms).then(() => order.push(`${ms} ms`))
       await setTimeout(450)
       end.abort()
     },
   )
-  const firsts = starts.slice(0, 50)
-  expect(firsts.filter((ms) => ms < 150).length).toBeGreaterThan(3)
-  expect(firsts.filter((ms) => ms > 250).length).toBeGreaterThan(3)
+  expect(order.indexOf('150 ms')).toBeGreaterThan(3)
+  expect(order.slice(order.indexOf('250 ms') + 1).length).toBeGreaterThan(3)
 })
 
 test('a store that needs no sweep is left alone, and what is none is refused', () =>
@@ -146,12 +146,11 @@ test('a process with a sweep, of which nobody hears and which fails, ends by its
      sweep(store, { every: 2000 })
      setTimeout(() => {}, 300)`,
   )
-  const since = performance.now()
   const child = fork(file, { stdio: 'pipe' })
   let output = ''
   child.stderr!.on('data', (chunk) => (output += chunk))
   const [code] = await once(child, 'exit')
+  // Before the test's time is over: what holds it open would do so for 2000 s.
   expect(code).toBe(0)
   expect(output.match(/SWEEP_FAILED/g)).toHaveLength(1)
-  expect(performance.now() - since).toBeLessThan(10_000)
 })
