@@ -96,7 +96,7 @@ const options: Record<string, object> = {
   'without enableOfflineQueue': { enableOfflineQueue: false },
   'without enableReadyCheck': { enableReadyCheck: false },
   'maxRetriesPerRequest: null': { maxRetriesPerRequest: null },
-  commandTimeout: { commandTimeout: 1000 },
+  commandTimeout: { commandTimeout: 4000 },
   'keyPrefix and db': { keyPrefix: 'app:', db: 3 },
   showFriendlyErrorStack: { showFriendlyErrorStack: true },
   'reconnectOnError, for everything': { reconnectOnError: () => true },
