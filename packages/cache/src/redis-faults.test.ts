@@ -81,6 +81,7 @@ function underLoad(store: Store) {
   const pending = new Set<Promise<void>>()
   const over = new AbortController()
   let sent = 0
+  const isOver = () => over.signal.aborted && sent > 50
   const request = async () => {
     const n = sent++
     const { error } = await outcome(async () => {
@@ -96,7 +97,7 @@ function underLoad(store: Store) {
   const begun = request()
   const loop = (async () => {
     await begun
-    while (!over.signal.aborted || sent <= 50) {
+    while (!isOver()) {
       const one = request()
       pending.add(one)
       void one.then(() => pending.delete(one))
