@@ -12,6 +12,7 @@ import {
 } from '@coatcheck/core'
 import { sqliteStore } from '@coatcheck/db/sqlite'
 import { afterEach, describe, expect, test } from 'vitest'
+import { controlled, signal } from '../../../testing/controlled-store.ts'
 import { frameworks } from '../../../testing/node-frameworks.ts'
 import { slow } from '../../../testing/wrappers.ts'
 import { getSession, session } from './index.ts'
@@ -201,22 +202,25 @@ describe.each(Object.keys(frameworks))('%s', (framework) => {
 
     test('a session emptied meanwhile: the slow request gets 400 and brings nothing back', async () => {
       const store = stores[kind]!()
-      let go = () => {}
-      const waiting = new Promise<void>((resolve) => (go = resolve))
+      const inside = signal()
+      const loggedOut = signal()
       const app = await serve(framework, store, async (request, response) => {
         if (request.url === '/logout') request.session.flush()
         else request.session.set('seen', request.url)
-        if (request.url === '/slow') await waiting
+        if (request.url === '/slow') {
+          inside.resolve()
+          await loggedOut.promise
+        }
         response.setHeader('Content-Type', 'application/json')
         response.end('{"done":true}')
       })
       await app.get('/login')
       const old = app.cookie
       const slowRequest = app.get('/slow')
-      await setTimeout(30)
+      await inside.promise
       await app.get('/logout')
       expect(app.cookie).toBe('')
-      go()
+      loggedOut.resolve()
       const response = await slowRequest
       expect(response.status).toBe(400)
       expect(response.headers.getSetCookie()).toEqual([])
@@ -263,29 +267,43 @@ describe.each(Object.keys(frameworks))('%s', (framework) => {
   })
 
   test('a session changed after the headers: a warning, and save() works there', async () => {
+    const headers = signal()
     const app = await serve(framework, slow(freshStore()), async (request, response) => {
       if (request.url === '/start') request.session.set('a', 1)
       if (request.url === '/stream') {
         request.session.get('a')
         response.write('first ')
-        await setTimeout(20)
+        await headers.promise
         await request.session.set('a', 2).save()
       }
       response.end(String(request.session.get('a')))
     })
     await app.get('/start')
-    expect(await (await app.get('/stream')).text()).toBe('first 2')
+    const streaming = await app.get('/stream')
+    headers.resolve()
+    expect(await streaming.text()).toBe('first 2')
     expect(await (await app.get('/')).text()).toBe('2')
   })
 
   test('a client that hangs up while the session is being saved harms nobody', async () => {
-    const store = slow(freshStore(), { create: 50 })
-    const app = await serve(framework, store, (request, response) => {
-      if (request.url === '/hang') request.session.set('a', 1)
+    const calls = controlled(slow(freshStore()))
+    const left = signal()
+    const app = await serve(framework, calls.store, (request, response) => {
+      if (request.url === '/hang') {
+        for (const event of ['end', 'close']) request.socket.once(event, left.resolve)
+        request.session.set('a', 1)
+      }
       response.end('x'.repeat(1_000_000))
     })
-    await expect(app.get('/hang', { signal: AbortSignal.timeout(20) })).rejects.toThrow()
-    await setTimeout(60)
+    const saving = calls.hold('create')
+    const client = new AbortController()
+    const hanging = app.get('/hang', { signal: client.signal })
+    expect(await saving.reached(hanging)).toBe(true)
+    client.abort()
+    await expect(hanging).rejects.toThrow()
+    await left.promise
+    saving.release()
+    await setTimeout(20)
     expect((await app.get('/')).status).toBe(200)
   })
 
@@ -389,11 +407,14 @@ test('redirect after save: with a store that takes 300 ms to save, the next requ
 })
 
 test('a parallel request with the old key during a login does not log the user out', async () => {
+  const inside = signal()
+  const answered = signal()
   const app = await serve('Express 5', slow(freshStore()), async (request, response) => {
     if (request.url === '/login') {
       request.session.cycleKey()
       request.session.set('user', 'ann')
-      await setTimeout(40)
+      inside.resolve()
+      await answered.promise
     } else if (request.url !== '/who') {
       request.session.update('visits', (visits: number = 0) => visits + 1)
     }
@@ -403,9 +424,10 @@ test('a parallel request with the old key during a login does not log the user o
   const old = app.cookie
   const login = app.get('/login')
   // One straggler during the login, by fetch alone so that only the login's cookie is kept; one after it.
-  await setTimeout(10)
+  await inside.promise
   const during = await fetch(`${app.url}/`, { headers: { cookie: old } })
   expect(during.status).toBe(200)
+  answered.resolve()
   await login
   const after = await fetch(`${app.url}/`, { headers: { cookie: old } })
   expect(after.status).toBe(400)
