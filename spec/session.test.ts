@@ -13,7 +13,7 @@ const common = read('Session.cfg')
 /** No model is near it: the checker gives up there rather than run for hours. */
 const MAX_STATES = 100_000
 const MAX_DEPTH = 200
-const TIMEOUT = 240_000
+const TIMEOUT = 1_200_000
 
 /** What there is, and how much may go wrong: constants of the specification. */
 interface Model {

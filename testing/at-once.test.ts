@@ -2,13 +2,14 @@
 // no later than one after the other.
 import { createSessions, type Sessions } from '@coatcheck/core'
 import { createKey } from '@coatcheck/core/store'
-import { expect } from 'vitest'
+import { expect, vi } from 'vitest'
 import { openPlaces } from './places.ts'
 import { engineNames, needsOf, subjectAt } from './subjects.ts'
 import { counting } from './wrappers.ts'
 
 const REQUESTS = 100
 const ROUNDS = 9
+vi.setConfig({ testTimeout: 600_000 })
 
 type Cart = { cart: number[] }
 

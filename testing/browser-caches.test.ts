@@ -7,8 +7,11 @@ import type { Session, SessionsOptions } from '@coatcheck/core'
 import { session } from '@coatcheck/express'
 import express from 'express'
 import type { Browser, Page } from 'playwright-core'
-import { afterAll, afterEach, expect, test, type TestContext } from 'vitest'
+import { afterAll, afterEach, expect, test, vi, type TestContext } from 'vitest'
 import { launchChromium } from './needs.ts'
+
+/** A browser and a server of their own take their time on a busy machine. */
+vi.setConfig({ testTimeout: 600_000 })
 
 let browser: Browser | undefined
 let server: Server | undefined

@@ -13,8 +13,11 @@ import { sqliteStore } from '@coatcheck/db/sqlite'
 import { session } from '@coatcheck/express'
 import express from 'express'
 import type { Browser, BrowserContext, Cookie } from 'playwright-core'
-import { afterAll, afterEach, describe, expect, test, type TestContext } from 'vitest'
+import { afterAll, afterEach, describe, expect, test, vi, type TestContext } from 'vitest'
 import { findProgram, launchChromium, need } from './needs.ts'
+
+/** A browser and a server of their own take their time on a busy machine. */
+vi.setConfig({ testTimeout: 600_000 })
 
 const folder = mkdtempSync(join(tmpdir(), 'coatcheck-browser-cookies-'))
 const closing: (() => unknown)[] = []
@@ -115,25 +118,21 @@ describe('a cookie’s attributes, in Chromium', () => {
     { domain: `.${DOMAIN}` },
     { domain: HOST.toUpperCase() },
   ]
-  test(
-    'what we accept is kept, with its name, path and domain',
-    { timeout: 60_000 },
-    async (context) => {
-      const kept = await keeping(context)
-      for (const cookie of accepted) {
-        const line = lineOf(cookie)
-        const { name = 'sessionid', path = '/', domain } = cookie
-        expect(await kept(line), line).toMatchObject([
-          {
-            name,
-            path,
-            domain: domain ? `.${domain.replace(/^\./, '').toLowerCase()}` : HOST,
-            value: /=(\w{32});/.exec(line)![1],
-          },
-        ])
-      }
-    },
-  )
+  test('what we accept is kept, with its name, path and domain', async (context) => {
+    const kept = await keeping(context)
+    for (const cookie of accepted) {
+      const line = lineOf(cookie)
+      const { name = 'sessionid', path = '/', domain } = cookie
+      expect(await kept(line), line).toMatchObject([
+        {
+          name,
+          path,
+          domain: domain ? `.${domain.replace(/^\./, '').toLowerCase()}` : HOST,
+          value: /=(\w{32});/.exec(line)![1],
+        },
+      ])
+    }
+  })
 
   /** Options that we refuse, and what a browser would make of the line that says the same. */
   const refused: readonly [options: object, line: string][] = [
@@ -170,26 +169,22 @@ describe('a cookie’s attributes, in Chromium', () => {
     [{ name: '' }, '=1; Path=/'],
     [{ sameSite: 'loose' }, 'a=1; Path=/; SameSite=Loose'],
   ]
-  test(
-    'what we refuse is dropped, or kept without what was asked for',
-    { timeout: 60_000 },
-    async (context) => {
-      const kept = await keeping(context)
-      for (const [options, line] of refused) {
-        expect(() => lineOf(options), line).toThrow(
-          expect.objectContaining({ code: 'ERR_SESSION_OPTIONS' }),
-        )
-        const [cookie] = await kept(line)
-        if (!cookie) continue
-        const { name, path, domain, sameSite } = cookie
-        // Kept, but with the page's folder for its path, for its host alone, without a name, or as if SameSite were not there.
-        if ('path' in options) expect(path, line).toBe('/dir')
-        else if ('domain' in options) expect([options.domain, domain], line).toEqual(['', HOST])
-        else if ('name' in options) expect(name, line).toBe('')
-        else expect([options, sameSite], line).toEqual([{ sameSite: 'loose' }, 'Lax'])
-      }
-    },
-  )
+  test('what we refuse is dropped, or kept without what was asked for', async (context) => {
+    const kept = await keeping(context)
+    for (const [options, line] of refused) {
+      expect(() => lineOf(options), line).toThrow(
+        expect.objectContaining({ code: 'ERR_SESSION_OPTIONS' }),
+      )
+      const [cookie] = await kept(line)
+      if (!cookie) continue
+      const { name, path, domain, sameSite } = cookie
+      // Kept, but with the page's folder for its path, for its host alone, without a name, or as if SameSite were not there.
+      if ('path' in options) expect(path, line).toBe('/dir')
+      else if ('domain' in options) expect([options.domain, domain], line).toEqual(['', HOST])
+      else if ('name' in options) expect(name, line).toBe('')
+      else expect([options, sameSite], line).toEqual([{ sameSite: 'loose' }, 'Lax'])
+    }
+  })
 
   test('SameSite=None without Secure, as `auto` had it over HTTP, is dropped; with Secure it is kept over HTTPS, and on localhost', async (context) => {
     const kept = await keeping(context)
@@ -323,25 +318,21 @@ for (const [engine, make] of Object.entries(stores)) {
       })
     }
 
-    test(
-      'more of longer paths than are looked at, planted by a neighbour: who logs in stays logged in',
-      { timeout: 60_000 },
-      async (context) => {
-        const { visit, plant, values } = await openShop(context)
-        const deep = '/shop/a/b/c/d/e/f/g/h/i/j/k/l/m/n/o/p/q/r/s/t/u/v/w/x/y/z'
-        const parts = deep.split('/').slice(1)
-        for (const [n] of parts.entries()) {
-          const path = `/${parts.slice(0, n + 1).join('/')}`
-          const key = `planted-planted-${String(n).padStart(4, '0')}`
-          await plant(`sessionid=${key}; Path=${path}; Domain=${DOMAIN}`, '/', `other.${DOMAIN}`)
-        }
-        expect(await visit(`${deep}/login`)).toBe('ann')
-        // As many as one request asks the store for are 20.
-        expect((await values(deep)).length).toBeGreaterThan(25)
-        expect(await visit(deep)).toBe('ann')
-        expect(await visit(`${deep}/logout`)).toBe('nobody')
-        expect(await visit(deep)).toBe('nobody')
-      },
-    )
+    test('more of longer paths than are looked at, planted by a neighbour: who logs in stays logged in', async (context) => {
+      const { visit, plant, values } = await openShop(context)
+      const deep = '/shop/a/b/c/d/e/f/g/h/i/j/k/l/m/n/o/p/q/r/s/t/u/v/w/x/y/z'
+      const parts = deep.split('/').slice(1)
+      for (const [n] of parts.entries()) {
+        const path = `/${parts.slice(0, n + 1).join('/')}`
+        const key = `planted-planted-${String(n).padStart(4, '0')}`
+        await plant(`sessionid=${key}; Path=${path}; Domain=${DOMAIN}`, '/', `other.${DOMAIN}`)
+      }
+      expect(await visit(`${deep}/login`)).toBe('ann')
+      // As many as one request asks the store for are 20.
+      expect((await values(deep)).length).toBeGreaterThan(25)
+      expect(await visit(deep)).toBe('ann')
+      expect(await visit(`${deep}/logout`)).toBe('nobody')
+      expect(await visit(deep)).toBe('nobody')
+    })
   })
 }

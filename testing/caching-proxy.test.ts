@@ -28,7 +28,7 @@ async function visit(
 }
 
 const cookieOf = ({ cookie }: IncomingHttpHeaders) => cookie!.replace('user', 'sessionid')
-const later = () => new Date(Date.now() + 60_000).toUTCString()
+const later = () => new Date(Date.now() + 3_600_000).toUTCString()
 
 test.each<[OutgoingHttpHeaders]>([
   [{}],

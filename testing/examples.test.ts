@@ -4,10 +4,13 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { CookieJar } from 'tough-cookie'
-import { afterAll, afterEach, expect, test } from 'vitest'
+import { afterAll, afterEach, expect, test, vi } from 'vitest'
 import { need } from './needs.ts'
 import { startProgram, stopPrograms, type Program } from './programs.ts'
 import { runtimes } from './runtimes/runtimes.ts'
+
+/** A build and its servers take their time on a busy machine. */
+vi.setConfig({ testTimeout: 600_000 })
 
 const folder = mkdtempSync(join(tmpdir(), 'coatcheck-examples-'))
 afterEach(stopPrograms)

@@ -44,6 +44,7 @@ export async function launchChromium(
   const how = 'apt-get install chromium, or set CHROMIUM to its path'
   return chromium.launch({
     executablePath: need(context, path, 'Chromium', how),
+    timeout: 300_000,
     args: [
       '--no-sandbox',
       '--disable-gpu',

@@ -6,9 +6,12 @@ import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Page } from 'playwright-core'
-import { afterEach, expect, test } from 'vitest'
+import { afterEach, expect, test, vi } from 'vitest'
 import { launchChromium } from '../../testing/needs.ts'
 import { startProgram, stopPrograms } from '../../testing/programs.ts'
+
+/** A browser and a server of their own take their time on a busy machine. */
+vi.setConfig({ testTimeout: 600_000 })
 
 const folder = mkdtempSync(join(tmpdir(), 'coatcheck-cart-'))
 const IMAGES = join(import.meta.dirname, '../../docs/images')
@@ -207,7 +210,7 @@ test('without PORT it takes 3000 or the next free one; a PORT that is taken is a
     })
     let message = ''
     server.stderr.on('data', (chunk) => (message += String(chunk)))
-    expect((await once(server, 'exit'))[0]).toBe(1)
+    expect((await once(server, 'close'))[0]).toBe(1)
     expect(message).toMatch(/Port \d+ is taken\. Choose another one: PORT=\d+/)
   } finally {
     taken.close()

@@ -4,8 +4,10 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { cases, conformance } from '@coatcheck/conformance'
-import { afterAll, expect, test } from 'vitest'
+import { afterAll, expect, test, vi } from 'vitest'
 import subject from './subject.ts'
+
+vi.setConfig({ testTimeout: 600_000 })
 
 conformance(subject, test)
 

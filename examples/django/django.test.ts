@@ -3,9 +3,12 @@ import { spawnSync } from 'node:child_process'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { afterAll, expect, test } from 'vitest'
+import { afterAll, expect, test, vi } from 'vitest'
 import { launchChromium, need } from '../../testing/needs.ts'
 import { startProgram, stopPrograms } from '../../testing/programs.ts'
+
+/** A browser and a server of their own take their time on a busy machine. */
+vi.setConfig({ testTimeout: 600_000 })
 
 const folder = mkdtempSync(join(tmpdir(), 'coatcheck-example-django-'))
 afterAll(async () => {

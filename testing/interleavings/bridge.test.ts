@@ -16,7 +16,7 @@ async function brokenBy(script: BridgeScript, choose: Choose): Promise<string | 
 
 test(
   'no interleaving of express-session’s requests breaks a promise',
-  { timeout: 600_000 },
+  { timeout: 1_800_000 },
   async () => {
     const start = performance.now()
     let interleavings = 0
@@ -35,7 +35,7 @@ test(
 
 test(
   'our manager keeps its promises over a store of express-session, in one process',
-  { timeout: 600_000 },
+  { timeout: 1_800_000 },
   async () => {
     const start = performance.now()
     const explored: Explored = { interleavings: 0, found: [] }

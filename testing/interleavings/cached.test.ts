@@ -12,7 +12,7 @@ const BY_CHANCE = 40_000
 
 test(
   'no interleaving of a script over cached copies breaks a promise',
-  { timeout: 600_000 },
+  { timeout: 1_800_000 },
   async () => {
     const explored: Explored = { interleavings: 0, found: [] }
     const start = performance.now()

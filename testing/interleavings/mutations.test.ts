@@ -44,13 +44,13 @@ async function expectFound(tested: Tested): Promise<void> {
 const named = (list: readonly Mutation[]) =>
   list.map((mutation) => [mutation.what, mutation] as const)
 
-test.each(named(mutations))('found: %s', { timeout: 300_000 }, async (_what, mutation) => {
+test.each(named(mutations))('found: %s', { timeout: 1_800_000 }, async (_what, mutation) => {
   await expectFound({ core: await mutant('core', 'index.ts', mutation) })
 })
 
 test.each(named(cachedMutations))(
   'found over copies: %s',
-  { timeout: 300_000 },
+  { timeout: 1_800_000 },
   async (_what, mutation) => {
     const copies = await mutant('cached-db', 'copies.ts', mutation)
     await expectFound(overCopies(core, { createAsk, ...copies }))

@@ -3,7 +3,7 @@ import { expect, test } from 'vitest'
 import { need } from '../needs.ts'
 import { runtimes } from './runtimes.ts'
 
-test.for(Object.entries(runtimes))('%s', { timeout: 120_000 }, async ([name, runtime], context) => {
+test.for(Object.entries(runtimes))('%s', { timeout: 600_000 }, async ([name, runtime], context) => {
   const { prove } = need(context, runtime, name, 'use Linux on x64, for which npm has its build')
   const parts = await prove()
   expect(parts.flatMap((part) => part.failed.map((failure) => `${part.name}: ${failure}`))).toEqual(

@@ -4,9 +4,12 @@ import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { createSessions } from '@coatcheck/core'
 import { getSession, session } from '@coatcheck/express'
-import { expect, test } from 'vitest'
+import { expect, test, vi } from 'vitest'
 import { launchChromium } from '../../../testing/needs.ts'
 import { signedCookieStore } from './index.ts'
+
+/** A browser and a server of their own take their time on a busy machine. */
+vi.setConfig({ testTimeout: 600_000 })
 
 // One moment for all: the time is in the token, and another one compresses to another length.
 const moment = Date.now()
