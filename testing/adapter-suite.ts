@@ -21,6 +21,7 @@ import { signedCookieStore } from '@coatcheck/signed-cookie'
 import { CookieJar } from 'tough-cookie'
 import { afterAll, afterEach, describe, expect, test as plainTest } from 'vitest'
 import { startCachingProxy } from './caching-proxy.ts'
+import { controlled, signal } from './controlled-store.ts'
 import { testWith } from './needs.ts'
 import { redis } from './services.ts'
 import { slow } from './wrappers.ts'
@@ -373,9 +374,11 @@ export async function proveAdapter(name: string, build: Build): Promise<void> {
 
       test('a stream that breaks off, and a client that hangs up, harm nobody', async () => {
         const store = openStore()
+        const hangUp = signal()
         const { get, url } = await serve(
           ({ session, url: { pathname } }) => {
             session.update('visits', (visits: number = 0) => visits + 1)
+            if (pathname === '/hang-up') hangUp.resolve()
             if (pathname !== '/break') return { body: String(session.get('visits')) }
             return {
               body: (async function* () {
@@ -396,7 +399,7 @@ export async function proveAdapter(name: string, build: Build): Promise<void> {
         expect(broken).toBeOneOf([500, 'broken'])
         const socket = connectSocket(Number(new URL(url).port), '127.0.0.1')
         socket.write('GET /hang-up HTTP/1.1\r\nHost: localhost\r\n\r\n')
-        await setTimeout(10)
+        await hangUp.promise
         socket.destroy()
         await setTimeout(50)
         expect(Number((await get('/')).text)).toBeGreaterThan(1)
@@ -525,7 +528,7 @@ export async function proveAdapter(name: string, build: Build): Promise<void> {
             expect(headers.get('content-length') ?? `${text.length}`).toBe(`${text.length}`)
           }
           await setTimeout(20)
-          expect(sources).toBe(0)
+          await expect.poll(() => sources, { timeout: 15_000 }).toBe(0)
         })
       }
 
@@ -991,23 +994,35 @@ export async function proveAdapter(name: string, build: Build): Promise<void> {
 
         test('a save() while the response waits for its session: what was set after the answer is stored too', async () => {
           if (stateless) return
+          const calls = controlled(slow(openStore()))
+          let late: Promise<void> | undefined
           let saved: Promise<void> | undefined
           const { get } = await serve(
             ({ session, url }) => {
               if (url.pathname === '/') return { body: JSON.stringify(Object.fromEntries(session)) }
               const start = url.searchParams.get('start')
               session.set('early', start)
-              saved = (async () => {
-                await setTimeout(10)
+              saved = late!.then(() => {
                 session.set('late', start)
-                await session.save()
-              })()
+                return session.save()
+              })
               return { body: 'answered' }
             },
-            { store: slow(openStore(), { create: 30, save: 30 }) },
+            { store: calls.store },
           )
-          for (const start of ['new', 'there']) {
-            const { status } = await get(`/set?start=${start}`)
+          for (const [start, method] of [
+            ['new', 'create'],
+            ['there', 'save'],
+          ] as const) {
+            const write = calls.hold(method)
+            const waiting = signal()
+            late = waiting.promise
+            const answer = get(`/set?start=${start}`)
+            expect(await write.reached(answer)).toBe(true)
+            waiting.resolve()
+            await setTimeout(10)
+            write.release()
+            const { status } = await answer
             await saved
             expect(status).toBe(200)
             expect(JSON.parse((await get('/')).text)).toEqual({ early: start, late: start })

@@ -9,7 +9,7 @@ import { waysOn } from './ways.ts'
 /** As many as there are cores on the smallest machine that this runs on. */
 const PROCESSES = 2
 /** So many at once: most of a judgement is waiting for the store and for clients that wait. */
-vi.setConfig({ maxConcurrency: 24 })
+vi.setConfig({ maxConcurrency: 24, testTimeout: 600_000 })
 
 /** A process whose uncaught errors are its own. What frameworks write to the terminal is of no interest. */
 const start = (file: string, ...args: string[]) =>
@@ -56,6 +56,6 @@ describe('a storm of requests, of failing saves and of clients that hang up leav
       const [told] = await once(start('storm.ts', '1000', framework), 'message')
       expect((told as { faults: string[] }).faults).toEqual([])
     },
-    90_000,
+    600_000,
   )
 })

@@ -17,6 +17,8 @@ export interface Ask {
   readonly hangUp: number
   /** Reads nothing for so many ms. */
   readonly slow: number
+  /** Gives up after so many ms without a byte. Default 3000: the store takes 50, the rest is for a busy machine. */
+  readonly patience: number
 }
 
 /** One answer as it came. */
@@ -42,7 +44,6 @@ export interface Heard {
   connection: 'open' | 'closed' | 'silent'
 }
 
-/** ms without a byte after which the client gives up. The store takes 50 ms; the rest is for a busy machine. */
 const PATIENCE = 3000
 
 /** The path of the request that tries whether the connection can still be used. */
@@ -192,6 +193,7 @@ export async function askHttp1(
   beforeLeaving: () => void,
 ): Promise<Heard> {
   const { method = 'GET', headers = {}, version = '1.1', body = '', times = 1, hangUp, slow } = ask
+  const { patience = PATIENCE } = ask
   const heard: Heard = { informational: [], answers: [], stray: '', connection: 'silent' }
   const read = reader([...Array.from({ length: times }, () => method), 'GET'], heard)
   const socket = connect(port, '127.0.0.1')
@@ -210,9 +212,9 @@ export async function askHttp1(
     change()
   })
   const until = async (done: () => boolean) => {
-    while (!done() && !line.closed && Date.now() - lastByte < PATIENCE) {
+    while (!done() && !line.closed && Date.now() - lastByte < patience) {
       const changed = new Promise<void>((resolve) => (change = resolve))
-      await Promise.race([changed, setTimeout(PATIENCE / 4, undefined, { ref: false })])
+      await Promise.race([changed, setTimeout(patience / 4, undefined, { ref: false })])
     }
   }
   const lines = [`${method} / HTTP/${version}`, 'Host: localhost']
@@ -267,7 +269,7 @@ export async function askHttp2(
   ask: Partial<Ask>,
   beforeLeaving: () => void,
 ): Promise<Heard> {
-  const { method = 'GET', headers = {}, body = '', hangUp, slow } = ask
+  const { method = 'GET', headers = {}, body = '', hangUp, slow, patience = PATIENCE } = ask
   const heard: Heard = { informational: [], answers: [], stray: '', connection: 'silent' }
   const client = connectHttp2(`http://127.0.0.1:${port}`)
   client.on('error', () => {})
@@ -281,7 +283,7 @@ export async function askHttp2(
       const pieces: Buffer[] = []
       let answer: Answered | undefined
       let ended = false
-      const timer = globalThis.setTimeout(() => stream.destroy(), PATIENCE)
+      const timer = globalThis.setTimeout(() => stream.destroy(), patience)
       stream.on('headers', (sent) =>
         heard.informational.push(`${sent[':status']} ${JSON.stringify(sent)}`),
       )

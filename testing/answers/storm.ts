@@ -20,6 +20,8 @@ export const STORMED = ['Express 5', 'node:http2', 'Koa by hand', 'Koa', 'Fastif
 const SIMPLEST = /^(end|ctx.body of a string|reply.send of a string|a Response)$/
 
 const CLIENTS = 40
+/** So long a client waits for a byte, in ms: with all of them at work a slow machine takes its time. */
+const PATIENCE = 30_000
 /** One save of so many fails. */
 const FAILING = 5
 /** One client of so many hangs up. */
@@ -154,6 +156,7 @@ export async function storm(framework: string, requests: number): Promise<string
         ...stormed.way.ask,
         headers: { ...stormed.way.ask?.headers, 'x-way': `${index},${leaves ? 'left' : 'stays'}` },
         ...(leaves && { hangUp: number % 12 }),
+        patience: PATIENCE,
       }
       const heard = await ask(port, asked, () => {})
       if (leaves) return
@@ -175,7 +178,7 @@ export async function storm(framework: string, requests: number): Promise<string
       }
       await Promise.all(Array.from({ length: CLIENTS }, client))
       // Events that follow the client's leaving.
-      for (let tries = 0; tries < 100; tries++) {
+      for (let tries = 0; tries < 500; tries++) {
         settle()
         if (open.size === 0 && (await connectionsOf(server)) === 0) break
         await setTimeout(20)
@@ -194,7 +197,7 @@ export async function storm(framework: string, requests: number): Promise<string
     const connections = await connectionsOf(server)
     if (connections > 0) fault(`${connections} connections are left`)
     // A stream that is destroyed closes its file a little later.
-    for (let tries = 0; openFiles() > before.files && tries < 50; tries++) await setTimeout(20)
+    for (let tries = 0; openFiles() > before.files && tries < 500; tries++) await setTimeout(20)
     const files = openFiles() - before.files
     if (files > 0) fault(`${files} files are left open`)
     open.clear()

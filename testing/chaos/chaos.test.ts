@@ -9,7 +9,7 @@ import { forgetfulRedis, postgres, redis, type Kind } from '../services.ts'
 import { describeReport, runChaos, type ChaosOptions } from './chaos.ts'
 
 // A machine that is busy with other tests takes its time to bring everything back.
-vi.setConfig({ testTimeout: 180_000 })
+vi.setConfig({ testTimeout: 600_000 })
 
 // Servers of its own, whatever the environment names: they are killed.
 const own = ({ name, how, launch }: Kind) => testWith({ name, how, launch })

@@ -7,6 +7,7 @@ import { SessionStoreError } from '@coatcheck/core'
 import Fastify from 'fastify'
 import { expect, test } from 'vitest'
 import { proveAdapter } from '../../../testing/adapter-suite.ts'
+import { signal } from '../../../testing/controlled-store.ts'
 import { getSession, session } from './index.ts'
 
 await proveAdapter('Fastify 5', async (managers, handle) => {
@@ -66,10 +67,9 @@ test('getSession without the plugin says what is missing', async () => {
 })
 
 /** An application whose store takes its time, and fails for those who want it to. */
-async function openApp() {
+async function openApp(wait: () => Promise<unknown> = () => setTimeout(20)) {
   const app = Fastify()
   const store = lruStore()
-  const wait = () => setTimeout(20)
   await app.register(session, {
     store: {
       ...store,
@@ -136,10 +136,11 @@ test('what is done to a reply that waits comes too late: a header, a status, a s
 })
 
 test('a stream that breaks off while its reply waits is an error of the reply', async () => {
-  const { app } = await openApp()
+  const broken = signal()
+  const { app } = await openApp(() => broken.promise)
   app.get('/', (request, reply) => {
     sessionOf(request).set('a', 1)
-    return reply.send(createReadStream('/nowhere/at/all'))
+    return reply.send(createReadStream('/nowhere/at/all').once('close', broken.resolve))
   })
   const response = await app.inject('/')
   expect(response.statusCode).toBe(500)
