@@ -206,7 +206,7 @@ export async function proveAdapter(name: string, build: Build): Promise<void> {
             if (url.pathname === '/set') session.set('a', 1)
             return {}
           },
-          { saveEveryRequest: true },
+          { saveEveryRequest: true, now: stoppedClock() },
         )
         expect((await get('/set?expiry=60')).setCookie[0]).toContain('Max-Age=60;')
         expect((await get('/untouched')).setCookie[0]).toContain('Max-Age=60;')
@@ -624,7 +624,7 @@ export async function proveAdapter(name: string, build: Build): Promise<void> {
             session.set('a', 1)
             return {}
           },
-          { cookie: { ...cookie, partitioned: true, httpOnly: false } },
+          { cookie: { ...cookie, partitioned: true, httpOnly: false }, now: stoppedClock() },
         )
         const [line] = (await get('/a')).setCookie
         expect(line).toMatch(
@@ -652,7 +652,7 @@ export async function proveAdapter(name: string, build: Build): Promise<void> {
             session.set('a', 1)
             return {}
           },
-          {},
+          { now: stoppedClock() },
           { adapter: { cookieFor: () => ({ domain: 'tenant.example.org', sameSite: 'strict' }) } },
         )
         expect((await get('/')).setCookie[0]).toMatch(
@@ -772,10 +772,13 @@ export async function proveAdapter(name: string, build: Build): Promise<void> {
       })
 
       test('the cookie by default: HttpOnly, SameSite=Lax, every path of one host', async () => {
-        const { get } = await serve(({ session }) => {
-          session.set('a', 1)
-          return {}
-        })
+        const { get } = await serve(
+          ({ session }) => {
+            session.set('a', 1)
+            return {}
+          },
+          { now: stoppedClock() },
+        )
         expect((await get('/deep/down')).setCookie).toEqual([
           expect.stringMatching(
             /^sessionid=[\x21\x23-\x2b\x2d-\x3a\x3c-\x5b\x5d-\x7e]+; Max-Age=1209600; Path=\/; HttpOnly; SameSite=Lax$/,
@@ -1053,6 +1056,12 @@ export async function proveAdapter(name: string, build: Build): Promise<void> {
       })
     })
   }
+}
+
+/** A clock that stands still: a cookie's Max-Age is what is left of a session when the response is sent. */
+function stoppedClock() {
+  const moment = Date.now()
+  return () => moment
 }
 
 /** A browser as far as cookies go. */
