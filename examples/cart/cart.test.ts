@@ -170,6 +170,7 @@ test('twenty at once: all are kept, and express-session, with the same handler, 
     // Twice, as anybody does who does not believe it; each try begins with an empty cart.
     for (const time of [1, 2]) {
       await tryTwenty(page)
+      expect(problems).toEqual([])
       for (const side of ['coatcheck', 'express-session']) {
         const fired = sent.filter((path) => path === `/at-once/${side}/add`)
         expect(fired).toHaveLength(20 * time)
