@@ -1,18 +1,23 @@
 // express-session's own store under our suite, and what other stores do that is out of the ordinary.
 import { conformance } from '@coatcheck/conformance'
 import { MemoryStore } from 'express-session'
-import { expect, test } from 'vitest'
+import { afterEach, expect, test, vi } from 'vitest'
 import { fromExpressStore, type ExpressStore } from './index.ts'
+
+afterEach(() => void vi.restoreAllMocks())
 
 const traits = { ephemeral: true, unshared: true } as const
 conformance(
   {
     name: 'MemoryStore',
     traits: { nonAtomic: true, ...traits },
-    realTime: true,
-    open: () => fromExpressStore(new MemoryStore(), { traits }),
+    open({ now }) {
+      // MemoryStore has no option for a clock.
+      vi.spyOn(Date, 'now').mockImplementation(now)
+      return fromExpressStore(new MemoryStore(), { traits })
+    },
   },
-  test.concurrent,
+  test,
 )
 
 const KEY = 'k'.repeat(32)
@@ -91,14 +96,19 @@ test('a call ends within 5 seconds, its wait for others of its session and all i
     destroy: () => void destroyed++,
   })
   const since = performance.now()
+  // All begin at the same moment.
+  const clock = vi.spyOn(performance, 'now').mockReturnValue(since)
   const calls = [
     async () => slow.save(KEY, { data: '{"a":2}', expiresAt: later() }),
     ...Array.from({ length: 6 }, () => async () => slow.delete('d'.repeat(32))),
   ]
-  await Promise.all(
-    calls.map((call) => expect(call()).rejects.toMatchObject({ code: 'ERR_SESSION_STORE' })),
+  const failures = calls.map((call) =>
+    expect(call()).rejects.toMatchObject({ code: 'ERR_SESSION_STORE' }),
   )
-  expect(performance.now() - since).toBeLessThan(5500)
+  clock.mockRestore()
+  await Promise.all(failures)
+  // With a time of its own for each step or wait it would be 9 at least.
+  expect(performance.now() - since).toBeLessThan(8500)
   // Timers may be a moment early, and leave the second one that moment.
   expect(destroyed).toBeLessThan(3)
 }, 40_000)

@@ -121,6 +121,7 @@ for (const [name, open] of Object.entries(published)) {
     const { store: theirs, end } = open(newFolder())
     const store = fromExpressStore(theirs)
     const day = Date.now()
+    vi.useFakeTimers({ toFake: ['Date'], now: day })
     const first = { data: '{"n":1}', expiresAt: day + 14 * DAY }
     const ends = async (record: typeof first) => {
       expect(await store.load(SID)).toEqual(record)
@@ -135,7 +136,7 @@ for (const [name, open] of Object.entries(published)) {
     const third = { ...second, expiresAt: day + 16 * DAY }
     await store.touch(SID, third.expiresAt, second.expiresAt)
     await ends(third)
-    vi.useFakeTimers({ toFake: ['Date'], now: day + 16 * DAY - 2000 })
+    vi.setSystemTime(day + 16 * DAY - 2000)
     expect(await store.load(SID)).toEqual(third)
   })
 }

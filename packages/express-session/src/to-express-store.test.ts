@@ -13,7 +13,7 @@ import Fastify from 'fastify'
 import passport from 'passport'
 import { Strategy } from 'passport-local'
 import { CookieJar } from 'tough-cookie'
-import { afterEach, expect, test as plainTest } from 'vitest'
+import { afterEach, expect, test as plainTest, vi } from 'vitest'
 import { controlled } from '../../../testing/controlled-store.ts'
 import { mapStore } from '../../../testing/map-store.ts'
 import { slow as slowly } from '../../../testing/wrappers.ts'
@@ -27,6 +27,7 @@ const fastifySession = createRequire(import.meta.url)('@fastify/session')
 const { places, servers } = await openPlaces('to-express', engineNames)
 const closing: (() => unknown)[] = []
 afterEach(async () => {
+  vi.restoreAllMocks()
   for (const close of closing.splice(0).toReversed()) await close()
 })
 
@@ -49,8 +50,17 @@ async function listen(server: Server) {
   }
 }
 
-/** What tutorials show: express-session, passport's local strategy, connect-flash. */
-function application(store: SessionStore) {
+function gate() {
+  let open!: () => void
+  const passed = new Promise<void>((resolve) => (open = resolve))
+  return { open, passed }
+}
+
+/**
+ * What tutorials show: express-session, passport's local strategy, connect-flash.
+ * @param whenLoaded What a handler of `/set` waits for: it has the session by then, and sets something in it after.
+ */
+function application(store: SessionStore, whenLoaded: () => Promise<void> = async () => {}) {
   const authentication = new passport.Passport()
   authentication.use(
     new Strategy((username, password, done) =>
@@ -97,13 +107,11 @@ function application(store: SessionStore) {
     request.session.n = (request.session.n ?? 0) + 1
     response.json(request.session.n)
   })
-  app.get('/set', (request: any, response) => {
+  app.get('/set', async (request: any, response) => {
     const { key } = request.query
-    // Long enough that all the requests have loaded the session before the first one saves it.
-    setTimeout(() => {
-      request.session[key] = true
-      response.json(true)
-    }, 100)
+    await whenLoaded()
+    request.session[key] = true
+    response.json(true)
   })
   app.get('/keys', (request: any, response) => {
     response.json(Object.keys(request.session).filter((key) => key.startsWith('key')).length)
@@ -141,18 +149,31 @@ for (const engine of engineNames) {
   })
 
   test(`${engine}: fifty requests at once that each set a key of their own: all are kept`, async () => {
-    const visit = await listen(application(await openStore()))
+    let count = 0
+    const all = gate()
+    // All have loaded the session before the first one saves it.
+    const whenLoaded = () => {
+      if (++count === 50) all.open()
+      return all.passed
+    }
+    const visit = await listen(application(await openStore(), whenLoaded))
     await visit('/count')
     await Promise.all(Array.from({ length: 50 }, (_, n) => visit(`/set?key=key${n}`)))
     expect((await visit('/keys')).text).toBe('50')
   })
 
   test(`${engine}: a session that was destroyed while a slow request ran is not back`, async () => {
-    const visit = await listen(application(await openStore()))
+    const [loaded, destroyed] = [gate(), gate()]
+    const whenLoaded = () => {
+      loaded.open()
+      return destroyed.passed
+    }
+    const visit = await listen(application(await openStore(), whenLoaded))
     await visit('/count')
     const slow = visit('/set?key=key')
-    await new Promise((resolve) => setTimeout(resolve, 30))
+    await loaded.passed
     await visit('/destroy')
+    destroyed.open()
     expect((await slow).status).toBe(200)
     expect(JSON.parse((await visit('/')).text).n).toBeUndefined()
   })
@@ -454,24 +475,26 @@ plainTest(
   async () => {
     const record = { data: '{}', expiresAt: Date.now() + 60_000 }
     let touches = 0
+    const fault = gate()
     const away = {
       load: () => record,
       touch: async () => {
         touches++
-        await new Promise((resolve) => setTimeout(resolve, 1500))
+        await fault.passed
         throw new SessionStoreError('away')
       },
     } as unknown as SessionStore
     const stored = toExpressStore(Object.assign(mapStore(), away))
     const session = { cookie: { originalMaxAge: 60_000, expires: new Date(record.expiresAt) } }
-    const since = performance.now()
-    const errors = await Promise.all(
-      Array.from(
-        { length: 6 },
-        () => new Promise((resolve) => stored.touch('k'.repeat(32), session, resolve)),
-      ),
+    let time = performance.now()
+    vi.spyOn(performance, 'now').mockImplementation(() => time)
+    const waiting = Array.from(
+      { length: 6 },
+      () => new Promise((resolve) => stored.touch('k'.repeat(32), session, resolve)),
     )
-    expect(performance.now() - since).toBeLessThan(2900)
+    time += 1500
+    fault.open()
+    const errors = await Promise.all(waiting)
     expect(touches).toBe(1)
     for (const error of errors) expect(error).toMatchObject({ code: 'ERR_SESSION_STORE' })
   },
