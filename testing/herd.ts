@@ -1,4 +1,5 @@
 // A herd: many requests of one session that all want to write while another program has it locked.
+import { setImmediate } from 'node:timers/promises'
 import { createSessions } from '@coatcheck/core'
 import type { SessionStore } from '@coatcheck/core/store'
 import { expect } from 'vitest'
@@ -28,10 +29,13 @@ export async function proveHerd(
   await lock(first.key!)
   const start = performance.now()
   await Promise.all(herd.map((session) => session.save()))
-  expect(performance.now() - start).toBeLessThan(8000)
+  // One that is answered one by one takes minutes.
+  expect(performance.now() - start).toBeLessThan(30_000)
   const last = await sessions.open(cookie)
   for (let n = 0; n < SIZE; n++) expect(last.get(`n${n}`)).toBe(n)
   last.set('count', 1)
+  // The line that stood behind the lock is over by then.
+  await setImmediate()
   const before = await store.load(first.key!)
   const saved = last.save()
   expect(store.load(first.key!)).not.toEqual(before)
