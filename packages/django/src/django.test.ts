@@ -773,7 +773,8 @@ describe("Django's cache on Redis", async () => {
           }
         }),
       )
-      expect(performance.now() - since).toBeLessThan(6000)
+      // A second time of waiting would make it 10.
+      expect(performance.now() - since).toBeLessThan(9000)
       for (const error of errors) {
         expect(error).toMatchObject({ code: 'ERR_SESSION_STORE' })
         expect(inspect(error, { depth: 9 })).not.toMatch(new RegExp(`${KEY}|secret`))
@@ -783,7 +784,7 @@ describe("Django's cache on Redis", async () => {
         await store.load(KEY)
         return true
       }
-      await expect.poll(() => answers().catch(() => false)).toBe(true)
+      await expect.poll(() => answers().catch(() => false), { timeout: 30_000 }).toBe(true)
       client.disconnect()
       proxy.cut()
     },
