@@ -47,10 +47,10 @@ async function load(
   meanwhile: () => void = () => {},
   forgiven?: Forgiven,
 ) {
-  const { finish, lost, wrong } = startLoad(application.socket, forgiven)
-  await sleep(800)
+  const { asked, finish, lost, wrong } = startLoad(application.socket, forgiven)
+  while (asked.length < 100) await sleep(10)
   meanwhile()
-  await sleep(400)
+  while (asked.length < 150) await sleep(10)
   await finish()
   return { lost, wrong: [...new Set(wrong)] }
 }

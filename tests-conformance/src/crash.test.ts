@@ -34,6 +34,7 @@ for (const engine of ['file', 'sqlite']) {
           acknowledgements++
         })
         await once(writer, 'message')
+        if (kill % 2) await once(writer, 'message')
         await setTimeout(Math.random() * 20)
         writer.kill('SIGKILL')
         await once(writer, 'close')
