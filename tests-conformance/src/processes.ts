@@ -53,7 +53,7 @@ export async function inProcesses(
   meanwhile?: () => Promise<void>,
 ): Promise<Outcome[]> {
   const url = urlOf(module)
-  const pool = (pools.get(url) ?? []).filter((worker) => worker.connected)
+  const pool = (pools.get(url) ?? []).filter(({ connected, killed }) => connected && !killed)
   pools.set(url, pool)
   while (pool.length < jobs.length) pool.push(start(url))
   const workers = pool.slice(0, jobs.length)
@@ -92,10 +92,11 @@ function start(url: string): ChildProcess {
 
 async function ask(worker: ChildProcess, question: object): Promise<Outcome> {
   const over = new AbortController()
-  const timer = setTimeout(
-    () => over.abort(new Error('A process of the suite took too long')),
-    TIMEOUT,
-  )
+  const timer = setTimeout(() => {
+    // It is still busy, and would answer the next case.
+    worker.kill('SIGKILL')
+    over.abort(new Error('A process of the suite took too long'))
+  }, TIMEOUT)
   worker.channel?.ref()
   try {
     if (!worker.connected) throw new Error('A process of the suite has ended')
