@@ -55,12 +55,19 @@ export const clusterServer: Server = {
     const ofOne = [killed(one), restarted(one), stopped(one)].map((each) => ({
       ...each,
       name: `one of three ${each.name}`,
-      // The others take some time to believe in it again.
+    }))
+    const faults = [
+      ...ofOne,
+      ...onTheWay({ ...one, proxies }),
+      full(nodes.map(({ port }) => port)),
+    ].map((each) => ({
+      ...each,
+      // The nodes take some time to believe in each other again; on a busy machine also after a fault of the way.
       end: async () => (await each.end(), await whole()),
     }))
     return {
       site: { store: 'cluster', urls: nodes.map(({ service }) => service.url) },
-      faults: [...ofOne, ...onTheWay({ ...one, proxies }), full(nodes.map(({ port }) => port))],
+      faults,
       stop: stopAll(
         nodes.map(({ service }) => service),
         proxies,

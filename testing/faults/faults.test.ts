@@ -14,7 +14,9 @@ const PACE = { fault: 1800, quiet: 1000, lag: 2000 }
 /** Whether all that is wrong is a matter of time, which a busy machine may have lacked: such a trial is made again, up to twice. */
 const isLate = ({ wrong }: Row) =>
   wrong.length > 0 &&
-  wrong.every((what) => /too long|does not end|without any fault|trial failed/.test(what))
+  wrong.every((what) =>
+    /too long|last look was answered 503|does not end|without any fault|trial failed/.test(what),
+  )
 
 let last: Promise<unknown> = Promise.resolve()
 /** Runs one task at a time. */
