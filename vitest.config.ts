@@ -12,17 +12,31 @@ const TIMED = [
   'tests-conformance/src/crash.test.ts',
 ]
 
-/** Small files with much to do. One that begins last keeps everybody waiting. */
-const LONG =
-  /tests-conformance\/src\/engines|interleavings|spec\/session|browser-cookies|(redis-faults|db\/src\/faults)\.test/
+/**
+ * What begins first: a file with much to do that begins last keeps everybody waiting. Of the timed ones, those that only wait stand
+ * between those that need the processor.
+ */
+const FIRST = [
+  /tests-conformance\/src\/engines/,
+  /interleavings|spec\/session|browser-cookies/,
+  /redis-faults/,
+  /answers\/answers/,
+  /db\/src\/faults/,
+  /chaos/,
+  /cache-away/,
+  /faults\/faults/,
+]
 
-const isLong = ({ moduleId }: TestSpecification) => LONG.test(moduleId)
+function rankOf({ moduleId }: TestSpecification): number {
+  const at = FIRST.findIndex((pattern) => pattern.test(moduleId))
+  return at < 0 ? FIRST.length : at
+}
 
 class LongestFirst extends BaseSequencer {
   override async sort(files: TestSpecification[]) {
     // oxlint-disable-next-line unicorn/no-array-sort -- a sequencer's, and no array's
     const sorted = await super.sort(files)
-    return [...sorted.filter(isLong), ...sorted.filter((file) => !isLong(file))]
+    return sorted.toSorted((one, other) => rankOf(one) - rankOf(other))
   }
 }
 
@@ -52,7 +66,6 @@ export default defineConfig({
           name: 'timed',
           include: TIMED,
           sequence: { groupOrder: 1 },
-          maxWorkers: availableParallelism(),
         },
       },
     ],
