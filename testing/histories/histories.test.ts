@@ -21,12 +21,18 @@ for (const engine of ['postgres', 'mysql', 'redis', 'sqlite']) {
 
 test('a Redis that is killed and forgets its last second is found: that is the exception', async (context) => {
   need(context, forgetfulRedis.launch, forgetfulRedis.name, forgetfulRedis.how)
-  const report = await makeHistories({
-    engine: 'redis',
-    seconds: 2,
-    longest: 500,
-    servers: { redis: forgetfulRedis },
-    only: 'redis killed',
-  })
-  expect(report.found.join('\n')).toContain('contradict each other')
+  let found: readonly string[] = []
+  // A machine that is busy may have had nothing acknowledged just before it was killed.
+  for (let n = 0; n < 3 && found.length === 0; n++) {
+    const report = await makeHistories({
+      engine: 'redis',
+      seconds: 2,
+      enough: 9,
+      longest: 500,
+      servers: { redis: forgetfulRedis },
+      only: 'redis killed',
+    })
+    found = report.found
+  }
+  expect(found.join('\n')).toContain('contradict each other')
 })
