@@ -43,6 +43,12 @@ export function wordOf(error: unknown): string {
   return word
 }
 
+/** Whether the server has refused to go to the database of the URL. */
+export function isRefusedSelect(error: unknown): boolean {
+  const { name, command } = (error ?? {}) as { name?: unknown; command?: { name?: unknown } }
+  return name === 'ReplyError' && command?.name === 'select'
+}
+
 /** Whether the client itself has not waited any longer. */
 export const isTimeout = (error: unknown): boolean =>
   (error as Error | undefined)?.message === 'Command timed out'
@@ -55,9 +61,13 @@ export function whyOf(error: unknown): string {
     if (message.includes('max number of clients')) return 'it has as many clients as its maxclients'
     if (message.includes('DB index is out of range'))
       return 'it has no database of this number (`databases` in its configuration says how many there are)'
+    if (message.includes('SELECT is not allowed in cluster mode'))
+      return 'it is a node of a Cluster, which has one database: pass a Cluster of ioredis'
     if (message.includes('unknown command'))
       return 'it does not know a command (are EVAL and EVALSHA disabled?)'
   }
+  if (word === 'NOPERM' && isRefusedSelect(error))
+    return 'NOPERM, it does not allow this user to choose the database (SELECT)'
   if (word) return Object.hasOwn(MEANINGS, word) ? `${word}, it ${MEANINGS[word]}` : word
   if (lastNodeError) return whyOf(lastNodeError)
   if (isTimeout(error)) return "no answer within the client's commandTimeout"

@@ -1,5 +1,8 @@
 // Redis, as a real server of its own and as a cluster of three masters.
+import { spawnSync } from 'node:child_process'
 import { randomUUID } from 'node:crypto'
+import { once } from 'node:events'
+import { createServer, type AddressInfo, type Socket } from 'node:net'
 import { setTimeout } from 'node:timers/promises'
 import { createSessions } from '@coatcheck/core'
 import { Redis } from 'ioredis'
@@ -76,6 +79,91 @@ test('scripts that the server has forgotten are sent again', async () => {
 test("the application's own client stays open", async () => {
   await redisStore(own()).close?.()
   expect(await own().ping()).toBe('PONG')
+})
+
+for (const [rest, message] of [
+  ['?connectTimeout=10000', 'no parameter `connectTimeout` but db and family'],
+  ['?maxRetriesPerRequest=3', 'no parameter `maxRetriesPerRequest`'],
+  ['?family=4&sentinels=x', 'no parameter `sentinels`'],
+  ['?constructor=x', 'no parameter `constructor`'],
+  ['?x%40y=1', 'no parameter but db and family'],
+  ['?db=abc', '`db` must be a whole number from 0 on'],
+  ['?db=', '`db` must be a whole number'],
+  ['?db=1.5', '`db` must be a whole number'],
+  ['?db=-1', '`db` must be a whole number'],
+  ['?family=5', '`family` must be 0, 4 or 6'],
+  ['/app', "the URL's path must be the number of a database"],
+] as const) {
+  test(`a URL with ${rest} is refused`, () => {
+    const urls: string[] = [`redis://127.0.0.1:1${rest}`, `rediss://a:b@127.0.0.1:1${rest}`]
+    if (rest.startsWith('?')) urls.push(`/nowhere/redis.sock${rest}`)
+    for (const refusedUrl of urls) {
+      expect(() => redisStore(refusedUrl)).toThrow(
+        expect.objectContaining({
+          code: 'ERR_SESSION_OPTIONS',
+          message: expect.stringContaining(message),
+        }),
+      )
+    }
+  })
+}
+
+test('a URL that is refused leaves no client behind, which would keep the process', () => {
+  const program = `
+    import { redisStore } from ${JSON.stringify(new URL('redis.ts', import.meta.url))}
+    try { redisStore('redis://127.0.0.1:1?role=slave') } catch (error) { console.log(error.code) }`
+  const { stdout, status } = spawnSync(
+    process.execPath,
+    ['--input-type=module', '--eval', program],
+    { encoding: 'utf8', timeout: 60_000 },
+  )
+  expect({ stdout, status }).toEqual({ stdout: 'ERR_SESSION_OPTIONS\n', status: 0 })
+})
+
+test('a URL of REDISS:// is TLS too', async () => {
+  const server = createServer().listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const store = redisStore(`REDISS://:hush@127.0.0.1:${(server.address() as AddressInfo).port}`)
+  const [socket] = (await once(server, 'connection')) as [Socket]
+  const [hello] = (await once(socket, 'data')) as [Buffer]
+  // A handshake's record.
+  expect(hello[0]).toBe(22)
+  socket.destroy()
+  server.close()
+  await store.close?.()
+})
+
+test('a URL may say the database as a parameter', async () => {
+  const store = redisStore(`${url!.replace(/\/\d*$/, '')}?db=2&family=0`)
+  const key = randomUUID().replaceAll('-', '')
+  await store.create(key, { data: '{}', expiresAt: later() })
+  const second = new Redis(url!, { db: 2 })
+  expect(await second.exists(`session:${key}`)).toBe(1)
+  await store.delete(key)
+  await store.close?.()
+  second.disconnect()
+})
+
+test('where the server refuses the database, nothing is stored in another one; on a new connection it is asked again', async () => {
+  const user = `u${randomUUID().replaceAll('-', '')}`
+  const { host } = new URL(url!)
+  await own().call('ACL', 'SETUSER', user, 'on', '>pw', '~*', '+@all', '-select')
+  const store = redisStore(`redis://${user}:pw@${host}/1`)
+  const key = randomUUID().replaceAll('-', '')
+  const create = async () => store.create(key, { data: '{}', expiresAt: later() })
+  await expect(create()).rejects.toMatchObject({
+    code: 'ERR_SESSION_STORE',
+    message: expect.stringContaining(
+      'NOPERM, it does not allow this user to choose the database (SELECT)',
+    ),
+  })
+  expect(await own().exists(`session:${key}`)).toBe(0)
+  await own().call('ACL', 'SETUSER', user, '+select')
+  await own().call('CLIENT', 'KILL', 'USER', user)
+  await expect.poll(() => create().catch(() => ''), { timeout: 60_000 }).toBe(key)
+  await store.delete(key)
+  await store.close?.()
+  await own().call('ACL', 'DELUSER', user)
 })
 
 test('a server that is not there is a SessionStoreError within seconds', async () => {

@@ -5,6 +5,7 @@ import {
   isSessionKey,
   KeyExistsError,
   loadDriver,
+  readUrl,
   refuseOption,
   rules,
   SessionConflictError,
@@ -12,10 +13,13 @@ import {
   SessionStoreError,
   SessionUsageError,
   systemClock,
+  wrongText,
+  type OptionRule,
   type SessionRecord,
   type SessionStore,
 } from '@coatcheck/core/store'
 import { connectionOf, TIMEOUT, type ClientOptions, type RedisClient } from './redis-connection.ts'
+import { isRefusedSelect } from './redis-failure.ts'
 import { defineScripts, SCRIPTS } from './redis-scripts.ts'
 
 export type { RedisClient, RedisNode } from './redis-connection.ts'
@@ -40,10 +44,10 @@ const MARGIN = 60_000
  * The connection is made anew when its server is not the master any more, or has not answered for 5 seconds: of a client of your own,
  * too, by `disconnect(true)`.
  *
- * @param redis A URL (`redis://…`, `rediss://…`), or an ioredis client of your own (`Redis` or `Cluster`), which `close()` leaves
+ * @param redis A URL (`redis://…`, `rediss://…`, with no parameters but `db` and `family`), or an ioredis client of your own (`Redis` or `Cluster`), which `close()` leaves
  * open. Give it `maxRetriesPerRequest: 0` as the engine's own has it, and a Cluster `retryDelayOnFailover: 0`: what is sent again after
  * its request was told of the failure may be done when nobody waits any more.
- * @throws SessionUsageError if a URL is given and ioredis is not installed, or a client that is for replicas.
+ * @throws SessionUsageError for a URL that is not understood, if one is given and ioredis is not installed, or a client that is for replicas.
  */
 export function redisStore(
   redis: string | RedisClient,
@@ -53,10 +57,11 @@ export function redisStore(
   assertOptions('redisStore', options, { prefix: rules.text, now: rules.clock })
   const { prefix = 'session:', now = systemClock } = options
   const own = typeof redis === 'string' ? connect(redis) : undefined
-  /** That there is no such database. ioredis goes on in the first one, which is another's. */
+  /** Why the server has refused the database, on this connection. ioredis goes on in the first one, which is another's. */
   let noDatabase: unknown
-  own?.on('error', (error: Error) => {
-    if (/DB index is out of range/.test(error.message)) noDatabase = error
+  own?.on('connect', () => (noDatabase = undefined))
+  own?.on('error', (error: unknown) => {
+    if (isRefusedSelect(error)) noDatabase = error
   })
   const client = own ?? (redis as RedisClient)
   assertMaster(client.options)
@@ -157,24 +162,66 @@ function assertRedis(redis: string | RedisClient): void {
   const methods = ['defineCommand', 'on', 'connect', 'disconnect'] as const
   const isRedis =
     typeof redis === 'string'
-      ? /^(rediss?:\/\/[^/]*(\/\d*)?(\?.*)?$|\/)/i.test(redis)
+      ? /^(rediss?:\/)?\//i.test(redis)
       : methods.every((name) => typeof redis?.[name] === 'function')
   if (isRedis) return
+  const given = typeof redis === 'string' ? wrongText(redis, 'redis://') : inWords(redis)
   refuseOption(
-    `redisStore needs a URL such as redis://localhost:6379, or a client of ioredis, and got ${inWords(redis)}`,
+    `redisStore needs a URL such as redis://localhost:6379, or a client of ioredis, and got ${given}`,
+  )
+}
+
+/** What a URL's parameters may be. ioredis would put any other one, as text, over the options that it is given. */
+const PARAMETERS: Readonly<Record<string, OptionRule>> = {
+  db: rules.rule('a whole number from 0 on', (value) => /^\d{1,9}$/.test(value)),
+  family: rules.rule('0, 4 or 6', (value) => /^[046]$/.test(value)),
+}
+
+/**
+ * Takes the parameters off a URL, or off the path of a socket.
+ * @throws SessionUsageError for a URL that cannot be read, and for a parameter that is not understood.
+ */
+function parseUrl(text: string): { address: string; parameters: Record<string, number> } {
+  if (!/^\/(?!\/)/.test(text)) assertUrl(text)
+  const [address = '', query] = text.split(/\?(.*)/s)
+  const parameters: Record<string, number> = {}
+  for (const [name, value] of new URLSearchParams(query?.replace(/#.*/s, ''))) {
+    assertParameter(name, value)
+    parameters[name] = Number(value)
+  }
+  // Of REDISS:// ioredis would make a connection in the clear.
+  return { address: address.replace(/^rediss?:/i, (scheme) => scheme.toLowerCase()), parameters }
+}
+
+function assertUrl(text: string): void {
+  const { pathname } = readUrl('redisStore', text.startsWith('//') ? `redis:${text}` : text)
+  if (/^\/?\d*$/.test(pathname)) return
+  refuseOption("redisStore: the URL's path must be the number of a database, or be left out")
+}
+
+function assertParameter(name: string, value: string): void {
+  const rule = Object.hasOwn(PARAMETERS, name) ? PARAMETERS[name] : undefined
+  if (rule?.holds(value)) return
+  if (rule) refuseOption(`redisStore: the URL's parameter \`${name}\` must be ${rule.be}`)
+  // What is no name may be a part of a password that is not escaped.
+  const which = /^[a-z]{1,30}$/i.test(name) && !value.includes('@') ? ` \`${name}\`` : ''
+  refuseOption(
+    `redisStore: a URL has no parameter${which} but db and family. Pass a client of your own: redisStore(new Redis(url, { … }))`,
   )
 }
 
 type Driver = new (url: string, options: object) => RedisClient
 
 function connect(url: string): RedisClient {
+  const { address, parameters } = parseUrl(url)
   const { Redis } = loadDriver({
     by: 'redisStore',
     driver: 'ioredis',
     from: import.meta.url,
     pass: 'redisStore(new Redis(url))',
   }) as { Redis: Driver }
-  const client = new Redis(url, {
+  const client = new Redis(address, {
+    ...parameters,
     // What is under way when the connection breaks fails at once and is never sent twice.
     maxRetriesPerRequest: 0,
     retryStrategy: (attempt: number) => Math.min(attempt * 50, 1000),

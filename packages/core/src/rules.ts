@@ -49,12 +49,12 @@ export const secrets: OptionRule = { ...anything, secret: true }
 export const oneOf = (...words: readonly unknown[]): OptionRule =>
   rule(words.map((word) => inWords(word)).join(' or '), (value) => words.includes(value))
 
-/** A value in an error's words, short: an object by what it is, and not by what it holds; nothing of a URL that may hold a password. */
+/** A value in an error's words, short: an object by what it is, and not by what it holds; nothing of a text that may hold a password. */
 export function inWords(value: unknown): string {
-  const scheme = typeof value === 'string' && /^([a-z][a-z\d+.-]*:\/\/).*[@?]/i.exec(value)?.[1]
-  if (scheme) return `'${scheme}…'`
-  if (typeof value === 'string')
+  if (typeof value === 'string') {
+    if (/@|password|:\/\//i.test(value)) return `text of ${value.length} characters`
     return value.length > 40 ? `'${value.slice(0, 40)}…'` : `'${value}'`
+  }
   if (typeof value === 'function') {
     return /^class\b/.test(Function.prototype.toString.call(value)) ? 'a class' : 'a function'
   }

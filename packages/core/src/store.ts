@@ -25,6 +25,7 @@ export { reasonIn, reasonOf } from './reason.ts'
 export * as rules from './rules.ts'
 export { inWords, type OptionRule } from './rules.ts'
 export { createUnderWay, type UnderWay } from './under-way.ts'
+export { isCutShort, readUrl, refuseUrl, wrongText } from './url.ts'
 
 /** What a store keeps for one key. */
 export interface SessionRecord {

@@ -1,0 +1,41 @@
+// URLs as applications give them: looked at before a driver sees them, and refused in words that show nothing of them.
+import { refuseOption } from './options.ts'
+
+/**
+ * Takes a URL apart, as a driver does.
+ * @param by The function that was given it, as an error names it.
+ * @throws SessionUsageError (code ERR_SESSION_OPTIONS) for one that cannot be read.
+ */
+export function readUrl(by: string, text: string): URL {
+  if (isCutShort(text)) refuseUrl(by)
+  try {
+    const url = new URL(text)
+    for (const part of [url.username, url.password, url.pathname]) decodeURIComponent(part)
+    return url
+  } catch {
+    // The error has the URL on it, with its password.
+    return refuseUrl(by)
+  }
+}
+
+/** Whether a password ends the host's part of a URL by a `/`, `?` or `#` that is not escaped: the `@` is behind it. */
+export const isCutShort = (text: string): boolean => /^[^/]*\/\/[^/?#@]+[/?#][^=]*@/.test(text)
+
+/** @throws SessionUsageError (code ERR_SESSION_OPTIONS), always: a driver's own error may hold the URL. */
+export function refuseUrl(by: string): never {
+  refuseOption(
+    `${by}: the URL cannot be read; is a character of the password not escaped (encodeURIComponent)?`,
+  )
+}
+
+/**
+ * What is wrong with a text that is to be a URL or a file's name, in an error's words that show nothing of it.
+ * @param start What a URL begins with: `redis://`. Left out for a file's name.
+ */
+export function wrongText(text: string, start?: string): string {
+  if (text === '') return 'empty text'
+  if (/^["'`]/.test(text)) return 'text that begins with a quote'
+  if (/^\s/.test(text)) return 'text that begins with a space'
+  if (/^\w+\s*=/.test(text)) return 'text that begins with a name and an equals sign'
+  return start ? `text that does not begin with ${start}` : 'a URL'
+}
