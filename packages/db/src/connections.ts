@@ -2,7 +2,13 @@
 import { performance } from 'node:perf_hooks'
 import { clearTimeout, setTimeout } from 'node:timers'
 import { setTimeout as pauseFor } from 'node:timers/promises'
-import { createLock, createUnderWay } from '@coatcheck/core/store'
+import {
+  createLock,
+  createUnderWay,
+  reasonIn,
+  refuseOption,
+  refuseUrl,
+} from '@coatcheck/core/store'
 import { closed } from './table.ts'
 
 /** A call is over after so many ms: waiting for its turn, connecting, running and running again are all in it. */
@@ -257,6 +263,24 @@ export function createCalls<C extends object>(
       return closing !== undefined
     },
     close: () => (closing ??= close()),
+  }
+}
+
+/**
+ * What a driver makes of a URL.
+ * @param by The engine, as an error names it.
+ * @throws SessionUsageError where the driver throws: its own error may hold the URL, with the password.
+ */
+export function madeOf<T>(by: string, make: () => T): T {
+  try {
+    return make()
+  } catch (error) {
+    if (error instanceof URIError || (error as { code?: unknown }).code === 'ERR_INVALID_URL') {
+      return refuseUrl(by)
+    }
+    refuseOption(
+      `${by}: the driver does not take the URL${reasonIn(error)}; is one of its parameters wrong?`,
+    )
   }
 }
 

@@ -1,6 +1,13 @@
 // Connections to MySQL and MariaDB: a pool of the engine's own by mysql2, or what the application has; and what their errors mean.
-import { loadDriver, warnDeveloper } from '@coatcheck/core/store'
-import { CALL_TIME, failure, POOL_SIZE, type Connections, type Verdicts } from './connections.ts'
+import { loadDriver, readUrl, refuseOption, warnDeveloper } from '@coatcheck/core/store'
+import {
+  CALL_TIME,
+  failure,
+  madeOf,
+  POOL_SIZE,
+  type Connections,
+  type Verdicts,
+} from './connections.ts'
 import { createSockets } from './sockets.ts'
 
 /** A statement as mysql2 takes it, with how its answer is to be read. */
@@ -69,15 +76,17 @@ export function openMysql(uri: string): Connections<PoolConnection> {
     from: import.meta.url,
     pass: 'mysqlStore(createPool(url)), with createPool of mysql2/promise',
   }) as Driver
+  assertUrl(uri)
   const sockets = createSockets()
-  const pool = createPool({
+  const options = {
     uri,
     charset: 'utf8mb4',
     connectTimeout: CALL_TIME,
     connectionLimit: POOL_SIZE,
     stream: ({ config: { socketPath, host, port } }: Place) =>
       socketPath ? sockets.open().connect(socketPath) : sockets.open().connect(port, host),
-  })
+  }
+  const pool = madeOf('mysqlStore', () => createPool(options))
   pool.on('connection', (core) => {
     // The pool has dropped it by then; a second error would have no listener, and end the process.
     core.on('error', () => {})
@@ -87,6 +96,27 @@ export function openMysql(uri: string): Connections<PoolConnection> {
     )
   })
   return { ...fromPool(pool), most: POOL_SIZE, end: () => pool.end(), destroy: sockets.destroy }
+}
+
+/** What mysql2 calls, or takes for an object, and a URL has as text. */
+const NO_PARAMETERS = [
+  'Promise',
+  'authPlugins',
+  'authSwitchHandler',
+  'infileStreamFactory',
+  'isServer',
+  'pool',
+  'queryFormat',
+  'stream',
+]
+
+function assertUrl(uri: string): void {
+  const { searchParams } = readUrl('mysqlStore', uri)
+  const wrong = NO_PARAMETERS.find((name) => searchParams.has(name))
+  if (wrong === undefined) return
+  refuseOption(
+    `mysqlStore: a URL has no parameter \`${wrong}\`. Pass a pool of your own: mysqlStore(createPool({ uri: url, ${wrong}: … })), with createPool of mysql2/promise`,
+  )
 }
 
 /** The connections that the application has. */

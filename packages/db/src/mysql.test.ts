@@ -172,3 +172,11 @@ test('each call is one round trip, once its statement is prepared', async () => 
   await store.close?.()
   relay.close()
 })
+
+test("an application's pool that has ended is told in words", async () => {
+  const own = mysql.createPool(url!)
+  await own.end()
+  await expect(mysqlStore(own).load('k'.repeat(32))).rejects.toThrow(
+    ": the application's pool is closed.",
+  )
+})

@@ -1,7 +1,7 @@
 // Connections to PostgreSQL: a pool of the engine's own by pg, or what the application has; and what its errors mean.
 import { connect } from 'node:net'
-import { loadDriver, warnDeveloper } from '@coatcheck/core/store'
-import { CALL_TIME, POOL_SIZE, type Connections, type Verdicts } from './connections.ts'
+import { isCutShort, loadDriver, refuseUrl, warnDeveloper } from '@coatcheck/core/store'
+import { CALL_TIME, madeOf, POOL_SIZE, type Connections, type Verdicts } from './connections.ts'
 import { createSockets } from './sockets.ts'
 
 /** A query as pg takes it. */
@@ -36,19 +36,22 @@ interface Pool {
   on(event: 'error', listener: () => void): unknown
 }
 
-type Driver = { Pool: new (options: object) => Pool }
+type Driver = { Pool: new (options: object) => Pool; Client: new (options: object) => Client }
 
 /** A connection that breaks is dropped by who uses it, or by its pool; without a listener the error would end the process. */
 const ignore = () => {}
 
 /** The connections of a pool that the engine makes. */
 export function openPostgres(connectionString: string): Connections<Client> {
-  const { Pool } = loadDriver({
+  const { Pool, Client } = loadDriver({
     by: 'postgresStore',
     driver: 'pg',
     from: import.meta.url,
     pass: 'postgresStore(new Pool({ connectionString }))',
   }) as Driver
+  // A pool reads it for each connection anew. What pg takes is more than a URL: sockets, several hosts.
+  if (isCutShort(connectionString)) refuseUrl('postgresStore')
+  madeOf('postgresStore', () => new Client({ connectionString }))
   const sockets = createSockets()
   const pool = new Pool({
     connectionString,

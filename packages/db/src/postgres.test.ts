@@ -1,7 +1,7 @@
 // PostgreSQL, as a real server of its own: the conformance suite, and what only this engine has.
 import { randomUUID } from 'node:crypto'
 import { once } from 'node:events'
-import { createServer, type AddressInfo } from 'node:net'
+import { createServer, type AddressInfo, type Socket } from 'node:net'
 import { inspect } from 'node:util'
 import { createSessions } from '@coatcheck/core'
 import pg from 'pg'
@@ -398,4 +398,65 @@ test('a server that asks for a method of authentication that pg does not know en
   const store = postgresStore(await answering(message('R', Buffer.from([0, 0, 0, 7]))))
   await expect(store.load(KEY)).rejects.toMatchObject({ code: 'ERR_SESSION_STORE' })
   await store.close?.()
+})
+
+/** A server that answers what a client sends with one packet after the other, and then with nothing. */
+async function inTurn(...packets: Buffer[]) {
+  const sockets = new Set<Socket>()
+  const server = createServer((socket) => {
+    sockets.add(socket)
+    const left = [...packets]
+    socket.on('error', () => {}).on('data', () => socket.write(left.shift() ?? ''))
+  }).listen(0, '127.0.0.1')
+  onTestFinished(() => {
+    server.close()
+    for (const socket of sockets) socket.destroy()
+  })
+  await once(server, 'listening')
+  return `postgres://app@127.0.0.1:${(server.address() as AddressInfo).port}/app`
+}
+
+const WELCOME = Buffer.concat([message('R', Buffer.alloc(4)), message('Z', 'I')])
+
+const sentences: [string, Buffer[], object, string][] = [
+  [
+    'a password is asked for, and there is none',
+    [
+      message('R', Buffer.from('\0\0\0\x0aSCRAM-SHA-256\0\0')),
+      message('R', Buffer.from('\0\0\0\x0br=a,s=a,i=4096')),
+    ],
+    {},
+    'it asks for a password, and the URL has none',
+  ],
+  [
+    'there is no TLS',
+    [Buffer.from('N')],
+    { ssl: true },
+    'it has no TLS, which the URL asks for (sslmode)',
+  ],
+  ['a query has no answer', [WELCOME], { query_timeout: 50 }, 'no answer in time (query_timeout)'],
+  [
+    'there is no welcome',
+    [],
+    { connectionTimeoutMillis: 50 },
+    'no connection in time (connectionTimeoutMillis)',
+  ],
+]
+for (const [when, packets, options, why] of sentences) {
+  test(`what pg says in a sentence is told: ${when}`, async () => {
+    const connectionString = await inTurn(...packets)
+    const own = new pg.Pool({ connectionString, ...options })
+    own.on('error', () => {})
+    await expect(postgresStore(own).load(KEY)).rejects.toMatchObject({
+      code: 'ERR_SESSION_STORE',
+      message: `PostgreSQL failed to look at the columns of 'coatcheck_session': ${why}.`,
+    })
+    await own.end()
+  })
+}
+
+test("an application's pool that has ended is told in words", async () => {
+  const own = new pg.Pool({ connectionString: url })
+  await own.end()
+  await expect(postgresStore(own).load(KEY)).rejects.toThrow(": the application's pool is closed.")
 })

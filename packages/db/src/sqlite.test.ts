@@ -611,8 +611,19 @@ test('a closed database is a SessionStoreError, never an empty answer', () => {
     () => store.touch(KEY, later()),
     () => store.delete(KEY),
   ]) {
-    expect(call).toThrow(expect.objectContaining({ code: 'ERR_SESSION_STORE' }))
+    expect(call).toThrow(
+      expect.objectContaining({
+        code: 'ERR_SESSION_STORE',
+        message: expect.stringMatching(/: the application's connection is closed\.$/),
+      }),
+    )
   }
+})
+
+test('so is a closed one of node:sqlite, also at its first call', () => {
+  const connection = new DatabaseSync(':memory:')
+  connection.close()
+  expect(() => sqliteStore(connection).load(KEY)).toThrow("the application's connection is closed")
 })
 
 test.each(['a file', 'a link'])(

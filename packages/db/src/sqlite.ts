@@ -87,7 +87,7 @@ export function sqliteStore(
     'sqliteStore',
     database,
     'the name of a file, or a connection of better-sqlite3',
-    (file) => file !== '' && !/^[a-z]{2,}:\/\//i.test(file),
+    (file) => file !== '' && !file.includes('://'),
     ['prepare', 'exec'],
   )
   assertOptions('sqliteStore', options, {

@@ -7,6 +7,7 @@ import {
   SessionError,
   SessionStoreError,
   SessionUsageError,
+  wrongText,
 } from '@coatcheck/core/store'
 
 /** The table's default name. */
@@ -36,7 +37,8 @@ export function assertDatabase(
   methods: readonly string[],
 ): void {
   if (typeof database === 'string') {
-    if (!isUrl(database)) refuseOption(`${by} needs ${such}, and got ${inWords(database)}`)
+    const [start] = /\w+:\/\//.exec(such) ?? []
+    if (!isUrl(database)) refuseOption(`${by} needs ${such}, and got ${wrongText(database, start)}`)
     return
   }
   const has = (name: string) => typeof (database as any)?.[name] === 'function'
@@ -89,7 +91,35 @@ const MEANINGS: Readonly<Record<string, string>> = {
   ER_CON_COUNT_ERROR: 'it has as many connections as it takes',
   ER_DBACCESS_DENIED_ERROR: 'this user may not use the database',
   ER_OPTION_PREVENTS_STATEMENT: 'it takes no changes (a replica?)',
+  HANDSHAKE_NO_SSL_SUPPORT: 'it has no TLS, which the URL asks for (ssl)',
   ER_TABLEACCESS_DENIED_ERROR: 'this user may not do that',
+}
+
+/** What drivers say in sentences of their own, which have no code. */
+const SENTENCES: Readonly<Record<string, string>> = {
+  'The server does not support SSL connections': 'it has no TLS, which the URL asks for (sslmode)',
+  'There was an error establishing an SSL connection': 'it does not understand TLS',
+  'SASL: SCRAM-SERVER-FIRST-MESSAGE: client password must be a string':
+    'it asks for a password, and the URL has none',
+  'SASL: SCRAM-SERVER-FIRST-MESSAGE: client password must be a non-empty string':
+    'it asks for a password, and the URL has none',
+  'Query read timeout': 'no answer in time (query_timeout)',
+  'timeout exceeded when trying to connect': 'no connection in time (connectionTimeoutMillis)',
+  'timeout expired': 'no connection in time (connectionTimeoutMillis)',
+  'Connection terminated due to connection timeout':
+    'no connection in time (connectionTimeoutMillis)',
+  'Connection terminated': 'the connection was closed',
+  'Connection terminated unexpectedly': 'the connection was closed',
+  'Client was closed and is not queryable': "the application's client is closed",
+  'Client has encountered a connection error and is not queryable':
+    "the application's client has lost its connection",
+  'Cannot use a pool after calling end on the pool': "the application's pool is closed",
+  'Pool is closed.': "the application's pool is closed",
+  "Can't add new command when connection is in closed state":
+    "the application's connection is closed",
+  // Of better-sqlite3, and of node:sqlite.
+  'The database connection is not open': "the application's connection is closed",
+  'database is not open': "the application's connection is closed",
 }
 
 /** The host and port of a URL, in brackets; empty for what is none. */
@@ -118,6 +148,12 @@ export function showable(error: unknown): unknown {
   return shown
 }
 
+function meaningOf(reason: string, error: unknown): string | undefined {
+  if (Object.hasOwn(MEANINGS, reason)) return MEANINGS[reason]
+  const sentence = error instanceof Error ? error.message : ''
+  return Object.hasOwn(SENTENCES, sentence) ? SENTENCES[sentence] : undefined
+}
+
 /**
  * A backend's error as the library's.
  * @param missing Whether the backend says that the table does not exist.
@@ -130,11 +166,11 @@ export function failed(
   if (cause instanceof SessionError) return cause
   const { database, action, table } = what
   const reason = reasonOf(cause)
-  const meaning = Object.hasOwn(MEANINGS, reason) ? `, ${MEANINGS[reason]}` : ''
+  const said = [reason, meaningOf(reason, cause)].filter(Boolean).join(', ')
   return new SessionStoreError(
     missing
       ? `The session table '${table}' does not exist. Call store.migrate() once, at start-up or in a deploy step.`
-      : `${database} failed to ${ACTIONS[action]} '${table}'${reason && `: ${reason}`}${meaning}.`,
+      : `${database} failed to ${ACTIONS[action]} '${table}'${said && `: ${said}`}.`,
     showable(cause),
   )
 }
