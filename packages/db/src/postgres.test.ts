@@ -426,13 +426,13 @@ const sentences: [string, Buffer[], object, string][] = [
       message('R', Buffer.from('\0\0\0\x0br=a,s=a,i=4096')),
     ],
     {},
-    'it asks for a password, and the URL has none',
+    'it asks for a password, and none is given',
   ],
   [
     'there is no TLS',
     [Buffer.from('N')],
     { ssl: true },
-    'it has no TLS, which the URL asks for (sslmode)',
+    'it has no TLS, which is asked for (sslmode)',
   ],
   ['a query has no answer', [WELCOME], { query_timeout: 50 }, 'no answer in time (query_timeout)'],
   [

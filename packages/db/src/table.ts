@@ -91,18 +91,18 @@ const MEANINGS: Readonly<Record<string, string>> = {
   ER_CON_COUNT_ERROR: 'it has as many connections as it takes',
   ER_DBACCESS_DENIED_ERROR: 'this user may not use the database',
   ER_OPTION_PREVENTS_STATEMENT: 'it takes no changes (a replica?)',
-  HANDSHAKE_NO_SSL_SUPPORT: 'it has no TLS, which the URL asks for (ssl)',
+  HANDSHAKE_NO_SSL_SUPPORT: 'it has no TLS, which is asked for (ssl)',
   ER_TABLEACCESS_DENIED_ERROR: 'this user may not do that',
 }
 
 /** What drivers say in sentences of their own, which have no code. */
 const SENTENCES: Readonly<Record<string, string>> = {
-  'The server does not support SSL connections': 'it has no TLS, which the URL asks for (sslmode)',
+  'The server does not support SSL connections': 'it has no TLS, which is asked for (sslmode)',
   'There was an error establishing an SSL connection': 'it does not understand TLS',
   'SASL: SCRAM-SERVER-FIRST-MESSAGE: client password must be a string':
-    'it asks for a password, and the URL has none',
+    'it asks for a password, and none is given',
   'SASL: SCRAM-SERVER-FIRST-MESSAGE: client password must be a non-empty string':
-    'it asks for a password, and the URL has none',
+    'it asks for a password, and none is given',
   'Query read timeout': 'no answer in time (query_timeout)',
   'timeout exceeded when trying to connect': 'no connection in time (connectionTimeoutMillis)',
   'timeout expired': 'no connection in time (connectionTimeoutMillis)',
