@@ -1,8 +1,9 @@
 // Connections to PostgreSQL: a pool of the engine's own by pg, or what the application has; and what its errors mean.
 import { connect } from 'node:net'
+import type { Duplex } from 'node:stream'
 import { loadDriver, warnDeveloper } from '@coatcheck/core/store'
 import { CALL_TIME, POOL_SIZE, type Connections, type Verdicts } from './connections.ts'
-import { createSockets } from './sockets.ts'
+import { createSockets, guardReading } from './sockets.ts'
 
 /** A query as pg takes it. */
 export interface PostgresQuery {
@@ -36,21 +37,40 @@ interface Pool {
   on(event: 'error', listener: () => void): unknown
 }
 
-type Driver = { Pool: new (options: object) => Pool }
+/** A pg `Client` before it is connected: of its connection, which it makes with itself, the stream becomes another one by TLS. */
+interface NewClient {
+  readonly connection: {
+    readonly stream: Duplex
+    once(event: 'sslconnect', listener: () => void): unknown
+  }
+}
+
+interface Driver {
+  Pool: new (options: object) => Pool
+  Client: new (options: object) => NewClient
+}
 
 /** A connection that breaks is dropped by who uses it, or by its pool; without a listener the error would end the process. */
 const ignore = () => {}
 
 /** The connections of a pool that the engine makes. */
 export function openPostgres(connectionString: string): Connections<Client> {
-  const { Pool } = loadDriver({
+  const { Pool, Client } = loadDriver({
     by: 'postgresStore',
     driver: 'pg',
     from: import.meta.url,
     pass: 'postgresStore(new Pool({ connectionString }))',
   }) as Driver
   const sockets = createSockets()
+  class GuardedClient extends Client {
+    constructor(options: object) {
+      super(options)
+      const { connection } = this
+      connection.once('sslconnect', () => guardReading(connection.stream))
+    }
+  }
   const pool = new Pool({
+    Client: GuardedClient,
     connectionString,
     max: POOL_SIZE,
     connectionTimeoutMillis: CALL_TIME,
