@@ -192,6 +192,8 @@ export const verdicts: Verdicts = {
     // Not the server's; or it is shutting down, cannot go on, has become a standby's (25006), is in a transaction that has failed.
     return state === undefined || /^(08|25|53|57P|58|XX)/.test(state)
   },
+  /** By the application's `query_timeout`. */
+  isUnanswered: (error) => (error as Error).message === 'Query read timeout',
   /** To another transaction, under a stricter isolation than the default; or to one that waits for this one. */
   isLostRace(error) {
     const { code } = error as { code?: string }
