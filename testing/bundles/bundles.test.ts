@@ -15,6 +15,7 @@ import { join, relative } from 'node:path'
 import { promisify } from 'node:util'
 import { build } from 'esbuild'
 import { afterAll, expect, test } from 'vitest'
+import webpack from 'webpack'
 import { freePort } from '../services.ts'
 
 const run = promisify(execFile)
@@ -136,6 +137,33 @@ test.each(['esm', 'cjs'] as const)(
       sqlite: 'works',
       ...NEEDS_NO_DRIVER,
     })
+  },
+  600_000,
+)
+
+test.each(['esm', 'cjs'] as const)(
+  'a bundle of webpack, %s',
+  async (format) => {
+    await built
+    const application = makeApplication(`webpack-${format}`, DRIVERS)
+    const filename = format === 'esm' ? 'server.mjs' : 'server.cjs'
+    const compiler = webpack({
+      context: application,
+      entry: './main.js',
+      target: 'node',
+      mode: 'production',
+      // Addons are in no bundle.
+      externals: {
+        'better-sqlite3': `${format === 'esm' ? 'node-commonjs' : 'commonjs'} better-sqlite3`,
+      },
+      ...(format === 'esm' && { experiments: { outputModule: true } }),
+      output: { path: join(application, 'dist'), filename, module: format === 'esm' },
+    })!
+    const stats = await promisify(compiler.run.bind(compiler))()
+    expect(stats!.compilation.errors).toEqual([])
+    const bundle = join(application, 'dist', filename)
+    expect(await say(application, bundle, 'alone')).toEqual({ ...WORKS, ...NEEDS_NO_DRIVER })
+    expect(await say(application, bundle, 'passed')).toEqual({ ...WORKS, 'cached-db': 'works' })
   },
   600_000,
 )

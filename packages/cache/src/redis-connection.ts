@@ -115,7 +115,7 @@ function createConnection(client: RedisClient): Connection {
   let isUp = client.status === 'ready'
   let isDropping = false
   let droppedAt = -Infinity
-  /** The tick since which the connection has owed an answer and given none. */
+  /** Since when the connection has owed an answer and given none: the time, as no tick comes while no call waits. */
   let silentSince: number | undefined
   /** Why there is no connection. */
   let trouble: unknown
@@ -157,7 +157,7 @@ function createConnection(client: RedisClient): Connection {
 
   function send(call: Call): void {
     call.connection = connection
-    silentSince ??= tick
+    silentSince ??= performance.now()
     try {
       call.command().then(
         (answer) => onAnswer(call, answer),
@@ -170,7 +170,7 @@ function createConnection(client: RedisClient): Connection {
 
   function onAnswer(call: Call, answer: unknown): void {
     const isAwaited = calls.delete(call)
-    silentSince = calls.size > 0 ? tick : undefined
+    silentSince = calls.size > 0 ? performance.now() : undefined
     if (!isAwaited) return
     try {
       call.take(answer)
@@ -180,7 +180,7 @@ function createConnection(client: RedisClient): Connection {
   }
 
   function onError(call: Call, error: unknown): void {
-    if (wordOf(error)) silentSince = calls.size > 1 ? tick : undefined
+    if (wordOf(error)) silentSince = calls.size > 1 ? performance.now() : undefined
     else if (isTimeout(error)) onUnanswered()
     if (!calls.has(call)) return
     if (isNotMaster(error) && mayTryAgain(call)) {
@@ -188,7 +188,8 @@ function createConnection(client: RedisClient): Connection {
       call.connection = undefined
       start(call)
     } else {
-      fail(call, whyOf(error) || whyOf(trouble) || 'the connection is closed', error)
+      const closed = client.status === 'ready' ? '' : 'the connection is closed'
+      fail(call, whyOf(error) || whyOf(trouble) || closed || 'the client has not sent it', error)
     }
   }
 
@@ -217,7 +218,7 @@ function createConnection(client: RedisClient): Connection {
 
   /** A call has had no answer in time. While a client is `connecting` it has a bound of its own, and may not be disturbed. */
   function onUnanswered(): void {
-    const isSilent = silentSince !== undefined && tick - silentSince >= MOST_TICKS
+    const isSilent = silentSince !== undefined && performance.now() - silentSince >= TIMEOUT
     if (client.nodes) void dropSilentNodes(client.nodes())
     else if ((isSilent || client.status === 'connect') && drop()) {
       // A goodbye would be waited for in vain.

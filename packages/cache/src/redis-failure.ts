@@ -71,6 +71,8 @@ export function whyOf(error: unknown): string {
   if (word) return Object.hasOwn(MEANINGS, word) ? `${word}, it ${MEANINGS[word]}` : word
   if (lastNodeError) return whyOf(lastNodeError)
   if (isTimeout(error)) return "no answer within the client's commandTimeout"
+  if (message.startsWith('Connection in subscriber mode'))
+    return 'the client has subscribed to channels, and sends nothing else: give the store one of its own'
   if (message.startsWith('All sentinels are unreachable')) return 'no Sentinel answers'
   return reasonOf(error)
 }

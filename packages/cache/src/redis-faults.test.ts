@@ -278,14 +278,23 @@ for (const [whose, open] of [
   })
 }
 
-test('a dead connection is made anew also where the client itself waits for less than 5 s (commandTimeout)', async () => {
+test('a dead connection is made anew also where the client itself waits for less than 5 s (commandTimeout), and a call comes now and then', async () => {
   const way = await proxied()
-  const store = await openStore(ownClient(way.url, { commandTimeout: 2000 }))
-  await store.load(newKey())
+  const store = await openStore(ownClient(way.url, { commandTimeout: 700 }))
+  await expect.poll(() => answers(store)).toBe(true)
   way.proxy.abandon()
   const started = performance.now()
-  await expect.poll(() => answers(store), { timeout: 30_000 }).toBe(true)
+  await expect.poll(() => answers(store), { timeout: 60_000, interval: 2000 }).toBe(true)
   expect(performance.now() - started).toBeLessThan(15_000)
+})
+
+test('a client that has subscribed is said to have done so', async () => {
+  const client = ownClient(url!, { protocol: 2 })
+  const store = await openStore(client)
+  await client.subscribe('news')
+  await expect(store.load(newKey())).rejects.toThrow(
+    /failed to load a session: the client has subscribed to channels, and sends nothing else: give the store one of its own\.$/,
+  )
 })
 
 const serverOf = ({ options: { host, port } }: Redis) => `redis://${host}:${port}`

@@ -1,5 +1,5 @@
 // The drivers, which are optional: an engine loads its own when it makes a connection itself.
-import { createRequire } from 'node:module'
+import Module from 'node:module'
 import { join } from 'node:path'
 import { SessionUsageError } from './errors.ts'
 
@@ -26,7 +26,8 @@ export function loadDriver(request: DriverRequest): unknown {
   for (const place of [from, join(process.cwd(), 'package.json')]) {
     if (place === undefined) continue
     try {
-      return createRequire(place)(driver)
+      // By this name: webpack would read a plain `createRequire(…)` itself, and put `undefined` in its place.
+      return Module.createRequire(place)(driver)
     } catch (error) {
       if (!isMissing(error, driver)) throw error
     }
@@ -38,8 +39,9 @@ export function loadDriver(request: DriverRequest): unknown {
   )
 }
 
-/** Whether the driver itself is not there; one that lacks something of its own is broken. */
+/** Whether the driver itself is not there, or the place is none on a disk; one that lacks something of its own is broken. */
 function isMissing(error: unknown, driver: string): boolean {
   const { code, message } = error as NodeJS.ErrnoException
+  if (code === 'ERR_INVALID_ARG_VALUE') return true
   return code === 'MODULE_NOT_FOUND' && String(message).includes(`'${driver}'`)
 }

@@ -69,10 +69,9 @@ test('a driver that is installed is loaded, from a bundle without a place of its
   const request = { by: 'x', driver: 'vitest/package.json', pass: 'x(y)' }
   expect(loadDriver({ ...request, from: import.meta.url })).toHaveProperty('name', 'vitest')
   expect(loadDriver({ ...request, from: undefined })).toHaveProperty('name', 'vitest')
-  expect(loadDriver({ ...request, from: 'file:///nowhere/at/all.js' })).toHaveProperty(
-    'name',
-    'vitest',
-  )
+  for (const from of ['file:///nowhere/at/all.js', 'data:text/javascript,1', 'worker.js']) {
+    expect(loadDriver({ ...request, from }), from).toHaveProperty('name', 'vitest')
+  }
 })
 
 test('a driver that is nowhere is said to be, and what to pass', () => {

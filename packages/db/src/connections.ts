@@ -47,6 +47,8 @@ export interface Connections<C> {
 export interface Verdicts {
   /** The connection is of no use any more, and so may be those that were opened before. */
   isBroken(error: unknown): boolean
+  /** The driver itself has waited no longer, and the server may still work. Default never. */
+  isUnanswered?(error: unknown): boolean
   /** The statement was not executed because of another one, and can be run again on what is stored then. */
   isLostRace(error: unknown): boolean
 }
@@ -83,7 +85,7 @@ interface Attempt {
 /** Makes the calls of one engine. */
 export function createCalls<C extends object>(
   connections: Connections<C>,
-  { isBroken, isLostRace }: Verdicts,
+  { isBroken, isUnanswered, isLostRace }: Verdicts,
 ): Calls<C> {
   const underWay = createUnderWay()
   const lock = createLock()
@@ -168,7 +170,7 @@ export function createCalls<C extends object>(
             throw error
           }
           lastFault = performance.now()
-          if (connections.drop) connections.drop(connection, false)
+          if (connections.drop) connections.drop(connection, isUnanswered?.(error) ?? false)
           else connections.free(connection)
           if (!isFirst || !isReading) throw error
         }

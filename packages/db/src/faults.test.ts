@@ -288,6 +288,27 @@ for (const [name, engine] of Object.entries(engines)) {
       await store.close?.()
     })
 
+    if (name === 'postgres') {
+      test('what waited for it is not done later where the application’s pool itself waits for less (query_timeout)', async () => {
+        const table = freshTable()
+        const patient = await opened(url, table)
+        await patient.create(KEY, { data: 'old', expiresAt: later() })
+        const pool = new pg.Pool({ connectionString: url, query_timeout: 2000 })
+        const store = await opened(pool, table)
+        const holder = await engine.connect(url!)
+        await holder.run('BEGIN')
+        await holder.run(`SELECT * FROM ${table} WHERE session_key = '${KEY}' FOR UPDATE`)
+        const { code } = await outcome(() => store.save(KEY, { data: 'late', expiresAt: later() }))
+        expect(code).toBe('ERR_SESSION_STORE')
+        const lockWaits = async () => Number((await tell(url!, engine.lockWaits))[0].n)
+        await expect.poll(lockWaits, { timeout: 15_000 }).toBe(0)
+        await holder.run('COMMIT')
+        await holder.end()
+        expect(await store.load(KEY)).toMatchObject({ data: 'old' })
+        await Promise.all([store.close?.(), patient.close?.(), pool.end()])
+      })
+    }
+
     test('on a pool and on a connection of the application’s a stopped server costs a bounded time too, and what waited is not done later', async () => {
       const pool = engine.pool(url!)
       const single = await engine.single(url!)

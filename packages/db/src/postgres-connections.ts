@@ -1,8 +1,9 @@
 // Connections to PostgreSQL: a pool of the engine's own by pg, or what the application has; and what its errors mean.
 import { connect } from 'node:net'
+import type { Duplex } from 'node:stream'
 import { isCutShort, loadDriver, refuseUrl, warnDeveloper } from '@coatcheck/core/store'
 import { CALL_TIME, madeOf, POOL_SIZE, type Connections, type Verdicts } from './connections.ts'
-import { createSockets } from './sockets.ts'
+import { createSockets, guardReading } from './sockets.ts'
 
 /** A query as pg takes it. */
 export interface PostgresQuery {
@@ -36,7 +37,18 @@ interface Pool {
   on(event: 'error', listener: () => void): unknown
 }
 
-type Driver = { Pool: new (options: object) => Pool; Client: new (options: object) => Client }
+/** A pg `Client` before it is connected: of its connection, which it makes with itself, the stream becomes another one by TLS. */
+interface NewClient {
+  readonly connection: {
+    readonly stream: Duplex
+    once(event: 'sslconnect', listener: () => void): unknown
+  }
+}
+
+interface Driver {
+  Pool: new (options: object) => Pool
+  Client: new (options: object) => NewClient
+}
 
 /** A connection that breaks is dropped by who uses it, or by its pool; without a listener the error would end the process. */
 const ignore = () => {}
@@ -53,7 +65,15 @@ export function openPostgres(connectionString: string): Connections<Client> {
   if (isCutShort(connectionString)) refuseUrl('postgresStore')
   madeOf('postgresStore', () => new Client({ connectionString }))
   const sockets = createSockets()
+  class GuardedClient extends Client {
+    constructor(options: object) {
+      super(options)
+      const { connection } = this
+      connection.once('sslconnect', () => guardReading(connection.stream))
+    }
+  }
   const pool = new Pool({
+    Client: GuardedClient,
     connectionString,
     max: POOL_SIZE,
     connectionTimeoutMillis: CALL_TIME,
@@ -175,6 +195,8 @@ export const verdicts: Verdicts = {
     // Not the server's; or it is shutting down, cannot go on, has become a standby's (25006), is in a transaction that has failed.
     return state === undefined || /^(08|25|53|57P|58|XX)/.test(state)
   },
+  /** By the application's `query_timeout`. */
+  isUnanswered: (error) => (error as Error).message === 'Query read timeout',
   /** To another transaction, under a stricter isolation than the default; or to one that waits for this one. */
   isLostRace(error) {
     const { code } = error as { code?: string }

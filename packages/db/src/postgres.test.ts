@@ -2,6 +2,7 @@
 import { randomUUID } from 'node:crypto'
 import { once } from 'node:events'
 import { createServer, type AddressInfo, type Socket } from 'node:net'
+import { TLSSocket } from 'node:tls'
 import { inspect } from 'node:util'
 import { createSessions } from '@coatcheck/core'
 import pg from 'pg'
@@ -393,11 +394,29 @@ test('a server that goes down with the very packet of its welcome ends no proces
   await own.end()
 })
 
+/** By TLS: what it answers with to the first packet that is not the request for it. */
+async function answeringInPrivate(answer: Buffer) {
+  const server = createServer((socket) => {
+    socket
+      .on('error', () => {})
+      .once('data', () => {
+        socket.write('S')
+        const secure = new TLSSocket(socket, { isServer: true, key: CERTIFIED, cert: CERTIFIED })
+        secure.on('error', () => {}).once('data', () => secure.write(answer))
+      })
+  }).listen(0, '127.0.0.1')
+  onTestFinished(() => void server.close())
+  await once(server, 'listening')
+  return `postgres://app@127.0.0.1:${(server.address() as AddressInfo).port}/app?sslmode=no-verify`
+}
+
 test('a server that asks for a method of authentication that pg does not know ends no process', async () => {
-  // GSSAPI.
-  const store = postgresStore(await answering(message('R', Buffer.from([0, 0, 0, 7]))))
-  await expect(store.load(KEY)).rejects.toMatchObject({ code: 'ERR_SESSION_STORE' })
-  await store.close?.()
+  const gssapi = message('R', Buffer.from([0, 0, 0, 7]))
+  for (const of of [await answering(gssapi), await answeringInPrivate(gssapi)]) {
+    const store = postgresStore(of)
+    await expect(store.load(KEY)).rejects.toMatchObject({ code: 'ERR_SESSION_STORE' })
+    await store.close?.()
+  }
 })
 
 /** A server that answers what a client sends with one packet after the other, and then with nothing. */
@@ -460,3 +479,21 @@ test("an application's pool that has ended is told in words", async () => {
   await own.end()
   await expect(postgresStore(own).load(KEY)).rejects.toThrow(": the application's pool is closed.")
 })
+
+/** A key that is nobody's, and its certificate. */
+const CERTIFIED = `-----BEGIN PRIVATE KEY-----
+MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQguxzIPeROB/zyyW1z
+UKGaDKBrJ3nlL2oiJqV+RQVvxe2hRANCAAQRbsHiBHk7zWAKPC7O5BF9zp+2WFj9
+YWNyMVW/hDV3fEaVk2FErZy4cHEvxBmXsfmUngPuIyno3TYK9P7SLB7K
+-----END PRIVATE KEY-----
+-----BEGIN CERTIFICATE-----
+MIIBdTCCARugAwIBAgIUPZjQvPMIDW93sPSVCp9/UKbw4acwCgYIKoZIzj0EAwIw
+DzENMAsGA1UEAwwEdGVzdDAgFw0yNjExMzAxMzAwNTBaGA8yMTI2MTEwNjEzMDA1
+MFowDzENMAsGA1UEAwwEdGVzdDBZMBMGByqGSM49AgEGCCqGSM49AwEHA0IABBFu
+weIEeTvNYAo8Ls7kEX3On7ZYWP1hY3IxVb+ENXd8RpWTYUStnLhwcS/EGZex+ZSe
+A+4jKejdNgr0/tIsHsqjUzBRMB0GA1UdDgQWBBS6Onj8loqyQK+Mskn4r6tRQpn3
+fTAfBgNVHSMEGDAWgBS6Onj8loqyQK+Mskn4r6tRQpn3fTAPBgNVHRMBAf8EBTAD
+AQH/MAoGCCqGSM49BAMCA0gAMEUCIQDPOK37/Hm/VDuFVuuPyknEQHLuH1hUHxSP
+CMQgJSLanQIgMMIn7iSft4sP/mTpPdE0i81BxafKCKB5SMVpzOzW/KY=
+-----END CERTIFICATE-----
+`

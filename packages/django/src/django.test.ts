@@ -204,6 +204,15 @@ describe("Python's JSON", () => {
     expect(stringify(value)).toBe(text)
   })
 
+  test('what would not be read again, however little it is compressed, is not signed', () => {
+    const sign = (length: number) =>
+      dumps('x'.repeat(length), { secretKey, salt: 'salt', compress: true })
+    expect(loads(sign(16_000_000), { secretKey, salt: 'salt' })).toHaveLength(16_000_000)
+    expect(() => sign(17_000_000)).toThrow(
+      expect.objectContaining({ code: 'ERR_SESSION_TOO_LARGE' }),
+    )
+  })
+
   test('all beyond ASCII is escaped, as json.dumps does', () => {
     expect(stringify({ a: 'é\u2028\u007F🌍\u0001"\\\uD800' })).toBe(
       '{"a":"\\u00e9\\u2028\\u007f\\ud83c\\udf0d\\u0001\\"\\\\\\ud800"}',

@@ -2,9 +2,10 @@
 import { Buffer } from 'node:buffer'
 import { deflateSync, inflateSync } from 'node:zlib'
 import { createSigner, type Signer } from '@coatcheck/core/signing'
+import { SessionTooLargeError } from '@coatcheck/core/store'
 import { parse, stringify } from './python-json.ts'
 
-/** What a signed value may unpack to, in bytes. */
+/** What a signed value may hold, in bytes, before it is compressed. */
 const MAX_UNPACKED = 16_777_216
 
 /** The keys that sign and verify. */
@@ -44,7 +45,8 @@ export function secretsOf({ secretKey, fallbackKeys = [] }: DjangoKeys): string[
 
 /**
  * A value as URL-safe text, signed with the time. Anybody can read it, and nobody can change it.
- * @throws SessionUsageError for a missing or short secret; what JSON.stringify throws for a value that it cannot write.
+ * @throws SessionUsageError for a missing or short secret; SessionTooLargeError for more than 16 MiB to
+ * compress; what JSON.stringify throws for a value that it cannot write.
  * @see https://docs.djangoproject.com/en/stable/topics/signing/#django.core.signing.dumps
  */
 export function dumps(value: unknown, options: DumpsOptions): string {
@@ -99,6 +101,10 @@ function encode(bytes: Buffer): string {
 /** Base64url of the text, or, if that is shorter by more than the dot, of its compressed form. */
 function pack(text: string): string {
   const bytes = Buffer.from(text)
+  if (bytes.length > MAX_UNPACKED) {
+    const advice = 'What is longer is not read again. Keep less in it.'
+    throw new SessionTooLargeError('The signed value', bytes.length, MAX_UNPACKED, advice)
+  }
   const compressed = deflateSync(bytes)
   return compressed.length < bytes.length - 1 ? `.${encode(compressed)}` : encode(bytes)
 }

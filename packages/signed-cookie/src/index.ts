@@ -7,6 +7,7 @@ import {
   assertOptions,
   rules,
   SessionGoneError,
+  SessionTooLargeError,
   systemClock,
   type SessionRecord,
   type SessionStore,
@@ -27,7 +28,7 @@ export interface SignedCookieStoreOptions {
 /** No cookie is longer, so nothing longer is worth a look. */
 const MAX_TOKEN = 4096
 
-/** What a token may unpack to, in bytes: far more than 4096 bytes of honest text, far less than a bomb. */
+/** What a token may hold, in bytes, before it is compressed: far more than 4096 bytes of honest text, far less than a bomb. */
 const MAX_UNPACKED = 1_048_576
 
 /** Below this many bytes a token fits easily, and compressing costs ten times what signing does. */
@@ -63,6 +64,15 @@ export function signedCookieStore(options: SignedCookieStoreOptions): SessionSto
 
   function issue({ data, expiresAt }: SessionRecord): string {
     const plain = Buffer.from(`${expiresAt.toString(36)}:${data}`)
+    // It could be small enough once compressed, and would not be read again.
+    if (plain.length > MAX_UNPACKED) {
+      throw new SessionTooLargeError(
+        "The session's data",
+        plain.length,
+        MAX_UNPACKED,
+        'Keep less in the session, or use an engine that stores it on the server.',
+      )
+    }
     if (plain.length >= COMPRESS_FROM) {
       const packed = deflateSync(plain)
       if (packed.length < plain.length - 1) return sealer.seal(packed, true)

@@ -2,6 +2,7 @@
 import { createHmac, createHash } from 'node:crypto'
 import { deflateSync } from 'node:zlib'
 import { createSessions } from '@coatcheck/core'
+import { createSigner } from '@coatcheck/core/signing'
 import { describe, expect, test } from 'vitest'
 import { proveEngines } from '../../../testing/prove.ts'
 import { signedCookieStore } from './index.ts'
@@ -54,10 +55,13 @@ for (const encrypt of [false, true]) {
       expect(store.load(issue(noise))).toMatchObject({ data: noise })
     })
 
-    test('a bomb that unpacks to more than 1 MiB is refused', () => {
-      const token = issue('x'.repeat(2_000_000))
-      expect(token.length).toBeLessThan(4096)
-      expect(store.load(token)).toBeUndefined()
+    test('what is issued can be read again: more than 1 MiB is refused, however little it is compressed', () => {
+      const atMost = 1_048_576 - `${later().toString(36)}:`.length
+      expect(store.load(issue('x'.repeat(atMost)))).toMatchObject({ data: 'x'.repeat(atMost) })
+      const tooLong = { data: 'x'.repeat(atMost + 1), expiresAt: later() }
+      const code = 'ERR_SESSION_TOO_LARGE'
+      expect(() => store.create('', tooLong)).toThrow(expect.objectContaining({ code }))
+      expect(() => store.save(issue('1'), tooLong)).toThrow(expect.objectContaining({ code }))
     })
 
     test('junk is no session, whatever its length', () => {
@@ -104,6 +108,18 @@ for (const encrypt of [false, true]) {
     })
   })
 }
+
+test('a bomb that unpacks to more than 1 MiB is refused', () => {
+  const signer = createSigner({ secrets: [secret], salt: 'coatcheck.signed-cookie' })
+  const bomb = (length: number) => {
+    const text = `${later().toString(36)}:${'x'.repeat(length)}`
+    return signer.sign(`.${deflateSync(text).toString('base64url')}`)
+  }
+  const store = signedCookieStore({ secrets: [secret] })
+  expect(store.load(bomb(1000))).toBeDefined()
+  expect(bomb(2_000_000).length).toBeLessThan(4096)
+  expect(store.load(bomb(2_000_000))).toBeUndefined()
+})
 
 test('what the token holds can be read by anybody if it is signed, and by nobody if it is encrypted', () => {
   const record = { data: '{"user":"ann"}', expiresAt: later() }
