@@ -101,6 +101,13 @@ export class SessionStoreError extends SessionError {
   }
 }
 
+/** The store was asked for something after `close()`. */
+export class StoreClosedError extends SessionStoreError {
+  constructor() {
+    super('The store is closed. Make another one.')
+  }
+}
+
 /** Whether a store says that it has not done what it was asked. Any other error leaves open whether it has. */
 export function isRefusal(error: unknown): boolean {
   return (

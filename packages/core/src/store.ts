@@ -13,6 +13,7 @@ export {
   SessionStoreError,
   SessionTooLargeError,
   SessionUsageError,
+  StoreClosedError,
 } from './errors.ts'
 export { loadDriver, type DriverRequest } from './driver.ts'
 export { warnDeveloper } from './events.ts'

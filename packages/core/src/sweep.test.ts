@@ -7,7 +7,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout } from 'node:timers/promises'
 import { sweep, type SweepReport } from '@coatcheck/core'
-import type { SessionStore } from '@coatcheck/core/store'
+import { StoreClosedError, type SessionStore } from '@coatcheck/core/store'
 import { expect, test } from 'vitest'
 import { mapStore } from '../../../testing/map-store.ts'
 
@@ -96,6 +96,24 @@ test('sweeps never overlap, and batches and the signal reach the store', async (
   )
   expect(most).toBe(1)
   expect(options[0]).toEqual({ batchSize: 7, signal: end.signal })
+})
+
+test('it ends when the store was closed, without a word', async () => {
+  let sweeps = 0
+  await swept(
+    () => {
+      sweeps++
+      throw new StoreClosedError()
+    },
+    async (store, reports, warnings) => {
+      sweep(store, { every: 0.001 })
+      await expect.poll(() => sweeps).toBe(1)
+      await setTimeout(30)
+      expect(sweeps).toBe(1)
+      expect(reports.filter(({ error }) => error)).toEqual([])
+      expect(warnings).toEqual([])
+    },
+  )
 })
 
 test('the first sweep comes after a random while, so that processes do not sweep together', async () => {

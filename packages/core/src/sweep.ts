@@ -1,7 +1,7 @@
 // Expired records are removed now and then, for as long as the application runs.
 import { performance } from 'node:perf_hooks'
 import { clearTimeout, setTimeout } from 'node:timers'
-import { SessionError } from './errors.ts'
+import { SessionError, StoreClosedError } from './errors.ts'
 import { tellSweep, warnDeveloper } from './events.ts'
 import { assertOptions, assertStore } from './options.ts'
 import { reasonIn } from './reason.ts'
@@ -25,7 +25,7 @@ const LONGEST = 2_147_483
  * Removes expired records of a store, again and again: one line at the start of the application. It never throws after that and
  * never ends the process: what each sweep did, or failed with, arrives on the channel `coatcheck:sweep`, and the first failure of
  * several in a row is a warning (`SWEEP_FAILED`). Before the first sweep it waits a random while, up to `every`, so that the processes
- * of an application that start together do not sweep together. It holds no process open.
+ * of an application that start together do not sweep together. It holds no process open, and ends when the store is closed.
  *
  * A store whose backend removes them by itself (Redis), or that keeps nothing (signed cookies), has nothing to sweep: nothing is done.
  * @throws SessionUsageError (code ERR_SESSION_OPTIONS) for what is no store, or an option that cannot work.
@@ -55,6 +55,7 @@ export function sweep(store: SessionStore, options: SweepOptions = {}): void {
       hasFailed = false
       tellSweep({ removed, duration: duration() })
     } catch (error) {
+      if (error instanceof StoreClosedError) return
       tellSweep({ removed: 0, duration: duration(), error })
       if (!hasFailed) warnOf(error)
       hasFailed = true

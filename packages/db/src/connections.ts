@@ -8,8 +8,8 @@ import {
   reasonIn,
   refuseOption,
   refuseUrl,
+  StoreClosedError,
 } from '@coatcheck/core/store'
-import { closed } from './table.ts'
 
 /** A call is over after so many ms: waiting for its turn, connecting, running and running again are all in it. */
 export const CALL_TIME = 5000
@@ -257,7 +257,7 @@ export function createCalls<C extends object>(
     method:
       (method) =>
       async (...args) => {
-        if (closing) throw closed()
+        if (closing) throw new StoreClosedError()
         return underWay.track(method(...args))
       },
     run,

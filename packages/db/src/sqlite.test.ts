@@ -544,6 +544,58 @@ test('a backup put in place under a running application is refused, and nothing 
   again.close?.()
 })
 
+test("on a full disk the log is restarted without a wait in the thread, and the application's timeout stays", () => {
+  const connection = new Database(filename(), { timeout: 5000 })
+  connection.pragma('journal_mode = WAL')
+  const timeout = () => connection.pragma('busy_timeout', { simple: true })
+  const timeouts: unknown[] = []
+  const store = migrated(
+    sqliteStore({
+      prepare: (sql) => connection.prepare(sql),
+      exec(sql) {
+        if (sql.includes('wal_checkpoint')) timeouts.push(timeout())
+        return connection.exec(sql)
+      },
+    }),
+  )
+  // As a full disk does.
+  connection.pragma('max_page_count = 1')
+  const fillUp = () => {
+    for (let n = 0; n < 1000; n++) fillIn(store, n)
+  }
+  expect(fillUp).toThrow(/the disk is full/)
+  expect(timeouts).toContain(0)
+  expect(new Set(timeouts).size).toBe(1)
+  expect(timeout()).toBe(5000)
+})
+
+test("the first call of all does not wait in the thread either, on the application's connection", () => {
+  const file = filename()
+  const other = new Database(file)
+  migrated(sqliteStore(other)).close?.()
+  const connection = new Database(file, { timeout: 5000 })
+  const timeouts: unknown[] = []
+  const store = sqliteStore({
+    prepare(sql) {
+      const isOurs = sql.includes('coatcheck_session')
+      if (isOurs) timeouts.push(connection.pragma('busy_timeout', { simple: true }))
+      return connection.prepare(sql)
+    },
+    exec: (sql) => connection.exec(sql),
+  })
+  expect(store.load(KEY)).toBeUndefined()
+  expect(new Set(timeouts)).toEqual(new Set([0]))
+})
+
+test('close ends a sweep after the batch under way, which tells what it has removed; later ones are refused', async () => {
+  const store = migrated(sqliteStore(filename()))
+  for (let n = 0; n < 10; n += 2) fillIn(store, n)
+  const swept = store.clearExpired!({ batchSize: 1 })
+  store.close!()
+  expect(await swept).toBe(1)
+  await expect(store.clearExpired!()).rejects.toThrow('The store is closed. Make another one.')
+})
+
 test('a store that was closed says so, to reads and writes', () => {
   const store = migrated(sqliteStore(filename()))
   store.close?.()

@@ -15,6 +15,7 @@ import {
   SessionGoneError,
   SessionStoreError,
   SessionUsageError,
+  StoreClosedError,
   systemClock,
   type Awaitable,
   type SessionRecord,
@@ -30,7 +31,6 @@ import {
   assertBatchSize,
   assertDatabase,
   BATCH_SIZE,
-  closed,
   DEFAULT_TABLE,
   failed,
   tableName,
@@ -110,11 +110,15 @@ export function sqliteStore(
   /** Runs statements that do not wait for a lock. */
   function query<T>(run: (sql: Statements) => T): T {
     own?.look()
-    prepared ??= prepare(connection, table)
+    return withoutWaiting(() => run((prepared ??= prepare(connection, table))))
+  }
+
+  /** Does what is not to wait for a lock in the thread, as a connection of the application's may by itself. */
+  function withoutWaiting<T>(run: () => T): T {
     itsTimeout ??= timeoutOf(connection)
-    if (itsTimeout <= 0 || !setTimeoutTo(0)) return run(prepared)
+    if (itsTimeout <= 0 || !setTimeoutTo(0)) return run()
     try {
-      return run(prepared)
+      return run()
     } finally {
       setTimeoutTo(itsTimeout)
     }
@@ -136,7 +140,7 @@ export function sqliteStore(
    * @param ends Whether it makes room, so that it may have what was kept for that.
    */
   function write<T>(action: Action, run: (sql: Statements) => T, ends = false): Awaitable<T> {
-    if (isClosed) throw closed()
+    if (isClosed) throw new StoreClosedError()
     let isInTransaction = false
     const attempt = () => {
       try {
@@ -160,20 +164,20 @@ export function sqliteStore(
     } catch (error) {
       if (codeOf(error) !== 'FULL') throw error
     }
-    restartLog(connection)
+    withoutWaiting(() => restartLog(connection))
     try {
       return run()
     } catch (error) {
       // The database could not grow by what is new in the log.
       if (codeOf(error) !== 'FULL' || !ends || !own?.giveReserve()) throw error
     }
-    restartLog(connection)
+    withoutWaiting(() => restartLog(connection))
     return run()
   }
 
   /** Reads in this turn. A log that is read needs no lock, but for moments in which another program has the whole file. */
   function read<T>(run: (sql: Statements) => T): T {
-    if (isClosed) throw closed()
+    if (isClosed) throw new StoreClosedError()
     const start = performance.now()
     const patience = start - gaveUp < REST ? 0 : LOAD_TIMEOUT
     for (;;) {
@@ -276,11 +280,12 @@ export function sqliteStore(
 
     async clearExpired({ batchSize = BATCH_SIZE, signal } = {}) {
       assertBatchSize(batchSize)
+      if (isClosed) throw new StoreClosedError()
       const time = formatDate(now())
       let size = batchSize
       let removed = 0
       for (;;) {
-        if (signal?.aborted) return removed
+        if (signal?.aborted || isClosed) return removed
         const start = performance.now()
         let changes = size
         try {

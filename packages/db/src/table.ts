@@ -56,9 +56,6 @@ export function assertBatchSize(batchSize: number): void {
   )
 }
 
-/** What is asked of a store after `close()`. */
-export const closed = () => new SessionStoreError('The store is closed. Make another one.')
-
 /** What an engine was doing when something failed, as "failed to" goes on before the table's name. */
 export const ACTIONS = {
   load: 'load a session from',
