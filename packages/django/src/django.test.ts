@@ -12,6 +12,7 @@ import {
 } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { setImmediate } from 'node:timers/promises'
 import { inspect } from 'node:util'
 import type { Session, Sessions, SessionsOptions } from '@coatcheck/core'
 import { MAX_EXPIRES_AT, type SessionStore } from '@coatcheck/core/store'
@@ -598,6 +599,24 @@ describe('files', () => {
     ])
   })
 
+  test('close ends a sweep, and everything else is refused', async () => {
+    const path = folder()
+    const { store } = at(path)
+    const names = () => readdirSync(path).filter((name) => name.startsWith('sessionid'))
+    for (let n = 100; n < 200; n++) {
+      writeFileSync(join(path, `sessionid${n}kkkkk`), 'x')
+      utimesSync(join(path, `sessionid${n}kkkkk`), 1, 1)
+    }
+    const swept = store.clearExpired!({ batchSize: 1 })
+    while (names().length === 100) await setImmediate()
+    await store.close!()
+    const left = names().length
+    expect(await swept).toBe(100 - left)
+    expect(names()).toHaveLength(left)
+    expect(left).toBeGreaterThan(0)
+    expect(() => store.load('100kkkkk')).toThrow('The store is closed. Make another one.')
+  })
+
   test('on a full disk logouts and the sweep work; strangers are passed over', async (context) => {
     using disk = smallDisk(context, 'size=512k')
     const sessions = at(disk.path)
@@ -614,6 +633,12 @@ describe('files', () => {
     session.flush()
     await sessions.commit(session)
     expect(await sessions.store.load('linklink')).toBeUndefined()
+    for (const key of ['linklink', 'folderfolder']) {
+      await sessions.store.delete(key)
+      expect(() => sessions.store.create(key, { data: '{}', expiresAt: 9e12 })).toThrow(
+        expect.objectContaining({ code: 'ERR_SESSION_KEY_EXISTS' }),
+      )
+    }
     expect(readdirSync(disk.path).toSorted()).toEqual(
       [
         '.coatcheck',

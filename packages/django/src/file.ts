@@ -14,19 +14,27 @@ import { join } from 'node:path'
 import { setImmediate } from 'node:timers/promises'
 import {
   attempt,
-  inWords,
   KeyExistsError,
-  refuseOption,
   RETIRED,
   SessionConflictError,
   SessionGoneError,
   type SessionError,
   SessionUsageError,
+  StoreClosedError,
   type Awaitable,
   type SessionRecord,
   type SessionStore,
 } from '@coatcheck/core/store'
-import { createTries, diskError, ifThere, READ } from '@coatcheck/file/disk'
+import {
+  ACTIONS,
+  createTries,
+  diskError,
+  folderAt,
+  ifThere,
+  isStranger,
+  READ,
+  type Action,
+} from '@coatcheck/file/disk'
 import { createFileLock, type FileLock, type HeldLock } from '@coatcheck/file/lock'
 import { dataCodec, expiryOf, sealing, type DjangoEngine } from './site.ts'
 
@@ -45,23 +53,21 @@ const BATCH_SIZE = 100
  * number of seconds, which Django leaves to the browser. Both sites must run as the same user, as the files are for their
  * owner alone.
  * @param directory `SESSION_FILE_PATH`; Django's default is the system's folder for temporary files.
- * @throws SessionStoreError if the folder is not there or cannot be written, as Django does.
+ * @throws SessionUsageError for what is no path; SessionStoreError if the folder is not there or cannot be written, as Django does.
  */
 export function djangoFile(directory: string): DjangoEngine {
-  if (typeof directory !== 'string' || directory === '') {
-    refuseOption(`djangoFile needs the path of a folder, and got ${inWords(directory)}`)
-  }
+  const root = folderAt('djangoFile', directory)
   // Django's sweep passes over names that do not start with the cookie's, and so over this folder.
-  const aside = join(directory, '.coatcheck')
+  const aside = join(root, '.coatcheck')
   const lock = run('open', () => {
-    statSync(directory)
+    statSync(root)
     mkdirSync(aside, { recursive: true, mode: 0o700 })
     return createFileLock(aside)
   }) as FileLock
 
-  function run<T>(action: string, operation: () => Awaitable<T>): Awaitable<T> {
+  function run<T>(action: Action, operation: () => Awaitable<T>): Awaitable<T> {
     return attempt(operation, (error) => {
-      throw failed(`to ${action} a session`, error)
+      throw failed(ACTIONS[action], error)
     })
   }
 
@@ -72,7 +78,14 @@ export function djangoFile(directory: string): DjangoEngine {
   return (site) => {
     const { cookieName, cookieAge, keySalt, now } = site
     const { seal, unseal } = sealing(site, keySalt)
-    const pathOf = (key: string) => join(directory, cookieName + key)
+    let isClosed = false
+    const pathOf = (key: string) => join(root, cookieName + key)
+
+    /** Runs file operations for as long as the store is open. */
+    function use<T>(action: Action, operation: () => Awaitable<T>): Awaitable<T> {
+      if (isClosed) throw new StoreClosedError()
+      return run(action, operation)
+    }
 
     /** The session in a file, with its data unsealed. */
     function live(path: string): SessionRecord | undefined {
@@ -112,14 +125,15 @@ export function djangoFile(directory: string): DjangoEngine {
     const store: SessionStore = {
       traits: { sync: true, removesRetired: true },
 
-      load: (key) => (KEY.test(key) ? run('load', () => live(pathOf(key))) : undefined),
+      load: (key) => (KEY.test(key) ? use('load', () => live(pathOf(key))) : undefined),
 
       create(key, record) {
         if (!KEY.test(key)) throw new SessionUsageError('create() was given a malformed key.')
-        return run('create', () =>
+        return use('create', () =>
           lock.hold(key, (held) => {
-            if (live(pathOf(key))) throw new KeyExistsError()
-            replace(held, pathOf(key), record)
+            const path = pathOf(key)
+            if (live(path) || isStranger(path)) throw new KeyExistsError()
+            replace(held, path, record)
             return key
           }),
         )
@@ -128,7 +142,7 @@ export function djangoFile(directory: string): DjangoEngine {
       save(key, record, expected) {
         if (!KEY.test(key)) throw new SessionGoneError()
         const path = pathOf(key)
-        return run('save', () =>
+        return use('save', () =>
           lock.hold(key, (held) => {
             const stored = live(path)
             if (!stored) throw new SessionGoneError()
@@ -143,7 +157,7 @@ export function djangoFile(directory: string): DjangoEngine {
       touch(key, expiresAt, from) {
         if (!KEY.test(key)) throw new SessionGoneError()
         const path = pathOf(key)
-        return run('touch', () =>
+        return use('touch', () =>
           lock.hold(key, ({ assertHeld }) => {
             const stored = live(path)
             if (!stored) throw new SessionGoneError()
@@ -157,19 +171,20 @@ export function djangoFile(directory: string): DjangoEngine {
 
       delete(key) {
         if (!KEY.test(key)) return
-        return run('delete', () => lock.hold(key, (held) => held.remove(pathOf(key))))
+        return use('delete', () => lock.hold(key, (held) => held.remove(pathOf(key))))
       },
 
       async clearExpired({ batchSize = BATCH_SIZE, signal } = {}) {
         const tries = createTries()
+        const isEnded = () => isClosed || signal?.aborted === true
         let removed = 0
         let looked = 0
-        await run('clearExpired', async () => {
-          for await (const { name } of await opendir(directory)) {
+        await use('clearExpired', async () => {
+          for await (const { name } of await opendir(root)) {
             const key = name.slice(cookieName.length)
             if (!name.startsWith(cookieName) || !KEY.test(key)) continue
             if (looked++ % batchSize === 0) await setImmediate()
-            if (signal?.aborted) return
+            if (isEnded()) return
             await tries.go(() => {
               const path = pathOf(key)
               if (!isOver(path)) return
@@ -180,15 +195,18 @@ export function djangoFile(directory: string): DjangoEngine {
               })
             })
           }
-          await tries.go(() => lock.sweep())
+          await tries.go(() => lock.sweep(isEnded))
         })
         const { failures } = tries
-        if (failures.length === 0 || signal?.aborted) return removed
+        if (failures.length === 0 || isEnded()) return removed
         const what = `${failures.length} times to remove an ended session, and removed ${removed}`
         throw failed(what, failures[0])
       },
 
-      close: () => lock.close(),
+      close() {
+        isClosed = true
+        return lock.close()
+      },
     }
     return { store, codec: dataCodec }
   }

@@ -1,7 +1,43 @@
 // What the engines on files know of a disk: how to open what may be a stranger's, and what the system's errors mean.
-import { constants, statSync } from 'node:fs'
+import { constants, lstatSync, statSync } from 'node:fs'
+import { resolve } from 'node:path'
 import { getSystemErrorMap } from 'node:util'
-import { reasonIn, SessionError, SessionStoreError, type Awaitable } from '@coatcheck/core/store'
+import {
+  inWords,
+  reasonIn,
+  refuseOption,
+  SessionError,
+  SessionStoreError,
+  type Awaitable,
+} from '@coatcheck/core/store'
+
+/** What an engine on files was doing when something failed, as "failed" goes on. */
+export const ACTIONS = {
+  open: 'to open',
+  load: 'to load a session',
+  create: 'to create a session',
+  save: 'to save a session',
+  touch: 'to touch a session',
+  delete: 'to delete a session',
+  clearExpired: 'to remove expired sessions',
+}
+
+export type Action = keyof typeof ACTIONS
+
+/**
+ * The whole path of a folder, which stays the same when the process goes to another one.
+ * @param by The engine, as an error names it.
+ * @throws SessionUsageError (code ERR_SESSION_OPTIONS) for what is no path: a URL, blanks, a NUL.
+ */
+export function folderAt(by: string, directory: string): string {
+  if (typeof directory !== 'string' || !/\S/.test(directory) || NO_PATH.test(directory)) {
+    refuseOption(`${by} needs the path of a folder, and got ${inWords(directory)}`)
+  }
+  return resolve(directory)
+}
+
+/** A URL, or what no file system takes. */
+const NO_PATH = /^\s*(file:|[a-z][a-z\d+.-]+:\/\/)|\0/i
 
 /** The machine's time, by which files are dated, whatever a test makes of `Date` later. */
 export const machineTime = Date.now
@@ -32,6 +68,11 @@ export function ifThere<T>(folder: string, use: () => T): T | undefined {
       if (isSecond) return undefined
     }
   }
+}
+
+/** Whether there is something else than a file, which stays. */
+export function isStranger(path: string): boolean {
+  return lstatSync(path, { throwIfNoEntry: false })?.isFile() === false
 }
 
 /** Tasks of which one that fails stops no other. */

@@ -18,7 +18,7 @@ import {
 import { createServer } from 'node:net'
 import { hostname, tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { setTimeout } from 'node:timers/promises'
+import { setImmediate, setTimeout } from 'node:timers/promises'
 import { inspect } from 'node:util'
 import type { SessionRecord } from '@coatcheck/core/store'
 import { afterEach, expect, test, vi } from 'vitest'
@@ -114,7 +114,12 @@ test('a folder that was deleted is a SessionStoreError, and comes back to life w
 test('a place where no folder can be is refused at once', () => {
   const path = join(folder(), 'file')
   writeFileSync(path, '')
-  expect(() => fileStore(path)).toThrow(expect.objectContaining({ code: 'ERR_SESSION_STORE' }))
+  expect(() => fileStore(path)).toThrow(
+    expect.objectContaining({
+      code: 'ERR_SESSION_STORE',
+      message: expect.stringContaining(`'${path}' failed to open (`),
+    }),
+  )
 })
 
 test('a disk without room for a session is a SessionStoreError; the old session stays, and nothing half written', () => {
@@ -293,6 +298,46 @@ test('close waits for the calls that wait', async () => {
   ).toHaveLength(1)
 })
 
+test('close ends a sweep, which tells what it has removed, and everything else is refused', async () => {
+  const path = folder()
+  const store = fileStore(path)
+  for (let n = 100; n < 200; n++) store.create(`kk${n}`.padEnd(32, 'k'), { data: '', expiresAt: 1 })
+  const swept = store.clearExpired!({ batchSize: 1 })
+  while (namesIn(path).length === 100) await setImmediate()
+  await store.close!()
+  const left = namesIn(path).length
+  expect(await swept).toBe(100 - left)
+  expect(namesIn(path)).toHaveLength(left)
+  expect(left).toBeGreaterThan(0)
+  const closed = 'The store is closed. Make another one.'
+  await expect(store.clearExpired!()).rejects.toThrow(closed)
+  for (const call of [
+    () => store.load(KEY),
+    () => store.create(KEY, { data: '', expiresAt: later() }),
+    () => store.save(KEY, { data: '1', expiresAt: later() }),
+    () => store.touch(KEY, later()),
+    () => store.delete(KEY),
+  ]) {
+    expect(call).toThrow(closed)
+  }
+})
+
+test('the folder stays the same when the process goes to another one', () => {
+  const path = folder()
+  const script = `
+    import { fileStore } from ${JSON.stringify(new URL('./index.ts', import.meta.url).href)}
+    const store = fileStore('sessions')
+    process.chdir('/')
+    store.create('${KEY}', { data: 'there', expiresAt: Date.now() + 60_000 })
+    console.log(store.load('${KEY}').data)`
+  const { stdout } = spawnSync(process.execPath, ['--input-type=module', '-e', script], {
+    cwd: path,
+    encoding: 'utf8',
+  })
+  expect(stdout.trim()).toBe('there')
+  expect(fileStore(join(path, 'sessions')).load(KEY)).toMatchObject({ data: 'there' })
+})
+
 test.each(['replace', 'remove'])(
   'a process that was stopped while it held a lock undoes nothing that others did: %s',
   async (what) => {
@@ -392,7 +437,13 @@ test('strangers in the folder are passed over by the sweep and everything else, 
     expect(() => store.touch(key, later()), key).toThrow(
       expect.objectContaining({ code: 'ERR_SESSION_GONE' }),
     )
+    store.delete(key)
+    if (key === 'zzzzzzzz') continue
+    expect(() => store.create(key, { data: '1', expiresAt: later() }), key).toThrow(
+      expect.objectContaining({ code: 'ERR_SESSION_KEY_EXISTS' }),
+    )
   }
+  expect(there()).toEqual(before)
   socket.close()
 })
 

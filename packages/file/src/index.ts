@@ -6,22 +6,32 @@ import { setImmediate } from 'node:timers/promises'
 import {
   assertOptions,
   attempt,
-  inWords,
   isSessionKey,
   KeyExistsError,
-  refuseOption,
   RETIRED,
   rules,
   SessionConflictError,
   SessionGoneError,
   type SessionError,
   SessionUsageError,
+  StoreClosedError,
   systemClock,
   type Awaitable,
   type SessionRecord,
   type SessionStore,
 } from '@coatcheck/core/store'
-import { createTries, diskError, ifThere, machineTime, READ, READ_AND_WRITE } from './disk.ts'
+import {
+  ACTIONS,
+  createTries,
+  diskError,
+  folderAt,
+  ifThere,
+  isStranger,
+  machineTime,
+  READ,
+  READ_AND_WRITE,
+  type Action,
+} from './disk.ts'
 import { createFileLock, type FileLock, type HeldLock } from './lock.ts'
 
 /** Options of {@link fileStore}. */
@@ -45,15 +55,14 @@ const TORN_AFTER = 3_600_000
  * by their owner alone. The calls block for as long as the disk takes, which for a local one is well under a millisecond;
  * keep the folder on a local disk. A session that another process has locked is waited for off the thread, for 5 seconds at the most:
  * then the call answers with a promise.
- * @throws SessionStoreError if the folder cannot be made or read.
+ * @throws SessionUsageError for what is no path; SessionStoreError if the folder cannot be made or read.
  */
 export function fileStore(directory: string, options: FileStoreOptions = {}): SessionStore {
-  if (typeof directory !== 'string' || directory === '') {
-    refuseOption(`fileStore needs the path of a folder, and got ${inWords(directory)}`)
-  }
+  const root = folderAt('fileStore', directory)
   assertOptions('fileStore', options, { now: rules.clock })
   const { now = systemClock } = options
-  const unfinished = join(directory, '.unfinished')
+  const unfinished = join(root, '.unfinished')
+  let isClosed = false
   /** What most sessions fit into; a larger one gets a buffer of its own. */
   const buffer = Buffer.allocUnsafe(65_536)
   const lock = run('open', () => {
@@ -62,9 +71,10 @@ export function fileStore(directory: string, options: FileStoreOptions = {}): Se
   }) as FileLock
 
   /** Runs file operations, and turns the system's errors into the library's. */
-  function run<T>(action: string, operation: () => Awaitable<T>): Awaitable<T> {
+  function run<T>(action: Action, operation: () => Awaitable<T>): Awaitable<T> {
+    if (isClosed) throw new StoreClosedError()
     return attempt(operation, (error) => {
-      throw failed(`to ${action} a session`, error)
+      throw failed(ACTIONS[action], error)
     })
   }
 
@@ -80,7 +90,7 @@ export function fileStore(directory: string, options: FileStoreOptions = {}): Se
   /** A file system may fold case, so a capital letter is written as `+` and the small one. */
   function pathOf(key: string): string {
     const name = key.replaceAll(/[A-Z]/g, (letter) => `+${letter.toLowerCase()}`)
-    return join(directory, name.slice(0, 2), name)
+    return join(root, name.slice(0, 2), name)
   }
 
   /** Whether a path in a sub-folder is that of a key. Everything else there is a stranger's. */
@@ -169,7 +179,7 @@ export function fileStore(directory: string, options: FileStoreOptions = {}): Se
       return run('create', () => {
         makeFolder(dirname(path))
         return withLock(path, (held) => {
-          if (live(path)) throw new KeyExistsError()
+          if (live(path) || isStranger(path)) throw new KeyExistsError()
           held.replace(path, textOf(record))
           return key
         })
@@ -225,13 +235,15 @@ export function fileStore(directory: string, options: FileStoreOptions = {}): Se
       const tries = createTries()
       let removed = 0
       let looked = 0
+      const isEnded = () => isClosed || signal?.aborted === true
       const sweepFolder = async (folder: string) => {
         for await (const entry of await opendir(folder)) {
-          if (signal?.aborted) return
+          if (isEnded()) return
           const path = join(folder, entry.name)
           // Beside a session, an earlier version kept its locks.
           if (!entry.isFile() || !isOurs(path.replace(/\.lock$/, ''))) continue
           if (looked++ % batchSize === 0) await setImmediate()
+          if (isEnded()) return
           await tries.go(() => {
             if (!isOver(path, time)) return
             return withLock(path, (held) => {
@@ -243,19 +255,23 @@ export function fileStore(directory: string, options: FileStoreOptions = {}): Se
         }
       }
       await run('clearExpired', async () => {
-        for await (const entry of await opendir(directory)) {
+        for await (const entry of await opendir(root)) {
+          if (isEnded()) return
           const isFolder = entry.name.length === 2 && entry.isDirectory()
-          if (isFolder) await tries.go(() => sweepFolder(join(directory, entry.name)))
+          if (isFolder) await tries.go(() => sweepFolder(join(root, entry.name)))
         }
-        await tries.go(() => lock.sweep())
+        await tries.go(() => lock.sweep(isEnded))
       })
       const { failures } = tries
-      if (failures.length === 0 || signal?.aborted) return removed
+      if (failures.length === 0 || isEnded()) return removed
       const what = `${failures.length} times to remove an ended session, and removed ${removed}`
       throw failed(what, failures[0])
     },
 
-    close: () => lock.close(),
+    close() {
+      isClosed = true
+      return lock.close()
+    },
   }
 }
 

@@ -22,7 +22,7 @@ import {
   SessionStoreError,
   type Awaitable,
 } from '@coatcheck/core/store'
-import { codeOf, createTries, ifThere, machineTime, READ } from './disk.ts'
+import { codeOf, createTries, ifThere, isStranger, machineTime, READ } from './disk.ts'
 import { stateOf, tokenText } from './process.ts'
 
 /** A task takes a fraction of a millisecond; after so long, in ms, it changes nothing any more. */
@@ -46,7 +46,7 @@ export interface HeldLock {
    * @param prepare What is to be done to the file that is aside, before.
    */
   replace(path: string, text: string, prepare?: (aside: string) => void): void
-  /** Removes a file, if it is there. It needs no room on the disk. */
+  /** Removes a file, if it is there and no folder, link or the like. It needs no room on the disk. */
   remove(path: string): void
 }
 
@@ -58,8 +58,11 @@ export interface FileLock {
    * @throws SessionStoreError, or rejects with it, if the lock cannot be had within 5 seconds; and what the task throws.
    */
   hold<T>(name: string, task: (held: HeldLock) => T): Awaitable<T>
-  /** Removes what processes that are gone have left in the folder. */
-  sweep(): Promise<void>
+  /**
+   * Removes what processes that are gone have left in the folder.
+   * @param isEnded Whether it is to stop. Default never.
+   */
+  sweep(isEnded?: () => boolean): Promise<void>
   /** Waits for the calls under way, 5 seconds at the most, and removes what this lock has in the folder. */
   close(): Awaitable<void>
 }
@@ -219,6 +222,8 @@ export function createFileLock(folder: string): FileLock {
           assertHeld()
           const gone = own('gone')
           const isFound = ifThere(folder, () => {
+            // A folder or a link would be a stranger's.
+            if (isStranger(file)) return false
             renameSync(file, gone)
             return true
           })
@@ -271,10 +276,11 @@ export function createFileLock(folder: string): FileLock {
       )
     },
 
-    async sweep() {
+    async sweep(isEnded = () => false) {
       const limit = machineTime() - LITTER_AFTER
       const tries = createTries()
       for (const name of readdirSync(folder)) {
+        if (isEnded()) return
         await tries.go(() => {
           // To have had a lock is to have removed it.
           if (name.endsWith('.lock')) return this.hold(name.slice(0, -'.lock'.length), () => {})
