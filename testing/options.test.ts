@@ -100,6 +100,8 @@ test.each(
   }
 })
 
+const NO_FOLDER = /(fileStore|djangoFile) needs the path of a folder(?!.*hush)/s
+
 test.each<[string, () => unknown, string | RegExp]>([
   [
     'maxAge as text',
@@ -228,6 +230,24 @@ test.each<[string, () => unknown, string | RegExp]>([
     () => (fileStore as Loose)(),
     'fileStore needs the path of a folder, and got undefined',
   ],
+  ...['file:///nowhere', 'redis://user:hush@host/0', '  ', 'a\0b'].flatMap(
+    (path): [string, () => unknown, RegExp][] => [
+      [`no path of a folder: ${JSON.stringify(path)}`, () => fileStore(path), NO_FOLDER],
+      [`no path of Django’s: ${JSON.stringify(path)}`, () => djangoFile(path), NO_FOLDER],
+    ],
+  ),
+  ...['file:foo.db', 'sqlite:foo.db?key=hush', './foo.db ', ' :memory: ', '  ', 'a\0b'].map(
+    (name): [string, () => unknown, RegExp] => [
+      `no name of a file: ${JSON.stringify(name)}`,
+      () => sqliteStore(name),
+      /^sqliteStore needs the name of a file(?!.*hush)/s,
+    ],
+  ),
+  ...[1e10, 2 ** 31, -1, NaN].map((busyTimeout): [string, () => unknown, string] => [
+    `a busyTimeout of ${busyTimeout}`,
+    () => sqliteStore('/nowhere/at/all.sqlite', { busyTimeout }),
+    '`busyTimeout` must be a number of milliseconds from 0 to 2,147,483,647',
+  ]),
   [
     'no folder of Django’s',
     () => (djangoFile as Loose)(),

@@ -32,22 +32,29 @@ const TRY_EVERY = 10_000
 
 /** Whether a filename is that of a file, and not of a database in memory. */
 export function isOnDisk(filename: string): boolean {
-  return filename !== '' && !filename.startsWith(':') && !filename.startsWith('file:')
+  return filename !== ':memory:'
 }
+
+/** Whether a file of this very name would be opened: the driver takes blanks off its ends, and understands no URL. */
+export function isFilename(text: string): boolean {
+  return text !== '' && text === text.trim() && !NO_FILENAME.test(text)
+}
+
+const NO_FILENAME = /^(file:|sqlite3?:|[a-z][a-z\d+.-]+:\/\/)|\0/i
 
 /**
  * Looks whether a file is still the one that it is now. The log of one that was moved away still lies beside its name: whoever opens another
  * file there has SQLite write the old log into it. So it is not opened anew, and closing writes nothing either.
- * @returns A function that looks once a second, and tells whether it did.
+ * @returns A function that looks once a second, or also at once if it is told to, and tells whether it did.
  * @throws What it returns throws SessionStoreError if the file was removed or replaced, until it is back.
  */
-export function watch(filename: string): () => boolean {
+export function watch(filename: string): (atOnce?: boolean) => boolean {
   // The number of a file that is open is not given to another one.
   const path = resolve(filename)
   const opened = idOf(statSync(path))
   let lookedAt = performance.now()
-  return () => {
-    if (performance.now() - lookedAt < LOOK_EVERY) return false
+  return (atOnce = false) => {
+    if (!atOnce && performance.now() - lookedAt < LOOK_EVERY) return false
     const found = statSync(path, { throwIfNoEntry: false })
     if (!found || idOf(found) !== opened) {
       throw new SessionStoreError(

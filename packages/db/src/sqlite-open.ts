@@ -26,10 +26,10 @@ type Driver = new (filename: string, options: { timeout: number }) => OwnConnect
 export interface Opened {
   readonly connection: OwnConnection
   /**
-   * Looks after the file and its reserve, from time to time.
+   * Looks after the file and its reserve, from time to time, or at once.
    * @throws SessionStoreError if the file was removed or replaced.
    */
-  look(): void
+  look(atOnce?: boolean): void
   /** Gives the room that is kept on the disk back to it; whether there was any. The database does not grow until it is there again. */
   giveReserve(): boolean
 }
@@ -74,8 +74,8 @@ export function openSqlite(filename: string, timeout: number): Opened {
     const look = isOnDisk(filename) ? watch(filename) : () => false
     return {
       connection,
-      look() {
-        if (look()) limit(!reserve!.keep())
+      look(atOnce) {
+        if (look(atOnce)) limit(!reserve!.keep())
       },
       giveReserve() {
         const hadRoom = reserve?.give() ?? false

@@ -596,6 +596,112 @@ test('close ends a sweep after the batch under way, which tells what it has remo
   await expect(store.clearExpired!()).rejects.toThrow('The store is closed. Make another one.')
 })
 
+describe('a table that somebody else has made', () => {
+  const KEYS = 'session_key varchar(40) PRIMARY KEY'
+  const made = (columns: string, rest = '') => {
+    const connection = new Database(filename())
+    connection.exec(`CREATE TABLE coatcheck_session (expire_date datetime, ${columns})${rest}`)
+    return { connection, store: sqliteStore(connection) }
+  }
+
+  test.each([
+    [
+      'session_key varchar(40) COLLATE NOCASE PRIMARY KEY, session_data text',
+      /session_key .* is varchar\(40\).*BINARY/,
+    ],
+    ['session_key text, session_data text', /session_key .* is text, and has no unique index/i],
+    ['session_key text, session_data text, UNIQUE (session_key, session_data)', /no unique index/],
+    ['session_key bigint PRIMARY KEY, session_data text', /session_key .* does not keep keys/],
+    [`${KEYS}, session_data json`, /session_data .* is json, which does not keep text/],
+    ['id text', /is no session table: it lacks a column/],
+  ])('(%s) is refused by every call, and migrate() too', (columns, message) => {
+    const { store } = made(columns)
+    for (const call of [
+      () => store.load(KEY),
+      () => store.create(KEY, { data: '1', expiresAt: later() }),
+      () => store.migrate(),
+    ]) {
+      expect(call).toThrow(expect.objectContaining({ code: 'ERR_SESSION_STORE' }))
+      expect(call).toThrow(message)
+    }
+  })
+
+  test('a view is refused as such', () => {
+    const { connection } = made(`${KEYS}, session_data text`)
+    connection.exec('CREATE VIEW a_view AS SELECT * FROM coatcheck_session')
+    const store = sqliteStore(connection, { table: 'a_view' })
+    for (const call of [() => store.load(KEY), () => store.migrate()]) {
+      expect(call).toThrow("The session table 'a_view' is a view")
+    }
+  })
+
+  test('what the error says to run helps, and the collation is of no account then', () => {
+    const { connection, store } = made(
+      'session_key varchar(40) COLLATE NOCASE PRIMARY KEY, session_data text',
+    )
+    let mend = ''
+    try {
+      store.load(KEY)
+    } catch (error) {
+      mend = /Run: (.*)/.exec((error as Error).message)![1]!
+    }
+    connection.exec(mend)
+    store.migrate()
+    store.create(KEY, { data: '1', expiresAt: later() })
+    expect(store.load(KEY)).toMatchObject({ data: '1' })
+    expect(store.load(KEY.toUpperCase())).toBeUndefined()
+    store.delete(KEY.toUpperCase())
+    expect(store.load(KEY)).toBeDefined()
+  })
+
+  test.each(['NOCASE', 'RTRIM'])('data is compared byte for byte in the collation %s', (name) => {
+    const { store } = made(`${KEYS}, session_data text COLLATE ${name}`)
+    store.migrate()
+    store.create(KEY, { data: '"a"', expiresAt: later() })
+    for (const other of ['"A"', '"a" ']) {
+      expect(() => store.save(KEY, { data: '2', expiresAt: later() }, other)).toThrow(
+        expect.objectContaining({ code: 'ERR_SESSION_CONFLICT' }),
+      )
+    }
+    store.save(KEY, { data: '2', expiresAt: later() }, '"a"')
+  })
+
+  test('one WITHOUT ROWID is swept', async () => {
+    const { store } = made(`${KEYS}, session_data text`, ' WITHOUT ROWID')
+    store.migrate()
+    for (let n = 0; n < 10; n++) fillIn(store, n)
+    expect(await store.clearExpired!({ batchSize: 2 })).toBe(5)
+  })
+
+  test('it is looked at once a connection', () => {
+    const { connection } = made(`${KEYS}, session_data text`)
+    let statements = 0
+    const store = sqliteStore({
+      exec: (sql) => connection.exec(sql),
+      prepare: (sql) => {
+        statements++
+        return connection.prepare(sql)
+      },
+    })
+    store.load(KEY)
+    const first = statements
+    store.create(KEY, { data: '1', expiresAt: later() })
+    store.load(KEY)
+    expect(statements).toBe(first)
+  })
+})
+
+test('migrate() of a file that was removed, or of a store that was closed, says so', () => {
+  const file = filename()
+  const store = migrated(sqliteStore(file))
+  renameSync(file, `${file}-away`)
+  expect(() => store.migrate()).toThrow(/was removed while it was open/)
+  renameSync(`${file}-away`, file)
+  store.migrate()
+  store.close!()
+  expect(() => store.migrate()).toThrow('The store is closed. Make another one.')
+})
+
 test('a store that was closed says so, to reads and writes', () => {
   const store = migrated(sqliteStore(filename()))
   store.close?.()

@@ -23,9 +23,9 @@ import {
 } from '@coatcheck/core/store'
 import { datesOf, formatDate, parseDate } from './date.ts'
 import { codeOf, isLocked, meaningOf, stayedInTransaction, stayedLocked } from './sqlite-errors.ts'
-import { restartLog } from './sqlite-file.ts'
+import { isFilename, restartLog } from './sqlite-file.ts'
 import { openSqlite } from './sqlite-open.ts'
-import { prepare, type SqliteConnection, type Statements } from './sqlite-table.ts'
+import { assertShape, prepare, type SqliteConnection, type Statements } from './sqlite-table.ts'
 import {
   ACTIONS,
   assertBatchSize,
@@ -51,6 +51,9 @@ export interface SqliteStoreOptions {
   /** The clock, in ms since the Unix epoch. Default `Date.now()`, asked at each call. */
   readonly now?: () => number
 }
+
+/** No busy timeout of SQLite's is longer, in ms. */
+const LONGEST = 2_147_483_647
 
 /** So long, in ms, a load waits in the thread for a lock that stops even readers. */
 const LOAD_TIMEOUT = 40
@@ -87,12 +90,15 @@ export function sqliteStore(
     'sqliteStore',
     database,
     'the name of a file, or a connection of better-sqlite3',
-    (file) => file !== '' && !file.includes('://'),
+    isFilename,
     ['prepare', 'exec'],
   )
   assertOptions('sqliteStore', options, {
     table: tableName,
-    busyTimeout: rules.rule('a number of milliseconds from 0 on', rules.fromZero.holds),
+    busyTimeout: rules.rule(
+      'a number of milliseconds from 0 to 2,147,483,647',
+      (value) => rules.fromZero.holds(value) && value <= LONGEST,
+    ),
     now: rules.clock,
   })
   const { table = DEFAULT_TABLE, busyTimeout = 5000, now = systemClock } = options
@@ -110,7 +116,12 @@ export function sqliteStore(
   /** Runs statements that do not wait for a lock. */
   function query<T>(run: (sql: Statements) => T): T {
     own?.look()
-    return withoutWaiting(() => run((prepared ??= prepare(connection, table))))
+    return withoutWaiting(() => run((prepared ??= lookAndPrepare())))
+  }
+
+  function lookAndPrepare(): Statements {
+    assertShape(connection, table)
+    return prepare(connection, table)
   }
 
   /** Does what is not to wait for a lock in the thread, as a connection of the application's may by itself. */
@@ -311,9 +322,12 @@ export function sqliteStore(
     },
 
     migrate() {
+      if (isClosed) throw new StoreClosedError()
       try {
+        own?.look(true)
         if (own) setTimeoutTo(busyTimeout)
         try {
+          assertShape(connection, table)
           connection.exec(`
             CREATE TABLE IF NOT EXISTS "${table}" (
               "session_key" varchar(64) NOT NULL PRIMARY KEY,
