@@ -1,4 +1,5 @@
 // The write-through engine: the conformance suite, and what a cache that fails may cost.
+import { randomUUID } from 'node:crypto'
 import { subscribe, unsubscribe } from 'node:diagnostics_channel'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -540,6 +541,60 @@ test('a copy of an earlier version, or of something else, is not taken for a ses
     await store.delete(KEY)
     expect(await store.load(KEY)).toBeUndefined()
   }
+})
+
+test.each([undefined, null, 5, { a: 1 }])(
+  'what a cache has that is no text is not taken for a session: %j',
+  async (data) => {
+    const cache = { ...lruStore(), load: () => ({ data, expiresAt: Date.now() + 60_000 }) as never }
+    const store = cachedDbStore({ cache, db: sqlite(`no text ${typeof data}`) })
+    const key = randomUUID().replaceAll('-', '')
+    await store.create(key, record('1'))
+    expect(await store.load(key)).toMatchObject({ data: '1' })
+    await store.touch(key, Date.now() + 90_000, (await store.load(key))!.expiresAt)
+  },
+)
+
+test.each([
+  [
+    'cache',
+    'at once',
+    () => {
+      throw new Error('not closed')
+    },
+  ],
+  [
+    'db',
+    'at once',
+    () => {
+      throw new Error('not closed')
+    },
+  ],
+  [
+    'cache',
+    'later',
+    async () => {
+      throw new Error('not closed')
+    },
+  ],
+])('a %s that fails to close, %s, does not keep the other one open', async (which, _, fail) => {
+  const closed: string[] = []
+  const closing = (name: string, store: SessionStore): SessionStore => ({
+    ...store,
+    close:
+      name === which
+        ? fail
+        : async () => {
+            await sleep(1)
+            closed.push(name)
+          },
+  })
+  const store = cachedDbStore({
+    cache: closing('cache', lruStore()),
+    db: closing('db', sqlite('closing')),
+  })
+  await expect(store.close!()).rejects.toThrow('not closed')
+  expect(closed).toEqual([which === 'db' ? 'cache' : 'db'])
 })
 
 test('a clock and a freshFor that are no whole milliseconds are as good', async () => {

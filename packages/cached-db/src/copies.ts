@@ -192,7 +192,7 @@ export function createCopies({ cache, ask, db, freshFor, now, wait, goesOn }: Co
       const entry = seen?.answer
       const copy = entry && toCopy(entry)
       if (copy && isFresh(copy)) return copy.record
-      const mayFill = seen && !entry?.data.startsWith(RESERVATION)
+      const mayFill = seen && !(entry && isReservation(entry))
       const reservation = mayFill ? await reserve(key, entry ? 'any' : 'empty') : undefined
       const confirmed = now()
       const record = await db.load(key)
@@ -240,8 +240,14 @@ function toEntry({ record: { data, expiresAt }, confirmed }: Copy, freshFor: num
   }
 }
 
+/** A cache may answer with anything. */
+function isReservation({ data }: SessionRecord): boolean {
+  return typeof data === 'string' && data.startsWith(RESERVATION)
+}
+
 /** The copy that an entry is; undefined if it is something else. */
 function toCopy({ data: text }: SessionRecord): Copy | undefined {
+  if (typeof text !== 'string') return undefined
   const [head, confirmed, expiresAt] = /^(\d+):(\d+):/.exec(text) ?? []
   if (head === undefined) return undefined
   const record = { data: text.slice(head.length), expiresAt: Number(expiresAt) }

@@ -247,7 +247,9 @@ export function createCalls<C extends object>(
     await underWay.idle(CLOSE_TIME)
     if (connections.end) {
       const ending = createUnderWay()
-      void ending.track(connections.end())
+      const { end } = connections
+      // It may throw at once.
+      void ending.track((async () => end())())
       await ending.idle(END_TIME)
     }
     connections.destroy?.()
