@@ -91,7 +91,7 @@ export function cachedDbStore(options: CachedDbStoreOptions): SessionStore {
     ...(db.migrate && { migrate: () => db.migrate!() }),
     async close() {
       await underWay.idle(freshFor * 1000 + MOST_WAIT)
-      // One that fails, now or later, keeps the other from nothing.
+      // One that fails, at once or later, does not leave the other one open.
       const closed = await Promise.allSettled([cache, db].map(async (store) => store.close?.()))
       const failed = closed.find(({ status }) => status === 'rejected')
       if (failed) throw (failed as PromiseRejectedResult).reason

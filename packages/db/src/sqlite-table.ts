@@ -77,7 +77,7 @@ export function assertShape(connection: SqliteConnection, table: string): void {
   const columns = columnsIn(connection, table)
   const [key, data] = columnsOf(table, columns, ([name]) => name.toLowerCase())
   if (key[2] === 'view') throw noTable(table, 'a view')
-  const anew = `ALTER TABLE "${table}" RENAME TO "${table}_old"; DROP INDEX IF EXISTS "${table}_expire_date"; and call store.migrate().`
+  const anew = `ALTER TABLE "${table}" RENAME TO "${table}_old"; DROP INDEX IF EXISTS "${table}_expire_date"; and then store.migrate()`
   const refuse = ([name, type]: Column, problem: string, mend: string) =>
     unfit(table, name.toLowerCase(), type || 'of no type', problem, mend)
   if (!keepsText(key)) throw refuse(key, 'which does not keep keys as they are', anew)
