@@ -40,7 +40,7 @@ export function isFilename(text: string): boolean {
   return text !== '' && text === text.trim() && !NO_FILENAME.test(text)
 }
 
-const NO_FILENAME = /^(file:|sqlite3?:|[a-z][a-z\d+.-]+:\/\/)|\0/i
+const NO_FILENAME = /^(file:|sqlite3?:)|:\/\/|\0/i
 
 /**
  * Looks whether a file is still the one that it is now. The log of one that was moved away still lies beside its name: whoever opens another
