@@ -5,9 +5,6 @@ import { type TestServer } from './needs.ts'
 import { openPlaces } from './places.ts'
 import { engineSubject, needsOf } from './subjects.ts'
 
-/** A case has bounds of its own, which say more, in ms. */
-const LONGEST = 180_000
-
 /**
  * Registers the suite's cases for each engine. Engines whose server is neither here nor named by the environment are
  * skipped with a word.
@@ -28,7 +25,7 @@ export async function proveEngines(...engines: string[]): Promise<Record<string,
     }
     const subject = await engineSubject(engine, places)
     disposals.push(subject.dispose)
-    conformance(subject, (title, run) => plainTest(title, run, LONGEST))
+    conformance(subject, plainTest)
   }
   return servers
 }

@@ -110,12 +110,14 @@ function createConnection(client: RedisClient): Connection {
   const calls = new Set<Call>()
   let timer: NodeJS.Timeout | undefined
   let tick = 0
+  /** When nothing was left to look for, and the ticks stopped. */
+  let stoppedAt = performance.now()
   /** Counts the connections. */
   let connection = 0
   let isUp = client.status === 'ready'
   let isDropping = false
   let droppedAt = -Infinity
-  /** Since when the connection has owed an answer and given none: the time, as no tick comes while no call waits. */
+  /** The tick since which the connection has owed an answer and given none. */
   let silentSince: number | undefined
   /** Why there is no connection. */
   let trouble: unknown
@@ -157,7 +159,7 @@ function createConnection(client: RedisClient): Connection {
 
   function send(call: Call): void {
     call.connection = connection
-    silentSince ??= performance.now()
+    silentSince ??= tick
     try {
       call.command().then(
         (answer) => onAnswer(call, answer),
@@ -170,7 +172,7 @@ function createConnection(client: RedisClient): Connection {
 
   function onAnswer(call: Call, answer: unknown): void {
     const isAwaited = calls.delete(call)
-    silentSince = calls.size > 0 ? performance.now() : undefined
+    silentSince = calls.size > 0 ? tick : undefined
     if (!isAwaited) return
     try {
       call.take(answer)
@@ -180,7 +182,7 @@ function createConnection(client: RedisClient): Connection {
   }
 
   function onError(call: Call, error: unknown): void {
-    if (wordOf(error)) silentSince = calls.size > 1 ? performance.now() : undefined
+    if (wordOf(error)) silentSince = calls.size > 1 ? tick : undefined
     else if (isTimeout(error)) onUnanswered()
     if (!calls.has(call)) return
     if (isNotMaster(error) && mayTryAgain(call)) {
@@ -218,12 +220,18 @@ function createConnection(client: RedisClient): Connection {
 
   /** A call has had no answer in time. While a client is `connecting` it has a bound of its own, and may not be disturbed. */
   function onUnanswered(): void {
-    const isSilent = silentSince !== undefined && performance.now() - silentSince >= TIMEOUT
+    const isSilent = silentSince !== undefined && tick - silentSince >= MOST_TICKS
     if (client.nodes) void dropSilentNodes(client.nodes())
     else if ((isSilent || client.status === 'connect') && drop()) {
       // A goodbye would be waited for in vain.
       client.stream?.destroy()
     }
+  }
+
+  /** The ticks go on, as many later as would have come meanwhile. */
+  function startTimer(): void {
+    tick += Math.floor((performance.now() - stoppedAt) / TIMER)
+    timer = setTimeout(onTick, TIMER).unref()
   }
 
   function onTick(): void {
@@ -237,11 +245,13 @@ function createConnection(client: RedisClient): Connection {
     }
     if (isLate) onUnanswered()
     timer = calls.size > 0 ? setTimeout(onTick, TIMER).unref() : undefined
+    if (!timer) stoppedAt = performance.now()
   }
 
   return {
     send: (what, command, read) =>
       new Promise((resolve, reject) => {
+        if (!timer) startTimer()
         const call: Call = {
           what,
           command,
@@ -252,7 +262,6 @@ function createConnection(client: RedisClient): Connection {
           isSecondTry: false,
         }
         calls.add(call)
-        timer ??= setTimeout(onTick, TIMER).unref()
         start(call)
       }),
 

@@ -36,6 +36,8 @@ export function wrongText(text: string, start?: string): string {
   if (text === '') return 'empty text'
   if (/^["'`]/.test(text)) return 'text that begins with a quote'
   if (/^\s/.test(text)) return 'text that begins with a space'
+  if (/\s$/.test(text)) return 'text that ends with a space'
+  if (text.includes('\0')) return 'text with a NUL in it'
   if (/^\w+\s*=/.test(text)) return 'text that begins with a name and an equals sign'
   return start ? `text that does not begin with ${start}` : 'a URL'
 }

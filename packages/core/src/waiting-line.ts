@@ -58,9 +58,8 @@ export function createWaitingLines(longest: number): WaitingLines {
       }
       line.shift()
       pause = FIRST_PAUSE
-      // Nobody waits any more: who comes now stands behind nobody.
-      if (line.length === 0) break
-      if (performance.now() - since < SHIFT) continue
+      // Where nobody waits any more the line is over at once: who comes now stands behind nobody.
+      if (line.length === 0 || performance.now() - since < SHIFT) continue
       await setImmediate()
       since = performance.now()
     }

@@ -37,9 +37,9 @@ interface Pool {
   on(event: 'error', listener: () => void): unknown
 }
 
-/** A pg `Client` before it is connected: of its connection, which it makes with itself, the stream becomes another one by TLS. */
+/** A pg `Client` before it is connected: of its connection, which pg-native has not, the stream becomes another one by TLS. */
 interface NewClient {
-  readonly connection: {
+  readonly connection?: {
     readonly stream: Duplex
     once(event: 'sslconnect', listener: () => void): unknown
   }
@@ -69,7 +69,7 @@ export function openPostgres(connectionString: string): Connections<Client> {
     constructor(options: object) {
       super(options)
       const { connection } = this
-      connection.once('sslconnect', () => guardReading(connection.stream))
+      connection?.once('sslconnect', () => guardReading(connection.stream))
     }
   }
   const pool = new Pool({

@@ -91,8 +91,7 @@ export function assertShape(connection: SqliteConnection, table: string): void {
 }
 
 function isThere(connection: SqliteConnection, table: string): boolean {
-  const [row] = rowsOf(connection, `SELECT count(*) FROM pragma_table_info('${table}')`, [[]])
-  return Number(row![0]) > 0
+  return Boolean(connection.prepare(`SELECT 1 FROM pragma_table_info('${table}')`).get())
 }
 
 function columnsIn(connection: SqliteConnection, table: string): Column[] {
@@ -108,20 +107,11 @@ function columnsIn(connection: SqliteConnection, table: string): Column[] {
           FROM pragma_index_xinfo(i.name) AS x WHERE x.key = 1)
       ) AS TEXT)
     FROM pragma_table_info('${table}') AS c WHERE lower(name) = ?`
-  const names = ['session_key', 'session_data', 'expire_date']
-  return rowsOf(
-    connection,
-    sql,
-    names.map((name) => [name]),
-  ) as unknown as Column[]
-}
-
-/** The row for each list of parameters that has one: a connection may be set to answer with lists. */
-function rowsOf(connection: SqliteConnection, sql: string, parameters: unknown[][]): unknown[][] {
   const statement = connection.prepare(sql)
-  return parameters.flatMap((values) => {
-    const row = statement.get(...values)
-    return row ? [Object.values(row)] : []
+  return ['session_key', 'session_data', 'expire_date'].flatMap((name) => {
+    const row = statement.get(name)
+    // A connection may be set to answer with lists.
+    return row ? [Object.values(row) as unknown as Column] : []
   })
 }
 

@@ -88,8 +88,8 @@ const MEANINGS: Readonly<Record<string, string>> = {
   ER_CON_COUNT_ERROR: 'it has as many connections as it takes',
   ER_DBACCESS_DENIED_ERROR: 'this user may not use the database',
   ER_OPTION_PREVENTS_STATEMENT: 'it takes no changes (a replica?)',
-  HANDSHAKE_NO_SSL_SUPPORT: 'it has no TLS, which is asked for (ssl)',
   ER_TABLEACCESS_DENIED_ERROR: 'this user may not do that',
+  HANDSHAKE_NO_SSL_SUPPORT: 'it has no TLS, which is asked for (ssl)',
 }
 
 /** What drivers say in sentences of their own, which have no code. */

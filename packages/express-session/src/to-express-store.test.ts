@@ -14,7 +14,7 @@ import passport from 'passport'
 import { Strategy } from 'passport-local'
 import { CookieJar } from 'tough-cookie'
 import { afterEach, expect, test as plainTest, vi } from 'vitest'
-import { controlled } from '../../../testing/controlled-store.ts'
+import { controlled, signal } from '../../../testing/controlled-store.ts'
 import { mapStore } from '../../../testing/map-store.ts'
 import { slow as slowly } from '../../../testing/wrappers.ts'
 import { openPlaces } from '../../../testing/places.ts'
@@ -48,12 +48,6 @@ async function listen(server: Server) {
     for (const line of response.headers.getSetCookie()) await jar.setCookie(line, url)
     return { status: response.status, text: await response.text() }
   }
-}
-
-function gate() {
-  let open!: () => void
-  const passed = new Promise<void>((resolve) => (open = resolve))
-  return { open, passed }
 }
 
 /**
@@ -150,11 +144,11 @@ for (const engine of engineNames) {
 
   test(`${engine}: fifty requests at once that each set a key of their own: all are kept`, async () => {
     let count = 0
-    const all = gate()
+    const all = signal()
     // All have loaded the session before the first one saves it.
     const whenLoaded = () => {
-      if (++count === 50) all.open()
-      return all.passed
+      if (++count === 50) all.resolve()
+      return all.promise
     }
     const visit = await listen(application(await openStore(), whenLoaded))
     await visit('/count')
@@ -163,17 +157,17 @@ for (const engine of engineNames) {
   })
 
   test(`${engine}: a session that was destroyed while a slow request ran is not back`, async () => {
-    const [loaded, destroyed] = [gate(), gate()]
+    const [loaded, destroyed] = [signal(), signal()]
     const whenLoaded = () => {
-      loaded.open()
-      return destroyed.passed
+      loaded.resolve()
+      return destroyed.promise
     }
     const visit = await listen(application(await openStore(), whenLoaded))
     await visit('/count')
     const slow = visit('/set?key=key')
-    await loaded.passed
+    await loaded.promise
     await visit('/destroy')
-    destroyed.open()
+    destroyed.resolve()
     expect((await slow).status).toBe(200)
     expect(JSON.parse((await visit('/')).text).n).toBeUndefined()
   })
@@ -475,12 +469,12 @@ plainTest(
   async () => {
     const record = { data: '{}', expiresAt: Date.now() + 60_000 }
     let touches = 0
-    const fault = gate()
+    const fault = signal()
     const away = {
       load: () => record,
       touch: async () => {
         touches++
-        await fault.passed
+        await fault.promise
         throw new SessionStoreError('away')
       },
     } as unknown as SessionStore
@@ -493,7 +487,7 @@ plainTest(
       () => new Promise((resolve) => stored.touch('k'.repeat(32), session, resolve)),
     )
     time += 1500
-    fault.open()
+    fault.resolve()
     const errors = await Promise.all(waiting)
     expect(touches).toBe(1)
     for (const error of errors) expect(error).toMatchObject({ code: 'ERR_SESSION_STORE' })
