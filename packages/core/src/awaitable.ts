@@ -12,6 +12,21 @@ export function after<T, R>(value: Awaitable<T>, next: (value: T) => Awaitable<R
   return isPromise(value) ? Promise.resolve(value).then(next) : next(value)
 }
 
+/** What `done` makes of the result of `task`, or `failed` of what it throws: now, or when it has ended. */
+export function conclude<T, R>(
+  task: () => Awaitable<T>,
+  done: (result: T) => Awaitable<R>,
+  failed: (error: unknown) => Awaitable<R>,
+): Awaitable<R> {
+  let result
+  try {
+    result = task()
+  } catch (error) {
+    return failed(error)
+  }
+  return isPromise(result) ? Promise.resolve(result).then(done, failed) : done(result)
+}
+
 /** The result of `task`; if it fails, now or later, that of `recover`. */
 export function attempt<T>(
   task: () => Awaitable<T>,

@@ -233,43 +233,50 @@ export function sessionCookie(options: CookieOptions = {}): SessionCookie {
   const attributes: Omit<SetCookie, 'name' | 'value'> = { path, httpOnly, partitioned }
   if (sameSite !== false) attributes.sameSite = sameSite
   if (domain !== undefined) attributes.domain = domain
-  const line = (value: string, more: Partial<SetCookie>, secureRequest: boolean) =>
+  /** What follows the value. */
+  const endOf = (more: Partial<SetCookie>, secureRequest: boolean) =>
     stringifySetCookie({
       ...attributes,
       ...more,
       name,
-      value,
+      value: '',
       secure: secure === 'auto' ? secureRequest || sameSite === 'none' : secure,
-    })
+    }).slice(`${name}=`.length)
+  const pair = (value: string) => stringifySetCookie({ name, value })
   /** A line with the longest key and age: where that fits, a plain key always does. */
-  const longest = () => line('k'.repeat(64), { maxAge: MAX_COOKIE_AGE }, true)
+  const longest = () => pair('k'.repeat(64)) + endOf({ maxAge: MAX_COOKIE_AGE }, true)
   let fitsAnyKey = false
   try {
     fitsAnyKey = longest().length <= MAX_COOKIE_BYTES && !format
   } catch (error) {
     refuse(`cannot be written: ${(error as Error).message}`)
   }
-  /** The last line: what was checked before a write is what is sent after it. */
-  let last = { key: '', maxAge: undefined as number | undefined, secureRequest: false, text: '' }
-  function write(key: string, maxAge: number | undefined, secureRequest: boolean): string {
-    const { text: before } = last
-    if (last.key === key && last.maxAge === maxAge && last.secureRequest === secureRequest) {
-      if (before !== '') return before
+  /** The last end: that of the next line too, where both sessions are saved for equally long. */
+  let end: { maxAge: number | undefined; secureRequest: boolean; text: string } | undefined
+  function lastEnd(maxAge: number | undefined, secureRequest: boolean): string {
+    if (end === undefined || end.maxAge !== maxAge || end.secureRequest !== secureRequest) {
+      const age = maxAge === undefined ? {} : { maxAge: Math.min(maxAge, MAX_COOKIE_AGE) }
+      end = { maxAge, secureRequest, text: endOf(age, secureRequest) }
     }
-    const value = format ? format.write(key) : key
-    const age = maxAge === undefined ? {} : { maxAge: Math.min(maxAge, MAX_COOKIE_AGE) }
-    const text = line(value, age, secureRequest)
+    return end.text
+  }
+  /** The last line: what was checked before a write is what is sent after it. */
+  let last = { key: '', end: '', text: '' }
+  function write(key: string, maxAge: number | undefined, secureRequest: boolean): string {
+    const ending = lastEnd(maxAge, secureRequest)
+    if (last.key === key && last.end === ending && last.text !== '') return last.text
+    const text = pair(format ? format.write(key) : key) + ending
     if (secure === 'auto' && sameSite === 'none' && !secureRequest) warnOfHttp(name)
-    const bytes = Buffer.byteLength(text)
-    if (bytes > MAX_COOKIE_BYTES) {
+    // The library writes nothing but ASCII.
+    if (text.length > MAX_COOKIE_BYTES) {
       throw new SessionTooLargeError(
         `The session's cookie '${name}'`,
-        bytes,
+        text.length,
         MAX_COOKIE_BYTES,
         'Browsers drop what is larger. Keep less in the session, or use an engine that stores it on the server.',
       )
     }
-    last = { key, maxAge, secureRequest, text }
+    last = { key, end: ending, text }
     return text
   }
 
@@ -283,6 +290,6 @@ export function sessionCookie(options: CookieOptions = {}): SessionCookie {
     write,
     fits: (key) => fitsAnyKey && key.length <= 64,
     assertFits: (key, maxAge, secureRequest) => void write(key, maxAge, secureRequest),
-    remove: (secureRequest) => line('', { maxAge: 0, expires: new Date(0) }, secureRequest),
+    remove: (secureRequest) => pair('') + endOf({ maxAge: 0, expires: new Date(0) }, secureRequest),
   }
 }

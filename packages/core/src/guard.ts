@@ -10,23 +10,47 @@ export function guard(store: SessionStore): SessionStore {
     get traits() {
       return store.traits ?? {}
     },
-    load: (key, latest) => answer('load', () => inTurn(store, store.load(key, latest))),
-    create: (key, record) => answer('create', () => store.create(key, record)),
-    save: (key, record, expected) => answer('save', () => store.save(key, record, expected)),
-    touch: (key, expiresAt, from) => answer('renew', () => store.touch(key, expiresAt, from)),
-    delete: (key) => answer('delete', () => store.delete(key)),
+    load(key, latest) {
+      try {
+        return answer('load', inTurn(store, store.load(key, latest)))
+      } catch (error) {
+        return fail('load', error)
+      }
+    },
+    create(key, record) {
+      try {
+        return answer('create', store.create(key, record))
+      } catch (error) {
+        return fail('create', error)
+      }
+    },
+    save(key, record, expected) {
+      try {
+        return answer('save', store.save(key, record, expected))
+      } catch (error) {
+        return fail('save', error)
+      }
+    },
+    touch(key, expiresAt, from) {
+      try {
+        return answer('renew', store.touch(key, expiresAt, from))
+      } catch (error) {
+        return fail('renew', error)
+      }
+    },
+    delete(key) {
+      try {
+        return answer('delete', store.delete(key))
+      } catch (error) {
+        return fail('delete', error)
+      }
+    },
   }
 }
 
-function answer<T>(what: string, call: () => Awaitable<T>): Awaitable<T> {
-  try {
-    const answered = call()
-    return isPromise(answered)
-      ? Promise.resolve(answered).catch((error) => fail(what, error))
-      : answered
-  } catch (error) {
-    return fail(what, error)
-  }
+function answer<T>(what: string, answered: Awaitable<T>): Awaitable<T> {
+  if (!isPromise(answered)) return answered
+  return Promise.resolve(answered).catch((error) => fail(what, error))
 }
 
 function fail(what: string, error: unknown): never {

@@ -10,6 +10,7 @@ import { clearTimeout, setImmediate, setTimeout } from 'node:timers'
 import { isPromise, type Awaitable } from './awaitable.ts'
 import { isOfAnswer, plainAnswer } from './failure.ts'
 import { guiseOf, seemDropped, type Guise } from './guise.ts'
+import type { SessionHeaders } from './headers.ts'
 import { closeSoon, linger, LONGEST } from './linger.ts'
 import {
   applyHead,
@@ -26,12 +27,14 @@ import {
 
 /** What a response waits for, and who answers if that fails. */
 export interface HoldTask {
-  /** Stores the session, and gives what adds its headers to the response. That is called before anything else is sent. */
-  readonly commit: () => Awaitable<() => void>
+  /** Stores the session, and gives what the response is to tell the client. */
+  commit(): Awaitable<SessionHeaders>
+  /** Adds that to the response, before anything else is sent. */
+  tell(headers: SessionHeaders): void
   /** Answers instead if the commit fails: on the same response, which has nothing of what was sent so far. */
   readonly fail: (error: unknown) => void
   /** Adds the session's headers to that answer. */
-  readonly tellFailure: () => void
+  tellFailure(): void
 }
 
 type Callback = (error?: unknown) => void
@@ -257,7 +260,7 @@ export class ResponseHold {
     let committed
     try {
       committed = this.#task.commit()
-      if (!isPromise(committed)) committed()
+      if (!isPromise(committed)) this.#task.tell(committed)
     } catch (error) {
       this.#startWaiting()
       return this.#failed(error)
@@ -269,7 +272,7 @@ export class ResponseHold {
     this.#state = 'held'
     this.#startWaiting()
     committed.then(
-      (tell) => this.#release(tell),
+      (headers) => this.#release(headers),
       (error) => this.#failed(error),
     )
   }
@@ -292,7 +295,7 @@ export class ResponseHold {
   }
 
   /** The session is stored: what was kept goes out, in order. */
-  #release(tell: () => void): void {
+  #release(headers: SessionHeaders): void {
     const response = this.#response
     const wait = this.#wait!
     const { guise, kept } = wait
@@ -303,7 +306,7 @@ export class ResponseHold {
     const { statusCode } = response
     let done = 0
     try {
-      tell()
+      this.#task.tell(headers)
       this.#setStatus(wait.statusCode, wait.statusMessage)
       for (const { call } of kept) {
         call()

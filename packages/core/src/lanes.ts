@@ -1,5 +1,5 @@
 // One write per key at a time within this process. Those that come meanwhile go together in the next one.
-import { isPromise, run, wait, type Steps } from './awaitable.ts'
+import { isPromise, run, wait, type Awaitable, type Steps } from './awaitable.ts'
 import type { Kept } from './snapshot.ts'
 
 /** The writes of one key. */
@@ -11,7 +11,7 @@ export interface Lane {
 /** A write that waits for its turn: by itself, or together with others of its kind. */
 interface Waiting<T> {
   readonly together: T | undefined
-  readonly alone: (lane: Lane) => Steps<any>
+  readonly alone: (lane: Lane) => Awaitable<any>
   resolve(result: any): void
   reject(error: unknown): void
 }
@@ -23,7 +23,7 @@ interface BusyLane<T> extends Lane {
 /** The lanes of one store, for writes that can be made together and others that cannot. */
 export class Lanes<T, R> {
   readonly #busy = new Map<string, BusyLane<T>>()
-  readonly #write: (key: string, all: readonly T[], lane: Lane) => Steps<R>
+  readonly #write: (key: string, all: readonly T[], lane: Lane) => Awaitable<R>
   readonly #isOwnFault: (error: unknown) => boolean
 
   /**
@@ -31,7 +31,7 @@ export class Lanes<T, R> {
    * @param isOwnFault Whether an error may be one request's own: then they are written one by one.
    */
   constructor(
-    write: (key: string, all: readonly T[], lane: Lane) => Steps<R>,
+    write: (key: string, all: readonly T[], lane: Lane) => Awaitable<R>,
     isOwnFault: (error: unknown) => boolean,
   ) {
     this.#write = write
@@ -39,26 +39,26 @@ export class Lanes<T, R> {
   }
 
   /** Runs a write alone, or together with others that wait for the same key. */
-  together(key: string, one: T): Steps<R> {
+  together(key: string, one: T): Awaitable<R> {
     return this.alone(key, (lane) => this.#write(key, [one], lane), one)
   }
 
   /** Runs a write while no other of the same key does. */
-  *alone<A>(key: string, work: (lane: Lane) => Steps<A>, together?: T): Steps<A> {
+  alone<A>(key: string, work: (lane: Lane) => Awaitable<A>, together?: T): Awaitable<A> {
     const busy = this.#busy.get(key)
     if (busy) {
-      const served = new Promise<A>((resolve, reject) => {
+      return new Promise<A>((resolve, reject) => {
         busy.waiting.push({ together, alone: work, resolve, reject })
       })
-      return yield* wait(served)
     }
     const lane: BusyLane<T> = { newest: undefined, waiting: [] }
+    const written = work(lane)
+    // What is done in this very turn meets nobody.
+    if (!isPromise(written)) return written
     this.#busy.set(key, lane)
-    try {
-      return yield* work(lane)
-    } finally {
-      this.#next(key, lane)
-    }
+    const next = () => this.#next(key, lane)
+    written.then(next, next)
+    return written
   }
 
   #next(key: string, lane: BusyLane<T>): void {
@@ -80,7 +80,7 @@ export class Lanes<T, R> {
   *#serveTogether(key: string, group: readonly Waiting<T>[], lane: Lane): Steps<void> {
     try {
       const all = group.map(({ together }) => together!)
-      const result = yield* this.#write(key, all, lane)
+      const result = yield* wait(this.#write(key, all, lane))
       for (const one of group) one.resolve(result)
     } catch (error) {
       if (this.#isOwnFault(error)) for (const one of group) yield* serve(one, lane)
@@ -91,7 +91,7 @@ export class Lanes<T, R> {
 
 function* serve(one: Waiting<unknown>, lane: Lane): Steps<void> {
   try {
-    one.resolve(yield* one.alone(lane))
+    one.resolve(yield* wait(one.alone(lane)))
   } catch (error) {
     one.reject(error)
   }

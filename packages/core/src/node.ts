@@ -1,9 +1,9 @@
 // The entry for adapters on node:http: a response is held back until its session is stored and its cookie is set.
 import type { ServerResponse } from 'node:http'
 import { commitResponse, cookiesTold, headersAfterFailure, tellSession } from './adapter.ts'
-import { after } from './awaitable.ts'
-import type { HeaderTarget } from './headers.ts'
-import { ResponseHold } from './hold.ts'
+import type { Awaitable } from './awaitable.ts'
+import type { HeaderTarget, SessionHeaders } from './headers.ts'
+import { ResponseHold, type HoldTask } from './hold.ts'
 import type { Session } from './session.ts'
 import type { CookieInfo, Sessions } from './sessions.ts'
 
@@ -25,33 +25,84 @@ export function commitBeforeHeaders<D extends object>(
   fail: (error: unknown) => void,
   target: HeaderTarget = headersOf(response),
 ): ResponseHold {
-  return new ResponseHold(response, {
-    commit: () =>
-      after(
-        commitResponse(sessions, session, info, response.statusCode, target),
-        (headers) => () => tellSession(response, target, headers),
-      ),
-    fail,
-    tellFailure() {
-      const headers = headersAfterFailure(sessions, session, info)
-      for (const line of cookiesTold(response)) {
-        if (line !== headers.setCookie) target.append('Set-Cookie', line)
-      }
-      tellSession(response, target, headers)
-    },
-  })
+  return new ResponseHold(response, new Commit(sessions, session, response, info, fail, target))
+}
+
+/** The commit of one response. */
+class Commit<D extends object> implements HoldTask {
+  readonly #sessions: Sessions<D>
+  readonly #session: Session<D>
+  readonly #response: ServerResponse
+  readonly #info: () => CookieInfo
+  readonly #target: HeaderTarget
+  readonly fail: (error: unknown) => void
+
+  constructor(
+    sessions: Sessions<D>,
+    session: Session<D>,
+    response: ServerResponse,
+    info: () => CookieInfo,
+    fail: (error: unknown) => void,
+    target: HeaderTarget,
+  ) {
+    this.#sessions = sessions
+    this.#session = session
+    this.#response = response
+    this.#info = info
+    this.#target = target
+    this.fail = fail
+  }
+
+  commit(): Awaitable<SessionHeaders> {
+    const { statusCode } = this.#response
+    return commitResponse(this.#sessions, this.#session, this.#info, statusCode, this.#target)
+  }
+
+  tell(headers: SessionHeaders): void {
+    tellSession(this.#response, this.#target, headers)
+  }
+
+  tellFailure(): void {
+    const headers = headersAfterFailure(this.#sessions, this.#session, this.#info)
+    for (const line of cookiesTold(this.#response)) {
+      if (line !== headers.setCookie) this.#target.append('Set-Cookie', line)
+    }
+    this.tell(headers)
+  }
 }
 
 /** The headers of a response that has `getHeader` and `setHeader`, as every response in Node's manner does. */
-export function headersOf(response: Pick<ServerResponse, 'getHeader' | 'setHeader'>): HeaderTarget {
-  const { getHeaderNames } = response as Partial<ServerResponse>
-  return {
-    get: (name) => response.getHeader(name)?.toString(),
-    set: (name, value) => void response.setHeader(name, value),
-    append(name, value) {
-      const present = response.getHeader(name)
-      response.setHeader(name, present === undefined ? value : [present, value].flat().map(String))
-    },
-    ...(getHeaderNames && { names: () => getHeaderNames.call(response as ServerResponse) }),
+export function headersOf(response: NodeResponse): HeaderTarget {
+  return 'getHeaderNames' in response ? new NamedHeaders(response) : new Headers(response)
+}
+
+type NodeResponse = Pick<ServerResponse, 'getHeader' | 'setHeader'>
+
+class Headers implements HeaderTarget {
+  protected readonly response: NodeResponse
+
+  constructor(response: NodeResponse) {
+    this.response = response
+  }
+
+  get(name: string): string | undefined {
+    return this.response.getHeader(name)?.toString()
+  }
+
+  set(name: string, value: string): void {
+    this.response.setHeader(name, value)
+  }
+
+  append(name: string, value: string): void {
+    const present = this.response.getHeader(name)
+    const all = present === undefined ? value : [present, value].flat().map(String)
+    this.response.setHeader(name, all)
+  }
+}
+
+/** Those of a response that tells their names too. */
+class NamedHeaders extends Headers {
+  names(): string[] {
+    return (this.response as ServerResponse).getHeaderNames()
   }
 }

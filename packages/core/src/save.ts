@@ -1,5 +1,5 @@
 // Saves a session, alone or together with others of its key: compare-and-swap, and on a conflict a merge and another try.
-import { isPromise, run, wait, type Steps } from './awaitable.ts'
+import { run, conclude, wait, type Awaitable, type Steps } from './awaitable.ts'
 import { contentOnto, found, kept, recordOf, type Content, type ContentOptions } from './content.ts'
 import type { Kept } from './snapshot.ts'
 import { ENDED, MAX_CONFLICTS, removeEmptied, type EndOptions } from './end.ts'
@@ -16,39 +16,73 @@ export interface Outcome {
   readonly content: Content
 }
 
+/** What several requests of one key store together. */
+interface Saving {
+  readonly options: ContentOptions & EndOptions
+  readonly key: string
+  readonly turns: readonly Turn[]
+  readonly lane: Lane
+}
+
+/** What was made for the store, and of what. */
+interface Made {
+  readonly newest: Kept
+  readonly content: Content
+  readonly record: SessionRecord
+}
+
 /** Brings what the store has under a key to what these requests made of it: one write for all. */
-export function* saveTogether(
+export function saveTogether(
   options: ContentOptions & EndOptions,
   key: string,
   turns: readonly Turn[],
   lane: Lane,
-): Steps<Outcome> {
-  const { store, concurrency } = options
+): Awaitable<Outcome> {
+  const saving = { options, key, turns, lane }
+  const made = make(saving, lane.newest ?? turns[0]!.snapshot.base!)
+  return conclude(
+    () => write(saving, made),
+    () => outcomeOf(saving, made),
+    (error) => run(tryAgain(saving, made, error)),
+  )
+}
+
+function write({ options, key, turns }: Saving, { newest, content, record }: Made) {
+  const { store } = options
+  if (content.over) return run(removeEmptied(options, key, newest.stored, turns[0]!.standing))
   const isOnlyRenewed = turns.every(({ snapshot }) => !snapshot.isChanged)
-  let newest = lane.newest ?? turns[0]!.snapshot.base!
+  return isOnlyRenewed
+    ? store.touch(key, record.expiresAt, newest.expiresAt)
+    : store.save(key, record, newest.stored)
+}
+
+function outcomeOf({ lane }: Saving, { content, record }: Made): Outcome {
+  lane.newest = content.over ? undefined : kept(record, content)
+  for (const clash of content.clashes) reportClash(clash, byUpdate)
+  return { kept: lane.newest, content }
+}
+
+/** On a conflict the same is done to what is there now. */
+function* tryAgain(saving: Saving, failed: Made, failure: unknown): Steps<Outcome> {
+  const { options, key, turns, lane } = saving
+  let [made, error] = [failed, failure]
   for (let conflicts = 0; ;) {
-    const { content, record } = toStore(options, turns, newest)
+    lane.newest = undefined
+    const { newest: before, record } = made
+    // What leaves the data as it is can be done again without a look.
+    const unsure = record.data === before.stored ? [] : turns
+    if (!isRefusal(error)) inDoubt(key, unsure, record)
+    if (!(error instanceof SessionConflictError) || ++conflicts > MAX_CONFLICTS) throw error
+    if (turns.some(({ state }) => state.unsure)) throw cannotBeTold()
+    const newest = yield* reload(options, key)
+    if (options.concurrency === 'reject' && newest.stored !== before.stored) throw error
+    reportConflict(conflicts)
+    made = make(saving, newest)
     try {
-      const answer = content.over
-        ? run(removeEmptied(options, key, newest.stored, turns[0]!.standing))
-        : isOnlyRenewed
-          ? store.touch(key, record.expiresAt, newest.expiresAt)
-          : store.save(key, record, newest.stored)
-      if (isPromise(answer)) yield answer
-      lane.newest = content.over ? undefined : kept(record, content)
-      for (const clash of content.clashes) reportClash(clash, byUpdate)
-      return { kept: lane.newest, content }
-    } catch (error) {
-      lane.newest = undefined
-      // What leaves the data as it is can be done again without a look.
-      const unsure = record.data === newest.stored ? [] : turns
-      if (!isRefusal(error)) inDoubt(key, unsure, record)
-      if (!(error instanceof SessionConflictError) || ++conflicts > MAX_CONFLICTS) throw error
-      if (turns.some(({ state }) => state.unsure)) throw cannotBeTold()
-      const before = newest
-      newest = yield* reload(options, key)
-      if (concurrency === 'reject' && newest.stored !== before.stored) throw error
-      reportConflict(conflicts)
+      yield* wait(write(saving, made))
+      return outcomeOf(saving, made)
+    } catch (again) {
+      error = again
     }
   }
 }
@@ -57,14 +91,11 @@ export function* saveTogether(
 export class NotTogether extends Error {}
 
 /** @throws What encoding, a limit, a strategy or an `update` function throws; of several requests NotTogether. */
-function toStore(
-  options: ContentOptions & EndOptions,
-  turns: readonly Turn[],
-  newest: Kept,
-): { content: Content; record: SessionRecord } {
+function make({ options, turns }: Saving, newest: Kept): Made {
   try {
     const content = contentOnto(options, turns, newest)
-    return { content, record: content.over ? ENDED : recordOf(options, content, newest) }
+    const record = content.over ? ENDED : recordOf(options, content, newest)
+    return { newest, content, record }
   } catch (error) {
     throw turns.length > 1 ? new NotTogether('', { cause: error }) : error
   }

@@ -31,11 +31,11 @@ export function headersOf(
   if (untold === undefined) return headers
   const cookie = cookieFor(options, info)
   const { secure = false } = info
-  const setCookie =
+  headers.setCookie =
     untold === 'delete'
       ? cookie.remove(secure)
       : cookie.write(untold.key, maxAgeOf(options, untold), secure)
-  return { setCookie, ...headers }
+  return headers
 }
 
 /** Whether the response may show what a stored session holds, or held before this request was to end it. */

@@ -1,5 +1,5 @@
 // Carries plans out: the only part that calls the store to write. Every write is conditional on what it started from.
-import { isPromise, run, wait, type Awaitable, type Steps } from './awaitable.ts'
+import { after, isPromise, run, conclude, wait, type Awaitable, type Steps } from './awaitable.ts'
 import { found, kept, recordOf, type ContentOptions } from './content.ts'
 import { createRecord, type CreateOptions } from './create.ts'
 import { endKey } from './end.ts'
@@ -55,7 +55,7 @@ function isUntouched(state: SessionState): boolean {
 function write(writer: Writer, state: SessionState): Awaitable<void> {
   const turn = take(writer.options, state)
   const { plan, condemned } = turn
-  if (plan.to !== 'leave' && plan.to !== 'refuse') return run(carryOut(writer, turn))
+  if (plan.to !== 'leave' && plan.to !== 'refuse') return carryOut(writer, turn)
   giveBack(turn)
   if (plan.to === 'refuse') throw plan.error
   if (condemned === NONE) return acknowledge(state)
@@ -124,23 +124,26 @@ function hasArrived(
   return shown
 }
 
-function* carryOut(writer: Writer, turn: Turn): Steps<void> {
-  try {
-    assertSendable(writer.options, turn)
-    yield* stepsOf(writer, turn)
-  } catch (error) {
-    giveBack(turn)
-    throw error
-  }
-  if (turn.condemned !== NONE) yield* endCondemned(writer, turn)
-  else acknowledge(turn.state)
+function carryOut(writer: Writer, turn: Turn): Awaitable<void> {
+  return conclude(
+    () => {
+      assertSendable(writer.options, turn)
+      return perform(writer, turn)
+    },
+    () => (turn.condemned === NONE ? acknowledge(turn.state) : run(endCondemned(writer, turn))),
+    (error) => {
+      giveBack(turn)
+      throw error
+    },
+  )
 }
 
 function* endCondemned({ options, lanes }: Writer, { state, condemned }: Turn): Steps<void> {
   const failures: unknown[] = []
   for (const one of condemned) {
     try {
-      yield* lanes.alone(one.key, () => endKey(options, one, state.standing.is === 'stored'))
+      const isReplaced = state.standing.is === 'stored'
+      yield* wait(lanes.alone(one.key, () => run(endKey(options, one, isReplaced))))
       const others = state.condemned.filter((other) => other !== one)
       state.condemned = others.length > 0 ? others : NONE
       if (state.standing.is === 'new') state.owed ??= 'delete'
@@ -153,45 +156,38 @@ function* endCondemned({ options, lanes }: Writer, { state, condemned }: Turn): 
   acknowledge(state)
 }
 
-/** What the plan says, as steps to carry out. */
-function stepsOf(writer: Writer, turn: Turn): Steps<void> {
+/** Does what the plan says. */
+function perform(writer: Writer, turn: Turn): Awaitable<void> {
   const { options, lanes } = writer
   const { plan, standing } = turn
-  if (plan.to === 'create' || standing.is !== 'stored') return create(options, turn)
-  if (options.store.traits?.stateless) return issue(options, turn, standing.key)
+  if (plan.to === 'create' || standing.is !== 'stored') return run(create(options, turn))
   const { key } = standing
-  if (plan.to === 'renew') return renew(options, turn, key)
-  if (plan.to === 'move' || (plan.to === 'end' && turn.cycled))
-    return lanes.alone(key, (lane) => move(options, turn, key, lane))
-  return save(writer, turn, key)
+  if (options.store.traits?.stateless) return issue(options, turn, key)
+  if (plan.to === 'renew') return run(renew(options, turn, key))
+  if (plan.to === 'move' || (plan.to === 'end' && turn.cycled)) {
+    return lanes.alone(key, (lane) => run(move(options, turn, key, lane)))
+  }
+  return conclude(
+    () => save(writer, turn, key),
+    ({ kept: stored, content }) => (stored ? adopt(turn, key, stored, content) : dismiss(turn)),
+    (error) => {
+      // Of a request that only looked nothing is lost: what was flashed to it has gone with the session.
+      const isGone = error instanceof SessionGoneError && turn.modified === undefined
+      if (!isGone || !turn.snapshot.isIncidental) throw error
+    },
+  )
 }
 
-function* save({ options, lanes }: Writer, turn: Turn, key: string): Steps<void> {
-  // In its lane too, a synchronous store is written in this very turn, unless it has to wait for a lock: then those that come meanwhile go
-  // together, and do not refuse each other one by one. Who rejects conflicts must not be merged with others, and what is emptied must be
-  // gone before others come.
+/**
+ * In its lane too, a synchronous store is written in this very turn, unless it has to wait for a lock: then those that come meanwhile go
+ * together, and do not refuse each other one by one. Who rejects conflicts must not be merged with others, and what is emptied must be
+ * gone before others come.
+ */
+function save({ options, lanes }: Writer, turn: Turn, key: string): Awaitable<Outcome> {
+  const isRejecting = options.concurrency === 'reject'
+  if (!isRejecting && turn.plan.to !== 'end' && !turn.state.unsure) return lanes.together(key, turn)
   const alone = () => saveTogether(options, key, [turn], { newest: undefined })
-  const isApart = options.concurrency === 'reject' || turn.plan.to === 'end' || turn.state.unsure
-  try {
-    const outcome =
-      options.concurrency === 'reject' && options.store.traits?.sync
-        ? yield* alone()
-        : isApart
-          ? yield* lanes.alone(key, alone)
-          : yield* lanes.together(key, turn)
-    if (outcome.kept) adopt(turn, key, outcome.kept, outcome.content)
-    else dismiss(turn)
-  } catch (error) {
-    // Of a request that only looked nothing is lost: what was flashed to it has gone with the session.
-    if (
-      !(
-        error instanceof SessionGoneError &&
-        turn.modified === undefined &&
-        turn.snapshot.isIncidental
-      )
-    )
-      throw error
-  }
+  return isRejecting && options.store.traits?.sync ? alone() : lanes.alone(key, alone)
 }
 
 function* create(options: WriterOptions, turn: Turn): Steps<void> {
@@ -207,18 +203,20 @@ function* create(options: WriterOptions, turn: Turn): Steps<void> {
 }
 
 /** Of a stateless store each record is a new one, that the client must be given. */
-function* issue(options: WriterOptions, turn: Turn, token: string): Steps<void> {
+function issue(options: WriterOptions, turn: Turn, token: string): Awaitable<void> {
   const { state, snapshot, content, plan } = turn
   if (plan.to === 'end') return dismiss(turn)
   if (plan.to === 'renew' && state.sent) return
   if (state.sent) throw headersSent()
   const record = recordOf(options, content, snapshot.base)
   const { store } = options
-  const key = yield* wait(
+  return after(
     plan.to === 'renew' ? store.touch(token, record.expiresAt) : store.save(token, record),
+    (key) => {
+      options.assertSendable(state, { ...content, key })
+      adopt(turn, key, kept(record, content), content)
+    },
   )
-  options.assertSendable(state, { ...content, key })
-  adopt(turn, key, kept(record, content), content)
 }
 
 /**
