@@ -69,13 +69,11 @@ export function lruStore(options: LruStoreOptions = {}): SessionStore {
     sizeCalculation: ({ data }) => Buffer.byteLength(data) + 1,
   })
 
-  const load = (key: string, time = now()): SessionRecord | undefined => {
-    const record = cache.get(key)
-    return record && record.expiresAt > time ? record : undefined
-  }
   const open = (key: string, time: number): SessionRecord => {
-    const record = load(key, time)
-    if (!record || record.data === RETIRED) throw new SessionGoneError()
+    // A write makes it the last one used.
+    const record = cache.peek(key)
+    const isOpen = record && record.expiresAt > time && record.data !== RETIRED
+    if (!isOpen) throw new SessionGoneError()
     return record
   }
   const put = (key: string, data: string, expiresAt: number): string => {
@@ -89,18 +87,24 @@ export function lruStore(options: LruStoreOptions = {}): SessionStore {
         advice,
       )
     }
-    cache.set(key, Object.freeze({ data, expiresAt }))
+    cache.set(key, { data, expiresAt })
     return key
   }
 
   return {
     traits: { sync: true, evicts: true, ephemeral: true, unshared: true },
 
-    load: (key) => load(key),
+    load(key) {
+      const record = cache.get(key)
+      if (!record || record.expiresAt <= now()) return undefined
+      // A copy: what the caller does to it is nothing of the store's.
+      const { data, expiresAt } = record
+      return { data, expiresAt }
+    },
 
     create(key, { data, expiresAt }) {
       if (!isSessionKey(key)) throw new SessionUsageError('create() was given a malformed key.')
-      if (load(key)) throw new KeyExistsError()
+      if ((cache.peek(key)?.expiresAt ?? 0) > now()) throw new KeyExistsError()
       return put(key, data, expiresAt)
     },
 

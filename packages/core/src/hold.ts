@@ -155,7 +155,6 @@ export class ResponseHold {
     this.#fail = fail
     const state = this.#due()
     if (this.#isHeard()) {
-      if (!this.#wait) this.#giveMethodsBack()
       send()
       return true
     }
@@ -267,6 +266,7 @@ export class ResponseHold {
     }
     if (!isPromise(committed)) {
       this.#state = 'sent'
+      this.#giveMethodsBack()
       return
     }
     this.#state = 'held'

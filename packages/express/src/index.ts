@@ -2,6 +2,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import {
   createSessions,
+  type CookieInfo,
   type Session,
   type SessionData,
   type Sessions,
@@ -57,38 +58,44 @@ export function session<D extends object = SessionData>(
   assertAdapterOptions('session', adapterOptions, {})
   const { property = 'session', cookieFor } = adapterOptions
 
+  const infoOf = (request: SessionRequest): CookieInfo => ({
+    secure: request.secure ?? 'encrypted' in request.socket,
+    cookie: cookieFor?.(request),
+  })
+  /** Gives the request its session; one that it has already is another middleware's to commit. */
+  const attach = (
+    request: SessionRequest,
+    response: ServerResponse,
+    opened: Session<D>,
+    info: (() => CookieInfo) | undefined,
+    next: (error?: unknown) => void,
+  ) => {
+    request[property] = opened
+    if (!info) return
+    keepSession([request], property, sessions, opened)
+    commitBeforeHeaders(sessions, opened, response, info, next)
+  }
+
   return (message, response, next) => {
     const request = message as SessionRequest
-    const info = () => ({
-      secure: request.secure ?? 'encrypted' in request.socket,
-      cookie: cookieFor?.(request),
-    })
     /** An error handler that says no status answers by the error's. */
     const fail = (error: unknown) => {
       response.statusCode = plainAnswer(error).status
       next(error)
     }
-    const start = (opened: Session<D>, isNew: boolean) => {
-      try {
-        request[property] = opened
-        if (isNew) {
-          keepSession([request], property, sessions, opened)
-          commitBeforeHeaders(sessions, opened, response, info, next)
-        }
-      } catch (error) {
-        return fail(error)
-      }
-      next()
-    }
-    let before, opened
     try {
-      before = sessionBefore([request], property, sessions)
-      opened = before ?? sessions.open(request.headers.cookie, info)
+      const before = sessionBefore([request], property, sessions)
+      const info = before ? undefined : () => infoOf(request)
+      const opened = before ?? sessions.open(request.headers.cookie, info)
+      if (opened instanceof Promise) {
+        return void opened
+          .then((one) => attach(request, response, one, info, next))
+          .then(() => next(), fail)
+      }
+      attach(request, response, opened, info, next)
     } catch (error) {
       return fail(error)
     }
-    const isNew = before === undefined
-    if (opened instanceof Promise) opened.then((one) => start(one, isNew), fail)
-    else start(opened, isNew)
+    next()
   }
 }
