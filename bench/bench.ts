@@ -1,8 +1,8 @@
-// pnpm bench [store|http|contention|scale|sweep] [which]: all of them, or one, in a process of its own so that none warms up for another.
+// pnpm bench [store|request-cost|contention|scale|sweep] [which]: all of them, or one, in a process of its own so that none warms up for another.
 import { spawnSync } from 'node:child_process'
 
 const [name, ...which] = process.argv.slice(2)
-const benchmarks = ['store', 'http', 'contention', 'scale', 'sweep']
+const benchmarks = ['store', 'request-cost', 'contention', 'scale', 'sweep']
 if (name !== undefined && !benchmarks.includes(name)) {
   console.error(`There is no benchmark '${name}'. Choose one of: ${benchmarks.join(', ')}`)
   process.exit(2)

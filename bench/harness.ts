@@ -11,6 +11,13 @@ export function median(values: readonly number[]): number {
   return values.toSorted((a, b) => a - b)[values.length >> 1]!
 }
 
+/** Between which two of the values the middle half of them lies. */
+export function quartiles(values: readonly number[]): [low: number, high: number] {
+  const sorted = values.toSorted((a, b) => a - b)
+  const last = sorted.length - 1
+  return [sorted[Math.round(last / 4)]!, sorted[Math.round((last * 3) / 4)]!]
+}
+
 /** A table in Markdown, with figures in every column but the first. */
 export function markdownTable(
   head: readonly string[],

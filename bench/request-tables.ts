@@ -1,0 +1,116 @@
+// The tables of the benchmark of requests: what each adds to a request, and how that stands to the goals.
+import { count, markdownTable, median, quartiles } from './harness.ts'
+import { goals, type Mode, type RequestContender } from './request-contenders.ts'
+
+/** One round of one server: its processor time for a request, in microseconds, and its requests a second. */
+export interface Round {
+  readonly user: number
+  readonly system: number
+  readonly rate: number
+}
+
+/** A server, and what was seen of it. */
+export interface Measured extends RequestContender {
+  readonly name: string
+  /** The other checkout that it is of; undefined for this one. */
+  readonly other?: string | undefined
+  readonly seen: Readonly<Record<Mode, Round[]>>
+}
+
+/** What a server adds to the framework alone, round by round, in microseconds a request. */
+function added(one: Measured, all: readonly Measured[], mode: Mode, what: 'user' | 'system') {
+  const alone = all.find(({ role }) => role === 'alone')!.seen[mode]
+  return one.seen[mode].map((round, at) => round[what] - alone[at]![what])
+}
+
+/** What a server costs in user time of what another costs, beyond the framework alone. */
+export function ratioOf(
+  one: Measured,
+  other: Measured,
+  all: readonly Measured[],
+  mode: Mode,
+): number {
+  return median(added(one, all, mode, 'user')) / median(added(other, all, mode, 'user'))
+}
+
+const rateOf = ({ seen }: Measured, mode: Mode) => median(seen[mode].map(({ rate }) => rate))
+const labelOf = ({ label, role, other }: Measured) =>
+  `${role === 'ours' ? `**${label}**` : label}${other ? ` of ${other}` : ''}`
+
+/** What each server adds to a request in one mode. */
+export function costTable(framework: string, mode: Mode, all: readonly Measured[]): string {
+  const alone = all.find(({ role }) => role === 'alone')!
+  const [user, system] = (['user', 'system'] as const).map((what) =>
+    median(alone.seen[mode].map((round) => round[what])).toFixed(1),
+  )
+  const rows = all
+    .filter((one) => one !== alone)
+    .map((one) => {
+      const inUser = added(one, all, mode, 'user')
+      const [low, high] = quartiles(inUser)
+      return [
+        labelOf(one),
+        median(inUser).toFixed(1),
+        `${low.toFixed(1)}–${high.toFixed(1)}`,
+        median(added(one, all, mode, 'system')).toFixed(1),
+        count(rateOf(one, mode)),
+        (rateOf(one, mode) / rateOf(alone, mode)).toFixed(2),
+      ]
+    })
+  const head = ['user µs added', 'half of the rounds', 'system µs added', 'requests/s', 'of alone']
+  return `#### ${framework}, ${mode}
+
+${framework} alone: ${user} µs user, ${system} µs system, ${count(rateOf(alone, mode))} requests/s.
+
+${markdownTable(['', ...head], rows)}`
+}
+
+/** How what was measured stands to the goals; empty where none is about it. */
+export function goalsTable(
+  framework: string,
+  modes: readonly Mode[],
+  all: readonly Measured[],
+): string {
+  const find = (name: string) => all.find((one) => one.name === name && !one.other)
+  const rows = goals
+    .filter((goal) => goal.framework === framework)
+    .flatMap(({ ours, beside, atMost }) => {
+      const [one, other] = [find(ours), find(beside)]
+      if (!one || !other) return []
+      return modes
+        .filter((mode) => atMost[mode] !== undefined)
+        .map((mode) => {
+          const ratio = ratioOf(one, other, all, mode)
+          const isReached = ratio <= atMost[mode]!
+          return [
+            `${labelOf(one)} : ${labelOf(other)}, ${mode}`,
+            ratio.toFixed(2),
+            `≤ ${atMost[mode]}`,
+            isReached ? 'yes' : '**no**',
+          ]
+        })
+    })
+  if (rows.length === 0) return ''
+  return markdownTable([`${framework}: user µs added`, 'ratio', 'goal', 'reached'], rows)
+}
+
+/** How ours of this checkout stands to ours of the other one. */
+export function againstTable(
+  framework: string,
+  modes: readonly Mode[],
+  all: readonly Measured[],
+): string {
+  const rows = all
+    .filter(({ other }) => other)
+    .map((other) => {
+      const one = all.find(({ name, other: of }) => name === other.name && !of)!
+      return [
+        labelOf(one),
+        ...modes.map((mode) => ratioOf(one, other, all, mode).toFixed(2)),
+        ...modes.map((mode) => (rateOf(one, mode) / rateOf(other, mode)).toFixed(2)),
+      ]
+    })
+  const head = modes.map((mode) => `${mode}, user µs added`)
+  const rates = modes.map((mode) => `${mode}, requests/s`)
+  return markdownTable([`${framework}: this checkout : the other`, ...head, ...rates], rows)
+}

@@ -1,0 +1,58 @@
+// Loads a server by wrk, which costs so little itself that the server's own time is seen.
+import { execFile } from 'node:child_process'
+import { writeFileSync } from 'node:fs'
+import { promisify } from 'node:util'
+
+const CONNECTIONS = 16
+
+/** What a load came to. */
+export interface Load {
+  /** Requests that were answered. */
+  readonly requests: number
+  /** Requests a second. */
+  readonly rate: number
+}
+
+/** Writes the script by which wrk sends the cookies in turn, and prints at its end what was answered. */
+export function writeScript(file: string, path: string, cookies: readonly string[]): void {
+  const lines = cookies.map((cookie) => `  ${JSON.stringify(cookie)},`)
+  writeFileSync(
+    file,
+    `local cookies = {
+${lines.join('\n')}
+}
+local requests, at = {}, 0
+function init()
+  for i, cookie in ipairs(cookies) do requests[i] = wrk.format('GET', '${path}', { Cookie = cookie }) end
+end
+function request()
+  at = at % #requests + 1
+  return requests[at]
+end
+function done(summary)
+  local e = summary.errors
+  print(string.format('{"requests":%d,"duration":%d,"errors":%d}', summary.requests, summary.duration,
+    e.connect + e.read + e.write + e.status + e.timeout))
+end
+`,
+  )
+}
+
+/**
+ * Loads the server at a URL by a script of {@link writeScript}, for so many whole seconds.
+ * @throws Error if wrk is not installed, or if a request failed.
+ */
+export async function load(url: string, script: string, seconds: number): Promise<Load> {
+  const flags = ['-t1', `-c${CONNECTIONS}`, `-d${seconds}s`]
+  const { stdout } = await promisify(execFile)('wrk', [...flags, '-s', script, url]).catch(
+    (error) => {
+      if (error.code !== 'ENOENT') throw error
+      throw new Error(
+        'The benchmark of requests needs wrk, which is not installed. Run: apt-get install wrk (Debian, Ubuntu) or brew install wrk (macOS)',
+      )
+    },
+  )
+  const { requests, duration, errors } = JSON.parse(/^\{.*\}$/m.exec(stdout)![0])
+  if (errors > 0) throw new Error(`${url}: ${errors} of ${requests} requests failed`)
+  return { requests, rate: requests / (duration / 1e6) }
+}
