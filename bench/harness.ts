@@ -15,7 +15,7 @@ export function median(values: readonly number[]): number {
 export function quartiles(values: readonly number[]): [low: number, high: number] {
   const sorted = values.toSorted((a, b) => a - b)
   const last = sorted.length - 1
-  return [sorted[Math.round(last / 4)]!, sorted[Math.round((last * 3) / 4)]!]
+  return [sorted[Math.floor(last / 4)]!, sorted[Math.ceil((last * 3) / 4)]!]
 }
 
 /** A table in Markdown, with figures in every column but the first. */

@@ -71,6 +71,7 @@ const dictionaries: Hands = {
 }
 const nothing: Hands = { login() {}, read: () => 0, write: () => 0 }
 
+const end = () => new Date(Date.now() + MAX_AGE * 1000).toISOString()
 const keyOf = (request: any): string => request.headers.cookie.slice('key='.length)
 
 /** The statements that a session on SQLite cannot do without, on the same table and with the same settings, and nothing else. */
@@ -87,7 +88,6 @@ async function statements(): Promise<Hands> {
   const update = database.prepare(
     'UPDATE coatcheck_session SET session_data = ?, expire_date = ? WHERE session_key = ?',
   )
-  const end = () => new Date(Date.now() + MAX_AGE * 1000).toISOString()
   const find = (key: string) => JSON.parse(select.get(key) as string)
   return {
     login(_request, n, response) {
