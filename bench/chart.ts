@@ -50,11 +50,16 @@ export function barChart(title: string, groups: readonly Group[]): string {
       parts.push(
         `<rect class="${kind}" x="${NAMES}" y="${y - 11}" width="${width.toFixed(1)}" height="${BAR}" rx="2"/>`,
       )
-      text(NAMES + width + 6, Math.round(value).toLocaleString('en'), '')
+      text(NAMES + width + 6, figure(value), '')
     }
   }
   const height = y + 14
   return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${height}" role="img" aria-label="${escape(title)}"><style>${STYLE}</style>${parts.join('')}</svg>\n`
+}
+
+/** Small values need a decimal. */
+function figure(value: number): string {
+  return value < 100 ? value.toFixed(1) : Math.round(value).toLocaleString('en')
 }
 
 function escape(text: string): string {

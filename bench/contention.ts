@@ -15,7 +15,7 @@ import { mariadb, postgres, redis, type Kind } from '../testing/services.ts'
 import { median, progress, saveResults } from './harness.ts'
 
 const REQUESTS = 100
-const ROUNDS = 9
+const ROUNDS = process.argv.includes('--quick') ? 3 : 9
 const folder = mkdtempSync(join(tmpdir(), 'coatcheck-contention-'))
 
 async function migrated<S extends SessionStore & { migrate(): void | Promise<void> }>(store: S) {

@@ -40,8 +40,6 @@ export function saveResults(name: string, results: object): void {
 /** One way to do an operation. */
 export interface Contender {
   readonly name: string
-  /** What it is measured as: the limit, ours, or somebody else's. */
-  readonly role: 'raw' | 'ours' | 'peer'
   /** Does it once, for the n-th time. */
   run(n: number): unknown
 }
@@ -49,62 +47,58 @@ export interface Contender {
 /** How a contender did: operations per second, the median of the rounds and the whole range. */
 export interface Result {
   readonly name: string
-  readonly role: Contender['role']
   readonly median: number
   readonly low: number
   readonly high: number
 }
 
-const ROUNDS = 7
+/** How often each contender has its turn, and how long one is, in ms. */
+export interface Pace {
+  readonly rounds: number
+  readonly slice: number
+}
 
-/** How long one contender runs in one round, in ms. */
-const SLICE = 250
+export const THOROUGH: Pace = { rounds: 7, slice: 150 }
+export const QUICK: Pace = { rounds: 3, slice: 80 }
 
 /** Measures contenders for one operation; `atOnce` of them are under way at the same time. */
 export async function measure(
   title: string,
   contenders: readonly Contender[],
+  { rounds, slice }: Pace,
   atOnce = 1,
 ): Promise<Result[]> {
   const seen = contenders.map((): number[] => [])
   const counters = contenders.map(() => 0)
-  for (let round = 0; round <= ROUNDS; round++) {
-    for (const [at, { name, run }] of contenders.entries()) {
-      progress(`${title}: ${name}, round ${round} of ${ROUNDS}`)
+  // The first round only warms up.
+  for (let round = 0; round <= rounds; round++) {
+    for (let step = 0; step < contenders.length; step++) {
+      // Another one begins each round, so that none is always behind the same neighbour.
+      const at = (step + round) % contenders.length
+      const { name, run } = contenders[at]!
+      progress(`${title}: ${name}, round ${round} of ${rounds}`)
       const start = performance.now()
-      const end = start + SLICE
+      const end = start + slice
       let done = 0
       const lane = async () => {
         for (;;) {
           const answer = run(counters[at]!++)
-          if (answer instanceof Promise) await answer
+          const waits = answer instanceof Promise
+          if (waits) await answer
           done++
-          // Looking at the clock is not free: every 16th time is often enough.
-          if (done % 16 === 0 && performance.now() >= end) return
+          // Looking at the clock is not free: beside a call that does not wait, every 16th time is often enough.
+          if ((waits || done % 16 === 0) && performance.now() >= end) return
         }
       }
       await Promise.all(Array.from({ length: atOnce }, lane))
-      // The first round only warms up.
       if (round > 0) seen[at]!.push((done / (performance.now() - start)) * 1000)
     }
   }
   progress()
-  return contenders.map(({ name, role }, at) => {
+  return contenders.map(({ name }, at) => {
     const all = seen[at]!
-    return { name, role, median: median(all), low: Math.min(...all), high: Math.max(...all) }
+    return { name, median: median(all), low: Math.min(...all), high: Math.max(...all) }
   })
 }
 
 export const count = (value: number) => Math.round(value).toLocaleString('en')
-
-/** A table row for each contender: its speed, its range, and what it is of the raw driver's. */
-export function toMarkdown(title: string, results: readonly Result[]): string {
-  const raw = results.find(({ role }) => role === 'raw')?.median
-  const rows = results.map(({ name, role, median: own, low, high }) => [
-    role === 'ours' ? `**${name}**` : name,
-    count(own),
-    `${count(low)}–${count(high)}`,
-    raw && role !== 'raw' ? (own / raw).toFixed(2) : '',
-  ])
-  return `### ${title}\n\n${markdownTable(['', 'operations/s', 'range', 'of raw'], rows)}`
-}

@@ -1,4 +1,4 @@
-// What a session adds to a request in the server's processor time: many servers side by side, each loaded for a second in turn.
+// What a session adds to a request in the server's processor time: many servers side by side, each loaded for half a second in turn.
 import { fork, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtempSync, rmSync } from 'node:fs'
@@ -13,17 +13,18 @@ import { againstTable, costTable, goalsTable, type Measured } from './request-ta
 import { load, writeScript } from './wrk.ts'
 
 const SESSIONS = 200
-/** How long a server is loaded at a time, in seconds; wrk knows no shorter. */
-const SECONDS = 1
+/** How long a server is loaded at a time, in ms. */
+const SLICE = 500
 /** And how long before, for it to warm up: Node has compiled by then what is compiled at all. */
-const WARM_UP_SECONDS = 3
+const WARM_UP = 2000
+const QUICK_ROUNDS = 4
 
 const USAGE = `node bench/request-cost.ts [options]
   --framework express,fastify   which frameworks (default: all)
   --store lru,memory            which stores, beside the framework alone (default: all)
   --mode untouched,read,write   what the handler does (default: all)
   --rounds 10                   how often each is measured (default: 10)
-  --quick                       three rounds
+  --quick                       four rounds
   --against ../other            measure ours of another checkout too, in the same rounds`
 
 const { values: options } = parseArgs({
@@ -51,7 +52,7 @@ function chosen(option: 'framework' | 'store' | 'mode', names: readonly string[]
   process.exit(2)
 }
 
-const rounds = Number(options.rounds ?? (options.quick ? 3 : 10))
+const rounds = Number(options.rounds ?? (options.quick ? QUICK_ROUNDS : 10))
 if (!Number.isInteger(rounds) || rounds < 1) {
   console.error(`--rounds must be a whole number from 1, but it is '${options.rounds}'\n\n${USAGE}`)
   process.exit(2)
@@ -161,9 +162,9 @@ async function usageOf({ process: child }: Server): Promise<NodeJS.CpuUsage> {
   return (await once(child, 'message'))[0]
 }
 
-async function measureOnce(server: Server, mode: Mode, seconds: number) {
+async function measureOnce(server: Server, mode: Mode, ms: number) {
   const before = await usageOf(server)
-  const { requests, rate } = await load(server.url, scriptOf(server, mode), seconds)
+  const { requests, rate } = await load(server.url, scriptOf(server, mode), ms)
   const after = await usageOf(server)
   const user = (after.user - before.user) / requests
   const system = (after.system - before.system) / requests
@@ -197,7 +198,7 @@ try {
           const { requests, ...one } = await measureOnce(
             server,
             mode,
-            round === 0 ? WARM_UP_SECONDS : SECONDS,
+            round === 0 ? WARM_UP : SLICE,
           )
           written[at]! += requests
           if (round > 0) server.seen[mode].push(one)

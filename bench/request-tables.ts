@@ -18,7 +18,12 @@ export interface Measured extends RequestContender {
 }
 
 /** What a server adds to the framework alone, round by round, in microseconds a request. */
-function added(one: Measured, all: readonly Measured[], mode: Mode, what: 'user' | 'system') {
+export function added(
+  one: Measured,
+  all: readonly Measured[],
+  mode: Mode,
+  what: 'user' | 'system',
+) {
   const alone = all.find(({ role }) => role === 'alone')!.seen[mode]
   return one.seen[mode].map((round, at) => round[what] - alone[at]![what])
 }

@@ -10,7 +10,7 @@ import { sqliteStore } from '@coatcheck/db/sqlite'
 import { fileStore } from '@coatcheck/file'
 import Database from 'better-sqlite3'
 import { redis } from '../testing/services.ts'
-import { measure, progress, saveResults, type Contender, type Result } from './harness.ts'
+import { measure, progress, saveResults, THOROUGH, type Contender, type Result } from './harness.ts'
 
 const SIZES = [1_000, 100_000, 1_000_000]
 const EXPIRES = Date.now() + 86_400_000
@@ -95,7 +95,7 @@ for (const [name, open] of Object.entries(engines)) {
     let visits = 0
     // A prime that is no factor of the size: every session has its turn, far from the one before.
     const keyOf = (n: number) => keys[(n * 7919) % size]!
-    const label = { name: `${size.toLocaleString('en')} sessions`, role: 'ours' } as const
+    const label = { name: `${size.toLocaleString('en')} sessions` }
     if (raw) {
       contenders['the driver: load']!.push({ ...label, run: (n) => JSON.parse(raw(keyOf(n))) })
     }
@@ -119,7 +119,7 @@ for (const [name, open] of Object.entries(engines)) {
   for (const [what, of] of Object.entries(contenders)) {
     if (of.length === 0) continue
     const title = `${name}, ${what}`
-    const results = await measure(title, of)
+    const results = await measure(title, of, THOROUGH)
     all.push({ title, results })
     const medians = results.map((result) => result.median)
     const spread = Math.max(...medians) / Math.min(...medians)
