@@ -6,6 +6,8 @@ export interface RequestContender {
   readonly label: string
   /** The framework alone, the store's driver by hand, ours, or somebody else's. */
   readonly role: 'alone' | 'raw' | 'ours' | 'peer'
+  /** Whether the session itself is in the cookie, so that a change is in the cookie of the answer. */
+  readonly isStateless?: true
 }
 
 /** What the handler does: it does not look at the session, reads a value, or changes one. */
@@ -22,8 +24,8 @@ export const requestContenders: Readonly<
     lru: { label: 'lru', role: 'ours' },
     sqlite: { label: 'sqlite', role: 'ours' },
     'raw-sqlite': { label: 'better-sqlite3, statements by hand', role: 'raw' },
-    'signed-cookie': { label: 'signed-cookie', role: 'ours' },
-    'cookie-session': { label: 'cookie-session', role: 'peer' },
+    'signed-cookie': { label: 'signed-cookie', role: 'ours', isStateless: true },
+    'cookie-session': { label: 'cookie-session', role: 'peer', isStateless: true },
     redis: { label: 'redis', role: 'ours' },
     'connect-redis': { label: 'express-session, connect-redis', role: 'peer' },
   },
@@ -31,8 +33,8 @@ export const requestContenders: Readonly<
     alone: { label: 'alone', role: 'alone' },
     lru: { label: 'lru', role: 'ours' },
     memory: { label: '@fastify/session, its store in memory', role: 'peer' },
-    'signed-cookie': { label: 'signed-cookie', role: 'ours' },
-    'secure-session': { label: '@fastify/secure-session', role: 'peer' },
+    'signed-cookie': { label: 'signed-cookie', role: 'ours', isStateless: true },
+    'secure-session': { label: '@fastify/secure-session', role: 'peer', isStateless: true },
   },
 }
 
