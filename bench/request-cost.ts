@@ -3,6 +3,7 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { parseArgs } from 'node:util'
+import { findProgram } from '../testing/needs.ts'
 import { redis } from '../testing/services.ts'
 import { HERE } from './checkout.ts'
 import { progress, saveResults } from './harness.ts'
@@ -52,6 +53,12 @@ function chosen(option: 'framework' | 'store' | 'mode', names: readonly string[]
 const rounds = Number(options.rounds ?? (options.quick ? QUICK_ROUNDS : 10))
 if (!Number.isInteger(rounds) || rounds < 1) {
   console.error(`--rounds must be a whole number from 1, but it is '${options.rounds}'\n\n${USAGE}`)
+  process.exit(2)
+}
+if (!findProgram('wrk')) {
+  console.error(
+    'The benchmark of requests needs wrk, which is not installed. Run: apt-get install wrk (Debian, Ubuntu) or brew install wrk (macOS)',
+  )
   process.exit(2)
 }
 const frameworks = chosen('framework', Object.keys(requestContenders))
