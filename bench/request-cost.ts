@@ -3,13 +3,13 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { parseArgs } from 'node:util'
-import { findProgram } from '../testing/needs.ts'
 import { redis } from '../testing/services.ts'
 import { HERE } from './checkout.ts'
 import { progress, saveResults } from './harness.ts'
 import { MODES, requestContenders, type Mode } from './request-contenders.ts'
 import { measureOnce, proveWrites, SESSIONS, start, type Server } from './request-load.ts'
 import { againstTable, costTable, goalsTable } from './request-tables.ts'
+import { wrk } from './wrk.ts'
 
 /** How long a server is loaded at a time, in ms. */
 const SLICE = 500
@@ -55,7 +55,7 @@ if (!Number.isInteger(rounds) || rounds < 1) {
   console.error(`--rounds must be a whole number from 1, but it is '${options.rounds}'\n\n${USAGE}`)
   process.exit(2)
 }
-if (!findProgram('wrk')) {
+if (!wrk) {
   console.error(
     'The benchmark of requests needs wrk, which is not installed. Run: apt-get install wrk (Debian, Ubuntu) or brew install wrk (macOS)',
   )

@@ -2,6 +2,10 @@
 import { execFile } from 'node:child_process'
 import { writeFileSync } from 'node:fs'
 import { promisify } from 'node:util'
+import { findProgram } from '../testing/needs.ts'
+
+/** The program; undefined if it is not on this machine. */
+export const wrk = findProgram('wrk')
 
 const CONNECTIONS = 16
 
@@ -47,7 +51,7 @@ const AT_MOST = 60
  */
 export async function load(url: string, script: string, ms: number): Promise<Load> {
   const flags = ['-t1', `-c${CONNECTIONS}`, `-d${AT_MOST}s`]
-  const running = promisify(execFile)('wrk', [...flags, '-s', script, url])
+  const running = promisify(execFile)(wrk!, [...flags, '-s', script, url])
   // wrk itself counts in whole seconds; an interrupt has it end and tell what was answered until then.
   const timer = setTimeout(() => running.child.kill('SIGINT'), ms)
   const { stdout } = await running.finally(() => clearTimeout(timer))
