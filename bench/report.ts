@@ -141,8 +141,8 @@ sessions in turn, half a second at a time, ${requests.rounds} rounds after one t
 rounds": between which two figures the middle half of them lies. "untouched": a session's cookie is sent and the handler does not look;
 "read": one value is read; "write": one value is read and changed.
 
-Before anything is measured, every one of the sessions is read, changed and read again, and after the load the changes are counted: a
-server that does not do what it says ends the benchmark. Ours run at their defaults. express-session has \`resave: false\`, \`saveUninitialized: false\` and \`rolling:
+Before anything is measured, every one of the sessions is read, changed and read again, and after the load the changes are counted (of
+those that are kept on the server): a server that does not do what it says ends the benchmark. Ours run at their defaults. express-session has \`resave: false\`, \`saveUninitialized: false\` and \`rolling:
 false\`, @fastify/session \`saveUninitialized: false\` and \`rolling: false\` (ours sends its cookie when the session has changed), and all have a
 cookie of two weeks, which is our default. signed-cookie and cookie-session sign, @fastify/secure-session encrypts too. The statements by hand are a SELECT by
 key, and for a write an UPDATE by key, prepared, on the same table and with the same settings: nothing of what makes a session safe.
@@ -165,7 +165,7 @@ ${table(
 ## What cached-db saves its database
 
 The share of reads that the database is not asked for, by how visitors come and by \`freshFor\`: ${hits.visitors} visitors over ${hits.duration / 60} minutes, on a clock that the
-benchmark sets, so that this is the same on every machine. The cache is lru, the database SQLite.
+benchmark sets, so that the machine's speed does not matter. The cache is lru, the database SQLite.
 
 ${table(['', ...hits.head], hits.rows)}
 ## A million sessions
@@ -193,7 +193,7 @@ ${table(
   ],
   sweepRows,
 )}
-\`clearExpired()\` deletes in batches, so that nobody waits longer than for one of them; what that costs in all is the ratio in the middle.
+\`clearExpired()\` deletes in batches. Of the DELETE's it is compared in the whole time, and in the stall.
 
 ## Engines
 

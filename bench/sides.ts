@@ -69,7 +69,7 @@ interface Statements {
   /** Compares the data and swaps it; the end stays. */
   write(key: string, data: string, expected: string, expiresAt: number): unknown
   /** Compares the end and swaps it, both in ms since the epoch. */
-  touch?(key: string, expiresAt: number, from: number): unknown
+  touch(key: string, expiresAt: number, from: number): unknown
 }
 
 /** A side that remembers for each session what a request would know of it, so that each change is a compare-and-swap. */
@@ -94,14 +94,12 @@ async function comparing(
       texts.set(key, data)
       return write(key, data, expected, ends.get(key)!)
     },
-    ...(touch && {
-      touch(n: number) {
-        const key = keys.of(n)
-        const from = ends.get(key)!
-        ends.set(key, from + 1)
-        return touch(key, from + 1, from)
-      },
-    }),
+    touch(n) {
+      const key = keys.of(n)
+      const from = ends.get(key)!
+      ends.set(key, from + 1)
+      return touch(key, from + 1, from)
+    },
   }
 }
 
