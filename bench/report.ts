@@ -3,7 +3,7 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import { barChart, type Group } from './chart.ts'
 import { count, markdownTable as table, median, type Result } from './harness.ts'
 import { MODES, type Mode } from './request-contenders.ts'
-import { added, costTable, goalsTable, type Measured } from './request-tables.ts'
+import { costTable, goalsTable, userAdded, type Measured } from './request-tables.ts'
 import type { Operation } from './sides.ts'
 import { GOAL, ratiosTable, reached, speedsTable, type StoreTable } from './store-tables.ts'
 
@@ -51,7 +51,7 @@ function requestChart(framework: string, all: readonly Measured[]): void {
       .filter(({ role }) => role !== 'alone')
       .map((one) => ({
         name: one.label,
-        value: median(added(one, all, mode, 'user')),
+        value: userAdded(one, all, mode),
         kind: one.role as 'raw' | 'ours' | 'peer',
       }))
     return { title: mode, bars }
@@ -137,8 +137,9 @@ ${leftOut}
 
 ${day(requests)}. The server's own processor time (\`process.cpuUsage()\`), divided by the requests that it has answered, less that of the
 framework alone. All servers run side by side, each in a process of its own, and are loaded in turn by wrk (16 connections, ${requests.sessions}
-sessions in turn, half a second at a time, ${requests.rounds} rounds after one that warms up), so that a noisy machine is noisy to all of them. "half of the
-rounds": between which two figures the middle half of them lies. "untouched": a session's cookie is sent and the handler does not look;
+sessions in turn, half a second at a time, ${requests.rounds} rounds after one that warms up), so that a noisy machine is noisy to all of them. In
+brackets: between which two figures the middle half of the rounds lies; where it is wide, the machine had something else to do, and the
+ratios are rough. "untouched": a session's cookie is sent and the handler does not look;
 "read": one value is read; "write": one value is read and changed.
 
 Before anything is measured, every one of the sessions is read, changed and read again, and after the load the changes are counted (of

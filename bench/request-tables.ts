@@ -18,51 +18,41 @@ export interface Measured extends RequestContender {
 }
 
 /** What a server adds to the framework alone, round by round, in microseconds a request. */
-export function added(
-  one: Measured,
-  all: readonly Measured[],
-  mode: Mode,
-  what: 'user' | 'system',
-) {
+function added(one: Measured, all: readonly Measured[], mode: Mode, what: 'user' | 'system') {
   const alone = all.find(({ role }) => role === 'alone')!.seen[mode]
   return one.seen[mode].map((round, at) => round[what] - alone[at]![what])
 }
 
-/** What a server costs in user time of what another costs, beyond the framework alone. */
-export function ratioOf(
-  one: Measured,
-  other: Measured,
-  all: readonly Measured[],
-  mode: Mode,
-): number {
-  return median(added(one, all, mode, 'user')) / median(added(other, all, mode, 'user'))
-}
+/** The user time that a server adds to a request, in microseconds. */
+export const userAdded = (one: Measured, all: readonly Measured[], mode: Mode): number =>
+  median(added(one, all, mode, 'user'))
 
 const rateOf = ({ seen }: Measured, mode: Mode) => median(seen[mode].map(({ rate }) => rate))
 const labelOf = ({ label, role, other }: Measured) =>
   `${role === 'ours' ? `**${label}**` : label}${other ? ` of ${other}` : ''}`
 
+/** The median, and between which two values the middle half of them lies. */
+function withSpread(values: readonly number[]): string {
+  const [low, high] = quartiles(values)
+  return `${median(values).toFixed(1)} (${low.toFixed(1)} to ${high.toFixed(1)})`
+}
+
 /** What each server adds to a request in one mode. */
 export function costTable(framework: string, mode: Mode, all: readonly Measured[]): string {
   const alone = all.find(({ role }) => role === 'alone')!
   const [user, system] = (['user', 'system'] as const).map((what) =>
-    median(alone.seen[mode].map((round) => round[what])).toFixed(1),
+    withSpread(alone.seen[mode].map((round) => round[what])),
   )
   const rows = all
     .filter((one) => one !== alone)
-    .map((one) => {
-      const inUser = added(one, all, mode, 'user')
-      const [low, high] = quartiles(inUser)
-      return [
-        labelOf(one),
-        median(inUser).toFixed(1),
-        `${low.toFixed(1)}–${high.toFixed(1)}`,
-        median(added(one, all, mode, 'system')).toFixed(1),
-        count(rateOf(one, mode)),
-        (rateOf(one, mode) / rateOf(alone, mode)).toFixed(2),
-      ]
-    })
-  const head = ['user µs added', 'half of the rounds', 'system µs added', 'requests/s', 'of alone']
+    .map((one) => [
+      labelOf(one),
+      withSpread(added(one, all, mode, 'user')),
+      withSpread(added(one, all, mode, 'system')),
+      count(rateOf(one, mode)),
+      (rateOf(one, mode) / rateOf(alone, mode)).toFixed(2),
+    ])
+  const head = ['user µs added', 'system µs added', 'requests/s', 'of alone']
   return `#### ${framework}, ${mode}
 
 ${framework} alone: ${user} µs user, ${system} µs system, ${count(rateOf(alone, mode))} requests/s.
@@ -85,13 +75,12 @@ export function goalsTable(
       return modes
         .filter((mode) => atMost[mode] !== undefined)
         .map((mode) => {
-          const ratio = ratioOf(one, other, all, mode)
-          const isReached = ratio <= atMost[mode]!
+          const [own, its] = [userAdded(one, all, mode), userAdded(other, all, mode)]
           return [
             `${labelOf(one)} : ${labelOf(other)}, ${mode}`,
-            ratio.toFixed(2),
+            (own / its).toFixed(2),
             `≤ ${atMost[mode]}`,
-            isReached ? 'yes' : '**no**',
+            own <= its * atMost[mode]! ? 'yes' : '**no**',
           ]
         })
     })
@@ -111,7 +100,9 @@ export function againstTable(
       const one = all.find(({ name, other: of }) => name === other.name && !of)!
       return [
         labelOf(one),
-        ...modes.map((mode) => ratioOf(one, other, all, mode).toFixed(2)),
+        ...modes.map((mode) =>
+          (userAdded(one, all, mode) / userAdded(other, all, mode)).toFixed(2),
+        ),
         ...modes.map((mode) => (rateOf(one, mode) / rateOf(other, mode)).toFixed(2)),
       ]
     })
