@@ -2,7 +2,7 @@
 import { spawnSync } from 'node:child_process'
 
 const usual = ['request-cost', 'store', 'contention', 'hit-rate']
-/** These take half an hour, so they run by name alone. */
+/** These fill stores with millions of sessions, which takes long, so they run by name alone. */
 const long = ['scale', 'sweep']
 
 const [first, ...others] = process.argv.slice(2)
