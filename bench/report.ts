@@ -125,7 +125,7 @@ rollback journal with a full fsync on every write. A write of Coatcheck's is alw
 
 ## Goals
 
-A ratio that is not reached says so. Processor time: what a session adds to a request, in user time of the server's process.
+A goal that is not reached says so. Processor time: what a session adds to a request, in user time of the server's process.
 
 ${goalTables.join('\n')}
 Stores: operations a second of those of the driver below, goal ≥ ${GOAL}. ${fast} of ${all} reach it; those that do not are **bold**. "of the

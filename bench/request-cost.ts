@@ -14,7 +14,7 @@ import { wrk } from './wrk.ts'
 /** How long a server is loaded at a time, in ms. */
 const SLICE = 500
 /** And how long before, for it to warm up: Node has compiled by then what is compiled at all. */
-const WARM_UP = 2000
+const WARM_UP = 1500
 const QUICK_ROUNDS = 4
 
 const USAGE = `node bench/request-cost.ts [options]
