@@ -58,7 +58,7 @@ export interface Pace {
   readonly slice: number
 }
 
-export const THOROUGH: Pace = { rounds: 5, slice: 120 }
+export const THOROUGH: Pace = { rounds: 5, slice: 100 }
 export const QUICK: Pace = { rounds: 3, slice: 80 }
 
 /** Measures contenders for one operation; `atOnce` of them are under way at the same time. */
