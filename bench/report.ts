@@ -119,7 +119,8 @@ writeFileSync(
 
 By \`pnpm bench\`, with Node ${store.node}. Everything in a table was measured in one run, in turn, several
 rounds; the figures are medians, and the ratios are what counts. Each peer as its README sets it up. Servers are
-private and keep what they acknowledge (Redis: append-only, fsync on every write; PostgreSQL and MariaDB: their defaults). On SQLite
+private and keep what they acknowledge (Redis: append-only, fsync on every write, but once a second where
+processor time is measured; PostgreSQL and MariaDB: their defaults). On SQLite
 the raw driver and Coatcheck run in WAL mode with \`synchronous = NORMAL\`; better-sqlite3-session-store leaves SQLite's default, a
 rollback journal with a full fsync on every write. A write of Coatcheck's is always a compare-and-swap; a peer's overwrites.
 
