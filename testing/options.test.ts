@@ -266,7 +266,7 @@ test.each<[string, () => unknown, string | RegExp]>([
   [
     'no client of Django’s cache',
     () => (djangoCache as Loose)('redis://localhost'),
-    'djangoCache needs a client of ioredis, and got text of 17 characters.',
+    '@upstash/redis, and got text of 17 characters.',
   ],
   [
     'a table’s name with a dot',

@@ -1,43 +1,20 @@
 // How the Redis engine calls: each call is sent once, ends in time, and a connection that is of no use is made anew.
-import { errorMonitor } from 'node:events'
 import { performance } from 'node:perf_hooks'
 import { setTimeout } from 'node:timers'
 import { setTimeout as wait } from 'node:timers/promises'
 import { SessionStoreError } from '@coatcheck/core/store'
-import { isNotMaster, isTimeout, showable, whyOf, wordOf } from './redis-failure.ts'
+import type { Link } from './redis-clients/link.ts'
+import { linkOf, type RedisClient } from './redis-clients/pick.ts'
+import {
+  isNotMaster,
+  isRefusedSelect,
+  isTimeout,
+  showable,
+  whyOf,
+  wordOf,
+} from './redis-failure.ts'
 
-/** As much of an ioredis `Redis` or `Cluster` as the engine uses. */
-export interface RedisClient {
-  readonly status: string
-  readonly options?: object
-  defineCommand(name: string, definition: { numberOfKeys: number; lua: string }): void
-  on(event: string | symbol, listener: (...args: any[]) => void): unknown
-  connect(): Promise<unknown>
-  disconnect(reconnect?: boolean): void
-  /** Its socket, once it has one. */
-  readonly stream?: { destroy(): unknown } | null
-  /** Of a Cluster: its connections. */
-  nodes?(): readonly RedisNode[]
-}
-
-/** A Cluster's connection to one of its nodes. */
-export interface RedisNode {
-  readonly status: string
-  ping(): Promise<unknown>
-  disconnect(reconnect?: boolean): void
-}
-
-/** As much as is looked at of how a client was made. */
-export interface ClientOptions {
-  readonly host?: string
-  readonly port?: number
-  readonly path?: string
-  readonly sentinels?: unknown
-  readonly name?: string
-  readonly role?: string
-  readonly readOnly?: boolean
-  readonly retryStrategy?: unknown
-}
+export { assertRedisClient, type RedisClient } from './redis-clients/pick.ts'
 
 /** A request waits this long for Redis, in ms, and then hears of the failure. */
 export const TIMEOUT = 5000
@@ -51,12 +28,6 @@ const SETTLE_EVERY = 10
 
 /** A connection is not dropped sooner than so long after the last one, in ms: where there is no master, reconnecting finds none. */
 const DROP_EVERY = 1000
-
-/** A node of a Cluster that takes longer than this to say that it is there, in ms, is not. */
-const PING_WITHIN = 1000
-
-/** What a client is while it makes its connection. In every other state it answers at once, if only with an error. */
-const CONNECTING = new Set(['connecting', 'connect', 'reconnecting', 'close', 'disconnecting'])
 
 /** Sends a command, turns the driver's errors into the library's, and makes of the answer what `read` returns or throws. */
 export type Send = <R>(
@@ -92,7 +63,7 @@ const connections = new WeakMap<RedisClient, Connection>()
 /** The client's connection, and what happens to it. */
 export function connectionOf(client: RedisClient): Connection {
   let connection = connections.get(client)
-  if (!connection) connections.set(client, (connection = createConnection(client)))
+  if (!connection) connections.set(client, (connection = createConnection(linkOf(client))))
   return connection
 }
 
@@ -104,9 +75,7 @@ export function connectionOf(client: RedisClient): Connection {
  * any more. For the same reason one that is under way when the connection breaks fails at once: the client may send it
  * again, and would then give the answer to a second try.
  */
-function createConnection(client: RedisClient): Connection {
-  const options: ClientOptions = client.options ?? {}
-  const place = placeOf(client, options)
+function createConnection(link: Link): Connection {
   const calls = new Set<Call>()
   let timer: NodeJS.Timeout | undefined
   let tick = 0
@@ -114,19 +83,17 @@ function createConnection(client: RedisClient): Connection {
   let stoppedAt = performance.now()
   /** Counts the connections. */
   let connection = 0
-  let isUp = client.status === 'ready'
+  let isUp = link.state() === 'ready'
   let isDropping = false
   let droppedAt = -Infinity
-  /** The tick since which the connection has owed an answer and given none. */
+  /** The tick since which the connection has owed an answer and said nothing. */
   let silentSince: number | undefined
+  /** How many bytes had come then. */
+  let bytesBefore: number | undefined
   /** Why there is no connection. */
   let trouble: unknown
 
-  client.on(errorMonitor, noteTrouble)
-  client.on('node error', noteTrouble)
-  client.on('ready', onReady)
-  client.on('close', onClose)
-  client.on('end', onClose)
+  link.watch?.({ ready: onReady, closed: onClose, trouble: noteTrouble })
 
   function noteTrouble(error: unknown): void {
     trouble = error
@@ -153,13 +120,14 @@ function createConnection(client: RedisClient): Connection {
   }
 
   function start(call: Call): void {
-    if (client.status === 'wait') client.connect().catch(() => {})
-    if (!isDropping && !CONNECTING.has(client.status)) send(call)
+    if (link.state() === 'idle') link.connect?.()
+    const state = link.state()
+    if (!isDropping && (state === 'ready' || state === 'closed')) send(call)
   }
 
   function send(call: Call): void {
     call.connection = connection
-    silentSince ??= tick
+    noteSilence()
     try {
       call.command().then(
         (answer) => onAnswer(call, answer),
@@ -168,6 +136,17 @@ function createConnection(client: RedisClient): Connection {
     } catch (error) {
       onError(call, error)
     }
+  }
+
+  /**
+   * A client may have thrown an answer away that came too late for a time of its own (`commandTimeout`): what has come since
+   * tells that the server is there.
+   */
+  function noteSilence(): void {
+    const bytes = link.bytesRead?.()
+    if (bytes !== bytesBefore) silentSince = undefined
+    bytesBefore = bytes
+    silentSince ??= tick
   }
 
   function onAnswer(call: Call, answer: unknown): void {
@@ -182,50 +161,48 @@ function createConnection(client: RedisClient): Connection {
   }
 
   function onError(call: Call, error: unknown): void {
-    if (wordOf(error)) silentSince = calls.size > 1 ? tick : undefined
-    else if (isTimeout(error)) onUnanswered()
+    if (isTimeout(error)) onUnanswered()
+    else silentSince = calls.size > 1 ? (wordOf(error) ? tick : silentSince) : undefined
     if (!calls.has(call)) return
-    if (isNotMaster(error) && mayTryAgain(call)) {
+    if ((isNotMaster(error) || isRefusedSelect(error)) && mayTryAgain(call)) {
       call.isSecondTry = true
       call.connection = undefined
       start(call)
     } else {
-      const closed = client.status === 'ready' ? '' : 'the connection is closed'
+      const closed = link.state() === 'ready' ? '' : 'the connection is closed'
       fail(call, whyOf(error) || whyOf(trouble) || closed || 'the client has not sent it', error)
     }
   }
 
   function fail(call: Call, why: string, cause: unknown = new Error(why)): void {
     calls.delete(call)
-    const message = `Redis (${place}) failed to ${call.what} a session: ${why}.`
+    const message = `Redis (${link.place}) failed to ${call.what} a session: ${why}.`
     call.reject(new SessionStoreError(message, showable(cause)))
   }
 
   /** What has not been done can be sent again: on a connection that is made anew, by this call or by another. */
   function mayTryAgain(call: Call): boolean {
-    if (call.isSecondTry || client.nodes) return false
+    if (call.isSecondTry || !link.reconnect) return false
     return call.connection !== connection || drop()
   }
 
-  /** Has the client connect anew, if it does that and has not just done so. What was sent before is still answered. */
-  function drop(): boolean {
-    if (isDropping) return true
+  /** Has the client connect anew, if it does that and has not just done so. */
+  function drop(isSilent = false): boolean {
+    if (isDropping && !isSilent) return true
     const time = performance.now()
-    if (time - droppedAt < DROP_EVERY || typeof options.retryStrategy !== 'function') return false
+    if (!isDropping && time - droppedAt < DROP_EVERY) return false
     droppedAt = time
     isDropping = true
-    client.disconnect(true)
-    return true
+    const isGiven = link.reconnect!(isSilent)
+    if (!isGiven) isDropping = false
+    return isGiven
   }
 
   /** A call has had no answer in time. While a client is `connecting` it has a bound of its own, and may not be disturbed. */
   function onUnanswered(): void {
     const isSilent = silentSince !== undefined && tick - silentSince >= MOST_TICKS
-    if (client.nodes) void dropSilentNodes(client.nodes())
-    else if ((isSilent || client.status === 'connect') && drop()) {
-      // A goodbye would be waited for in vain.
-      client.stream?.destroy()
-    }
+    if (link.dropSilent) link.dropSilent()
+    else if (link.reconnect && (isSilent || link.state() === 'greeting')) drop(true)
   }
 
   /** The ticks go on, as many later as would have come meanwhile. */
@@ -270,32 +247,4 @@ function createConnection(client: RedisClient): Connection {
       while (underWay.some((call) => calls.has(call))) await wait(SETTLE_EVERY)
     },
   }
-}
-
-/** Drops a Cluster's connections to nodes that do not answer; the Cluster makes new ones where it still needs them. */
-async function dropSilentNodes(nodes: readonly RedisNode[]): Promise<void> {
-  await Promise.all(
-    nodes.map(async (node) => {
-      if (node.status !== 'ready' && node.status !== 'connect') return
-      const late = new Promise((resolve) => setTimeout(resolve, PING_WITHIN, false).unref())
-      const isThere = await Promise.race([
-        node.ping().then(
-          () => true,
-          () => true,
-        ),
-        late,
-      ])
-      if (!isThere) node.disconnect(true)
-    }),
-  )
-}
-
-/** Which Redis a client is for, in words without its password. */
-function placeOf(
-  client: RedisClient,
-  { host, port, path, sentinels, name }: ClientOptions,
-): string {
-  if (client.nodes) return 'Cluster'
-  if (sentinels) return `${name} by Sentinel`
-  return path ?? (host === undefined ? 'client' : `${host}:${port}`)
 }

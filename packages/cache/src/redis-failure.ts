@@ -14,7 +14,7 @@ const MEANINGS: Readonly<Record<string, string>> = {
   WRONGPASS: 'does not know this user with this password',
   NOPERM: 'does not allow this user to run scripts (EVAL, EVALSHA) on these keys',
   DENIED: 'is in protected mode: it has no password and takes clients of its own machine only',
-  MOVED: 'is a node of a Cluster: pass a Cluster of ioredis',
+  MOVED: 'is a node of a Cluster: pass a client for Clusters',
   CLUSTERDOWN: 'is a node of a Cluster that is not whole',
   TRYAGAIN: 'is moving the key to another node',
   WRONGTYPE:
@@ -62,7 +62,7 @@ export function whyOf(error: unknown): string {
     if (message.includes('DB index is out of range'))
       return 'it has no database of this number (`databases` in its configuration says how many there are)'
     if (message.includes('SELECT is not allowed in cluster mode'))
-      return 'it is a node of a Cluster, which has one database: pass a Cluster of ioredis'
+      return 'it is a node of a Cluster, which has one database: pass a client for Clusters'
     if (message.includes('unknown command'))
       return 'it does not know a command (are EVAL and EVALSHA disabled?)'
   }

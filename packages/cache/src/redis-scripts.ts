@@ -1,6 +1,6 @@
 // The commands of the engines on Redis: scripts of a single key, so that each call is one round trip and is done whole or not at all.
-import { createHash } from 'node:crypto'
-import type { RedisClient } from './redis-connection.ts'
+import type { Run } from './redis-clients/link.ts'
+import { linkOf, type RedisClient } from './redis-clients/pick.ts'
 
 /**
  * `value` is what is there; `tell` answers without having changed anything. A master that has become a replica would answer of what it
@@ -68,25 +68,15 @@ export const SCRIPTS: Readonly<Record<'Load' | 'Create' | 'Save' | 'Touch' | 'De
   return 'done'`,
 }
 
-/** Sends a script; resolves to Redis' answer, whatever the client has made of it. */
-export type Run = (key: string, ...args: (string | number)[]) => Promise<unknown>
-
 /** Scripts by their names, each as a function that sends it. */
 export type Scripts<N extends string> = Readonly<Record<N, Run>>
 
-/**
- * Makes scripts commands of the client: ioredis sends their hash, and the text only where the server lacks it. A
- * command's name holds the hash of its text, so that two versions of this package on one client do not use each other's.
- */
+/** Makes scripts commands of a client, which go by their hash; the text is sent only where the server lacks it. */
 export function defineScripts<N extends string>(
   client: RedisClient,
   texts: Readonly<Record<N, string>>,
 ): Scripts<N> {
-  const commands = client as unknown as Record<string, Run>
-  const scripts = Object.entries<string>(texts).map(([what, lua]) => {
-    const name = `coatcheck${what}_${createHash('sha1').update(lua).digest('hex')}`
-    if (!(name in client)) client.defineCommand(name, { numberOfKeys: 1, lua })
-    return [what, (...args: Parameters<Run>) => commands[name]!(...args)] as const
-  })
+  const link = linkOf(client)
+  const scripts = Object.entries<string>(texts).map(([what, lua]) => [what, link.script(lua)])
   return Object.fromEntries(scripts) as Record<N, Run>
 }

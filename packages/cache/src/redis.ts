@@ -1,4 +1,4 @@
-// The Redis engine: one string a session, by ioredis. Single-key scripts only, one round trip a call.
+// The Redis engine: one string a session, by any client. Single-key scripts only, one round trip a call.
 import {
   assertOptions,
   inWords,
@@ -18,11 +18,13 @@ import {
   type SessionRecord,
   type SessionStore,
 } from '@coatcheck/core/store'
-import { connectionOf, TIMEOUT, type ClientOptions, type RedisClient } from './redis-connection.ts'
+import type { IoredisClient } from './redis-clients/ioredis.ts'
+import { CLIENTS } from './redis-clients/pick.ts'
+import { assertRedisClient, connectionOf, TIMEOUT, type RedisClient } from './redis-connection.ts'
 import { isRefusedSelect } from './redis-failure.ts'
 import { defineScripts, SCRIPTS } from './redis-scripts.ts'
 
-export type { RedisClient, RedisNode } from './redis-connection.ts'
+export type { RedisClient } from './redis-connection.ts'
 
 /** Options of {@link redisStore}. */
 export interface RedisStoreOptions {
@@ -64,7 +66,6 @@ export function redisStore(
     if (isRefusedSelect(error)) noDatabase = error
   })
   const client = own ?? (redis as RedisClient)
-  assertMaster(client.options)
   const scripts = defineScripts(client, SCRIPTS)
   const connection = connectionOf(client)
   let isClosed = false
@@ -157,18 +158,12 @@ export function redisStore(
   }
 }
 
-/** @throws SessionUsageError for what is neither a URL of Redis' nor a client of ioredis. */
+/** @throws SessionUsageError for what is neither a URL of Redis' nor a client. */
 function assertRedis(redis: string | RedisClient): void {
-  const methods = ['defineCommand', 'on', 'connect', 'disconnect'] as const
-  const isRedis =
-    typeof redis === 'string'
-      ? /^(rediss?:\/)?\//i.test(redis)
-      : methods.every((name) => typeof redis?.[name] === 'function')
-  if (isRedis) return
-  const given = typeof redis === 'string' ? wrongText(redis, 'redis://') : inWords(redis)
-  refuseOption(
-    `redisStore needs a URL such as redis://localhost:6379, or a client of ioredis, and got ${given}`,
-  )
+  const needs = `a URL such as redis://localhost:6379, or ${CLIENTS}`
+  if (typeof redis !== 'string') assertRedisClient('redisStore', redis, needs)
+  else if (!/^(rediss?:\/)?\//i.test(redis))
+    refuseOption(`redisStore needs ${needs}, and got ${wrongText(redis, 'redis://')}`)
 }
 
 /** What a URL's parameters may be. ioredis would put any other one, as text, over the options that it is given. */
@@ -210,9 +205,9 @@ function assertParameter(name: string, value: string): void {
   )
 }
 
-type Driver = new (url: string, options: object) => RedisClient
+type Driver = new (url: string, options: object) => IoredisClient
 
-function connect(url: string): RedisClient {
+function connect(url: string): IoredisClient {
   const { address, parameters } = parseUrl(url)
   const { Redis } = loadDriver({
     by: 'redisStore',
@@ -224,6 +219,9 @@ function connect(url: string): RedisClient {
     ...parameters,
     // What is under way when the connection breaks fails at once and is never sent twice.
     maxRetriesPerRequest: 0,
+    enableOfflineQueue: false,
+    // The commands of one turn are sent together.
+    enableAutoPipelining: true,
     retryStrategy: (attempt: number) => Math.min(attempt * 50, 1000),
     // A server that is away answers nobody, also not a goodbye; one that is loading is asked often when it is done.
     connectTimeout: TIMEOUT,
@@ -233,15 +231,6 @@ function connect(url: string): RedisClient {
   // Every failing call rejects, and is heard of there; without a listener ioredis would print each retry.
   client.on('error', () => {})
   return client
-}
-
-/** @throws SessionUsageError for a client that is to reach replicas alone: they take no changes, and hear of others' late. */
-function assertMaster({ role, readOnly }: ClientOptions = {}): void {
-  const option = role === 'slave' ? "role: 'slave'" : readOnly === true ? 'readOnly: true' : ''
-  if (option)
-    refuseOption(
-      `redisStore: the client reads from a replica (${option}). Sessions need the master`,
-    )
 }
 
 /** The record that an answer is; undefined if there is none. */

@@ -1,13 +1,15 @@
 // Django's cache engine on Redis, for a site whose cache writes JSON: a string a session, under Django's own keys.
-import { connectionOf, type RedisClient } from '@coatcheck/cache/redis-connection'
+import {
+  assertRedisClient,
+  connectionOf,
+  type RedisClient,
+} from '@coatcheck/cache/redis-connection'
 import { defineScripts, READ } from '@coatcheck/cache/redis-scripts'
 import {
   assertOptions,
-  inWords,
   isSessionKey,
   KeyExistsError,
   MAX_EXPIRES_AT,
-  refuseOption,
   RETIRED,
   rules,
   SessionConflictError,
@@ -29,10 +31,7 @@ export interface DjangoCacheOptions {
 
 /** @throws SessionUsageError for what is no client of Redis, or an option that cannot work. */
 export function assertCache(by: string, redis: RedisClient, options: DjangoCacheOptions): void {
-  const methods = ['defineCommand', 'on', 'connect', 'disconnect'] as const
-  if (methods.some((name) => typeof redis?.[name] !== 'function')) {
-    refuseOption(`${by} needs a client of ioredis, and got ${inWords(redis)}`)
-  }
+  assertRedisClient(by, redis)
   assertOptions(by, options, { keyPrefix: rules.text, version: rules.count })
 }
 
@@ -63,9 +62,9 @@ const TOLERANCE = 1000
 
 /** They answer in words, which no option of a client turns into something else, as `stringNumbers` does numbers. */
 const SCRIPTS = {
-  /** The value and how long it is still kept, in ms. */
+  /** How long the value is still kept, in ms, a colon, and the value: no JSON, which a client may make something else of. */
   Load: `${READ}
-  return tell({ value, redis.call('PTTL', KEYS[1]) })`,
+  return tell(value and redis.call('PTTL', KEYS[1]) .. ':' .. value or 'none')`,
 
   Create: `${READ}
   if value then return tell('exists') end${PUT}`,
@@ -93,7 +92,7 @@ const SCRIPTS = {
  * own RedisCache, `SERIALIZER` with django-redis). Django's default is pickle, which only Python reads: a pickled session is
  * a SessionStoreError that says so. Sessions end by Redis' clock, as they do for Django.
  * A call has its answer within 5 seconds, or is a SessionStoreError; the client connects anew as it does for `redisStore`.
- * @param redis An ioredis client of the cache's Redis and its database number.
+ * @param redis A client of the cache's Redis and its database number, of any library that `redisStore` takes.
  */
 export function djangoCache(redis: RedisClient, options: DjangoCacheOptions = {}): DjangoEngine {
   assertCache('djangoCache', redis, options)
@@ -174,11 +173,12 @@ export function createForget(redis: RedisClient): (name: string) => Promise<unkn
 
 /** The record that an answer is at this time; undefined if there is none. */
 function toRecord(answer: unknown, time: number): SessionRecord | undefined {
-  const [data, left] = Array.isArray(answer) ? (answer as unknown[]) : []
-  const ttl = Number(left)
-  if (data === null && left !== undefined) return undefined
-  if (typeof data !== 'string' || Number.isNaN(ttl)) throw notUnderstood()
+  if (answer === 'none') return undefined
+  const [head, left] = (typeof answer === 'string' && /^(-?\d+):/.exec(answer)) || []
+  if (head === undefined) throw notUnderstood()
+  const data = (answer as string).slice(head.length)
   assertJson(data)
+  const ttl = Number(left)
   return { data, expiresAt: ttl < 0 ? MAX_EXPIRES_AT : time + ttl }
 }
 

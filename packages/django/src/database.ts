@@ -29,7 +29,7 @@ export function djangoDb(store: SessionStore): DjangoEngine {
  * Django's `backends.cached_db`. It reads the database and writes it, and then removes the cache's copy, so that Django reads
  * the database too; so whichever way Django writes to its cache, this engine works.
  * @param store As for {@link djangoDb}.
- * @param redis An ioredis client of the cache's Redis; a call waits for it for 5 seconds at the most.
+ * @param redis A client of the cache's Redis, of any library that `redisStore` takes; a call waits for it for 5 seconds at the most.
  */
 export function djangoCachedDb(
   store: SessionStore,

@@ -1,0 +1,163 @@
+// Clients of node-redis (the package redis, 5 and newer).
+import { errorMonitor } from 'node:events'
+import { setTimeout } from 'node:timers'
+import { addressOf, byHash, isThere, type Link, type Run } from './link.ts'
+
+/** As much of what `createClient`, `createCluster`, `createSentinel` and `createClientPool` of node-redis return as the engine uses. */
+export interface NodeRedisClient {
+  readonly isOpen: boolean
+  /** Not of a pool. */
+  readonly isReady?: boolean
+  connect(): Promise<unknown>
+  destroy(): unknown
+  on(event: string | symbol, listener: (...args: any[]) => void): unknown
+  withCommandOptions(options: any): object
+}
+
+/** A client of a single connection. */
+interface SingleClient extends NodeRedisClient {
+  readonly options?: {
+    readonly readonly?: boolean
+    readonly socket?: {
+      readonly host?: string
+      readonly port?: number
+      readonly path?: string
+      readonly reconnectStrategy?: unknown
+    }
+  }
+  sendCommand(args: readonly string[]): Promise<unknown>
+}
+
+interface ClusterClient extends NodeRedisClient {
+  readonly masters: readonly { readonly client?: SingleClient }[]
+}
+
+/** A client whose commands have options of the engine's. */
+interface Commands {
+  eval(lua: string, options: EvalOptions): Promise<unknown>
+  evalSha(hash: string, options: EvalOptions): Promise<unknown>
+}
+interface EvalOptions {
+  keys: string[]
+  arguments: string[]
+}
+
+/** A request waits this long for Redis, in ms; what the client has not sent until then it does not send. */
+const TIMEOUT = 5000
+
+/** A connection that was destroyed has let go of its client after this time, in ms. */
+const LET_GO = 10
+
+/** @returns The option by which a client is made for a replica, if it has it. */
+export const replicaOption = (client: NodeRedisClient): string | undefined =>
+  (client as SingleClient).options?.readonly === true ? 'readonly: true' : undefined
+
+/** A client as the engine calls it. */
+export function nodeRedisLink(client: NodeRedisClient): Link {
+  if ('masters' in client) return clusterLink(client as ClusterClient)
+  if ('totalClients' in client) return manyLink(client, 'client pool')
+  if ('getMasterNode' in client) return manyLink(client, 'Sentinel')
+  return singleLink(client as SingleClient)
+}
+
+/** By the client's own commands, which know its `keyPrefix` and a Cluster's nodes. */
+function scriptOf(commands: () => Commands, lua: string): Run {
+  return byHash(lua, (command, script, key, args) => {
+    const options = { keys: [key], arguments: args }
+    return command === 'EVAL'
+      ? commands().eval(script, options)
+      : commands().evalSha(script, options)
+  })
+}
+
+function singleLink(client: SingleClient): Link {
+  let isGreeting = false
+  let isReopening = false
+  let unsent = new AbortController()
+  let commands = commandsOf()
+
+  /** What the client has not yet sent when a connection ends it keeps for the next one. Without a mapping answers are text. */
+  function commandsOf(): Commands {
+    const options = { typeMapping: {}, abortSignal: unsent.signal, timeout: undefined }
+    return client.withCommandOptions(options) as Commands
+  }
+
+  return {
+    place: placeOf(client),
+    state() {
+      if (client.isReady) return 'ready'
+      if (client.isOpen) return isGreeting ? 'greeting' : 'connecting'
+      return isReopening ? 'connecting' : 'closed'
+    },
+    script: (lua) => scriptOf(() => commands, lua),
+
+    watch({ ready, closed, trouble }) {
+      const onClosed = () => {
+        isGreeting = false
+        unsent.abort()
+        unsent = new AbortController()
+        commands = commandsOf()
+        closed()
+      }
+      client.on('connect', () => (isGreeting = true))
+      client.on('ready', ready)
+      client.on('end', onClosed)
+      client.on(errorMonitor, (error) => {
+        trouble(error)
+        if (!client.isReady) onClosed()
+      })
+    },
+
+    reconnect(isSilent) {
+      if (client.options?.socket?.reconnectStrategy === false) return false
+      if (isSilent) reopen()
+      // The server answers what came before, and hangs up.
+      else client.sendCommand(['QUIT']).catch(() => {})
+      return true
+    },
+  }
+
+  function reopen(): void {
+    if (isReopening) return
+    isReopening = true
+    client.destroy()
+    setTimeout(() => {
+      isReopening = false
+      client.connect().catch(() => {})
+    }, LET_GO).unref()
+  }
+}
+
+/** A client with connections of its own, of which it tells little. */
+function manyLink(client: NodeRedisClient, place: string): Link {
+  const commands = client.withCommandOptions({ typeMapping: {}, timeout: TIMEOUT }) as Commands
+  return {
+    place,
+    state: () => (client.isOpen ? 'ready' : 'closed'),
+    script: (lua) => scriptOf(() => commands, lua),
+    watch({ trouble }) {
+      client.on(errorMonitor, trouble)
+      client.on('node-error', trouble)
+    },
+  }
+}
+
+function clusterLink(client: ClusterClient): Link {
+  return { ...manyLink(client, 'Cluster'), dropSilent: () => void dropSilentNodes(client) }
+}
+
+/** Nodes that do not answer are connected to anew. */
+async function dropSilentNodes({ masters }: ClusterClient): Promise<void> {
+  await Promise.all(
+    masters.map(async ({ client }) => {
+      if (!client?.isReady || (await isThere(() => client.sendCommand(['PING'])))) return
+      client.destroy()
+      setTimeout(() => client.connect().catch(() => {}), LET_GO).unref()
+    }),
+  )
+}
+
+function placeOf({ options }: SingleClient): string {
+  const { host = 'localhost', port = 6379, path } = options?.socket ?? {}
+  return path ?? addressOf(host, port)
+}
