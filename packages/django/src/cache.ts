@@ -64,7 +64,8 @@ const TOLERANCE = 1000
 const SCRIPTS = {
   /** How long the value is still kept, in ms, a colon, and the value: no JSON, which a client may make something else of. */
   Load: `${READ}
-  return tell(value and redis.call('PTTL', KEYS[1]) .. ':' .. value or 'none')`,
+  if not value then return tell('none') end
+  return tell(string.format('%.0f:', redis.call('PTTL', KEYS[1])) .. value)`,
 
   Create: `${READ}
   if value then return tell('exists') end${PUT}`,
