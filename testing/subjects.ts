@@ -16,6 +16,7 @@ import { signedCookieStore } from '@coatcheck/signed-cookie'
 import Database from 'better-sqlite3'
 import { Cluster, Redis } from 'ioredis'
 import { proxyTo, type Proxy } from './proxy.ts'
+import { redisClients, redisClusterClients, type OpenRedis } from './redis-clients.ts'
 import { proxiesByUrl } from './services.ts'
 
 /** Where engines find a folder and the servers that are there: the URLs by the names of `kinds` in services.ts. */
@@ -185,6 +186,19 @@ plans['redis on a client of its own, with keyPrefix and auto-pipelining'] = {
   },
 }
 
+// And Redis by clients of every other library.
+for (const [library, open] of Object.entries<OpenRedis>(redisClients)) {
+  plans[`redis by ${library}`] = onClient('redis', open)
+}
+for (const [library, open] of Object.entries<OpenRedis>(redisClusterClients)) {
+  plans[`redis cluster by ${library}`] = onClient('redisCluster', open)
+}
+
+/** The names of the engines on Redis by other libraries than ioredis. */
+export const redisEngines: readonly string[] = Object.keys(plans).filter((name) =>
+  /^redis (?:cluster )?by /.test(name),
+)
+
 /** The servers that an engine needs. */
 export const needsOf = (engine: string): readonly string[] => plans[engine]?.needs ?? []
 
@@ -233,6 +247,17 @@ export async function engineSubject(
       for (const [need, opened] of proxies) {
         if (!proxiesByUrl.has(places[need]!)) opened.forEach((proxy) => proxy.cut())
       }
+    },
+  }
+}
+
+/** A store on a client that closes with it. */
+function onClient(need: string, openClient: OpenRedis): Plan {
+  return {
+    needs: [need],
+    async open({ now, name }, places) {
+      const { client, close } = await openClient(places[need]!)
+      return { ...redisStore(client, { now, prefix: `${name}:` }), close }
     },
   }
 }

@@ -1,10 +1,11 @@
-// The Redis engine on an application's own client: none of its options bends what the engine is told.
+// The Redis engine on an application's own client, of any library: none of its options bends what the engine is told.
 import { randomUUID } from 'node:crypto'
 import { once } from 'node:events'
 import { setTimeout } from 'node:timers/promises'
 import { Cluster, Command, Redis, type RedisOptions } from 'ioredis'
 import { afterAll, expect } from 'vitest'
 import { testWith } from '../../../testing/needs.ts'
+import { proveEngines } from '../../../testing/prove.ts'
 import { openProxy } from '../../../testing/proxy.ts'
 import {
   proxiesByUrl,
@@ -12,7 +13,10 @@ import {
   redisCluster,
   redisClusterWithReplica,
 } from '../../../testing/services.ts'
+import { redisEngines } from '../../../testing/subjects.ts'
 import { redisStore } from './redis.ts'
+
+await proveEngines(...redisEngines)
 
 const { url, service, test } = await testWith(redis)
 afterAll(() => service?.[Symbol.asyncDispose]())
