@@ -108,6 +108,12 @@ for (const [rest, message] of [
   })
 }
 
+test('a parameter is not named where the query may be the rest of a password', () => {
+  for (const url of ['redis://u?Tropical&k=Sunrise@h', '/nowhere/a.sock?Tropical&k=Sunrise@h']) {
+    expect(() => redisStore(url)).toThrow('no parameter but db and family')
+  }
+})
+
 test('a URL that is refused leaves no client behind, which would keep the process', () => {
   const program = `
     import { redisStore } from ${JSON.stringify(new URL('redis.ts', import.meta.url))}

@@ -181,7 +181,8 @@ function parseUrl(text: string): { address: string; parameters: Record<string, n
   const [address = '', query] = text.split(/\?(.*)/s)
   const parameters: Record<string, number> = {}
   for (const [name, value] of new URLSearchParams(query?.replace(/#.*/s, ''))) {
-    assertParameter(name, value)
+    // A query with an @ in it may be the rest of a password that is not escaped.
+    assertParameter(name, value, !query!.includes('@'))
     parameters[name] = Number(value)
   }
   // Of REDISS:// ioredis would make a connection in the clear.
@@ -194,12 +195,11 @@ function assertUrl(text: string): void {
   refuseOption("redisStore: the URL's path must be the number of a database, or be left out")
 }
 
-function assertParameter(name: string, value: string): void {
+function assertParameter(name: string, value: string, isShown: boolean): void {
   const rule = Object.hasOwn(PARAMETERS, name) ? PARAMETERS[name] : undefined
   if (rule?.holds(value)) return
   if (rule) refuseOption(`redisStore: the URL's parameter \`${name}\` must be ${rule.be}`)
-  // What is no name may be a part of a password that is not escaped.
-  const which = /^[a-z]{1,30}$/i.test(name) && !value.includes('@') ? ` \`${name}\`` : ''
+  const which = isShown && /^[a-z]{1,30}$/i.test(name) ? ` \`${name}\`` : ''
   refuseOption(
     `redisStore: a URL has no parameter${which} but db and family. Pass a client of your own: redisStore(new Redis(url, { … }))`,
   )

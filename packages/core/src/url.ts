@@ -18,8 +18,21 @@ export function readUrl(by: string, text: string): URL {
   }
 }
 
-/** Whether a password ends the host's part of a URL by a `/`, `?` or `#` that is not escaped: the `@` is behind it. */
-export const isCutShort = (text: string): boolean => /^[^/]*\/\/[^/?#@]+[/?#][^=]*@/.test(text)
+/** What servers listen at, by default, and PgBouncer: no password begins so. */
+const PORTS: ReadonlySet<string> = new Set(['3306', '5432', '6379', '6432'])
+
+/**
+ * Whether a password ends the host's part of a URL by a `/`, `?` or `#` that is not escaped: the `@` is behind it. Of `name:12345/x@y` nobody
+ * can tell; it is taken for a user and a password, as the other way round it would be shown, and sent.
+ */
+export function isCutShort(text: string): boolean {
+  const [, rest, end, behind] = /^[^/]*\/\/[^/?#@:[\]]*:([^/?#@]+)([/?#])(.*@.*)$/s.exec(text) ?? []
+  if (rest === undefined || PORTS.has(rest)) return false
+  const isPort = /^\d+$/.test(rest)
+  // A path without an @, and parameters with their values.
+  const isRead = isPort && end === '/' && /^[^@?#]*\?(?:\w+=[^&#]*(?:&|$))+$/.test(behind!)
+  return !isRead
+}
 
 /** @throws SessionUsageError (code ERR_SESSION_OPTIONS), always: a driver's own error may hold the URL. */
 export function refuseUrl(by: string): never {
