@@ -1,7 +1,7 @@
 // Clients of Redis of other libraries than ioredis, made as the docs say.
 import type { RedisClient } from '@coatcheck/cache/redis'
 import { Redis as Upstash } from '@upstash/redis'
-import { GlideClient, GlideClusterClient } from '@valkey/valkey-glide'
+import { GlideClient, GlideClusterClient, Logger } from '@valkey/valkey-glide'
 import { Redis as Valkey } from 'iovalkey'
 import { createClient, createClientPool, createCluster } from 'redis'
 import { createClient as createClient5, createCluster as createCluster5 } from 'redis-5'
@@ -24,6 +24,7 @@ const addressesOf = (urls: string) =>
 
 /** Whatever is wrong its calls tell. */
 const quiet = () => {}
+Logger.setLoggerConfig('off')
 const soon = (retries: number) => Math.min(retries * 50, 1000)
 
 /** By the libraries' names. */

@@ -2,7 +2,12 @@
 import { randomUUID } from 'node:crypto'
 import { once } from 'node:events'
 import { setTimeout } from 'node:timers/promises'
+import { inspect } from 'node:util'
+import { Redis as Upstash } from '@upstash/redis'
+import { Decoder, GlideClient } from '@valkey/valkey-glide'
 import { Cluster, Command, Redis, type RedisOptions } from 'ioredis'
+import { createClient, createClientPool, createCluster, createSentinel } from 'redis'
+import { createClient as createClient5 } from 'redis-5'
 import { afterAll, expect } from 'vitest'
 import { testWith } from '../../../testing/needs.ts'
 import { proveEngines } from '../../../testing/prove.ts'
@@ -12,9 +17,12 @@ import {
   redis,
   redisCluster,
   redisClusterWithReplica,
+  redisSentinel,
 } from '../../../testing/services.ts'
+import { redisClients, type OpenRedis } from '../../../testing/redis-clients.ts'
 import { redisEngines } from '../../../testing/subjects.ts'
-import { redisStore } from './redis.ts'
+import { openUpstash } from '../../../testing/upstash.ts'
+import { redisStore, type RedisClient } from './redis.ts'
 
 await proveEngines(...redisEngines)
 
@@ -48,7 +56,7 @@ async function withReplies(
 }
 
 /** What a store must do on every client. */
-async function prove(client: Redis | Cluster): Promise<void> {
+async function prove(client: RedisClient): Promise<void> {
   const store = redisStore(client, { prefix: `${randomUUID()}:` })
   const key = newKey()
   const is = (code: string) => expect.objectContaining({ code: `ERR_SESSION_${code}` })
@@ -113,6 +121,220 @@ for (const [name, given] of Object.entries(options)) {
   })
 }
 
+/** What both versions of node-redis make clients of, as far as it is the same. */
+type Create = (
+  options: Parameters<typeof createClient5>[0],
+) => Pick<ReturnType<typeof createClient5>, 'on' | 'connect' | 'destroy' | 'isReady'> & RedisClient
+const nodeRedis: readonly (readonly [library: string, create: Create])[] = [
+  ['node-redis 6', createClient as unknown as Create],
+  ['node-redis 5', createClient5 as unknown as Create],
+]
+for (const [library, create] of nodeRedis) {
+  for (const [name, given] of Object.entries({
+    'RESP: 2': { RESP: 2 },
+    'RESP: 3': { RESP: 3 },
+    'a mapping of text to Buffers': { commandOptions: { typeMapping: { 36: Buffer, 43: Buffer } } },
+    disableOfflineQueue: { disableOfflineQueue: true },
+    'keyPrefix and database': { keyPrefix: 'app:', database: 3 },
+    pingInterval: { pingInterval: 10 },
+  })) {
+    test(`${library} with ${name}: every answer is understood`, async () => {
+      const client = create({ url: url!, ...(given as object) })
+      client.on('error', () => {})
+      await client.connect()
+      await prove(client)
+      client.destroy()
+    })
+  }
+}
+
+test('the keyPrefix of node-redis 6 stands before every key', async () => {
+  const client = createClient({ url: url!, keyPrefix: 'app:' })
+  await client.connect()
+  const key = newKey()
+  await redisStore(client).create(key, { data: '1', expiresAt: later() })
+  const direct = new Redis(url!)
+  expect(await direct.exists(`app:session:${key}`)).toBe(1)
+  direct.disconnect()
+  client.destroy()
+})
+
+test('valkey-glide whose defaultDecoder is Bytes: every answer is understood', async () => {
+  const client = await GlideClient.createClient({
+    addresses: [place],
+    defaultDecoder: Decoder.Bytes,
+    requestTimeout: 4000,
+  })
+  await prove(client)
+  client.close()
+})
+
+for (const [name, given] of Object.entries({
+  'automaticDeserialization: false': { automaticDeserialization: false },
+  'enableAutoPipelining: false': { enableAutoPipelining: false },
+  'responseEncoding: false': { responseEncoding: false },
+} as const)) {
+  test(`Upstash with ${name}: every answer is understood`, async () => {
+    const server = await openUpstash(url!)
+    await prove(new Upstash({ url: server.url, token: server.token, ...given }))
+    server.close()
+  })
+}
+
+for (const [library, open] of Object.entries<OpenRedis>(redisClients)) {
+  test(`by ${library} a hundred calls at once find out that the server has forgotten the scripts, and each is done once`, async () => {
+    const { client, close } = await open(url!)
+    const store = redisStore(client, { prefix: `${randomUUID()}:` })
+    const keys = Array.from({ length: 100 }, newKey)
+    const record = (data: string) => ({ data, expiresAt: later() })
+    await Promise.all(keys.map((key) => store.create(key, record('1'))))
+    const direct = new Redis(url!)
+    await direct.script('FLUSH')
+    direct.disconnect()
+    await Promise.all(keys.map((key) => store.save(key, record('2'), '1')))
+    for (const key of keys) expect(await store.load(key)).toMatchObject({ data: '2' })
+    close()
+  })
+
+  test(`by ${library} what the server says is told with its meaning, and without the key or the data`, async () => {
+    const { client, close } = await open(url!)
+    const store = redisStore(client)
+    const key = newKey()
+    const direct = new Redis(url!)
+    await direct.hset(`session:${key}`, 'user', 'ann')
+    direct.disconnect()
+    const data = `a secret ${randomUUID()}`
+    const error = await Promise.resolve(store.save(key, { data, expiresAt: later() })).catch(
+      (caught: unknown) => caught,
+    )
+    expect(error).toMatchObject({
+      code: 'ERR_SESSION_STORE',
+      message: expect.stringMatching(/^Redis \(.+\) failed to save a session: WRONGTYPE, it keeps/),
+    })
+    const shown = inspect(error, { depth: 9, showHidden: true })
+    expect(shown).not.toContain(key)
+    expect(shown).not.toContain(data)
+    close()
+  })
+}
+
+for (const [name, create] of Object.entries({
+  createClient: () => createClient({ url: url! }),
+  'createClient of 5': () => createClient5({ url: url! }),
+  createClientPool: () => createClientPool({ url: url! }),
+  createSentinel: () => createSentinel({ name: 'sessions', sentinelRootNodes: [place] }),
+  createCluster: () => createCluster({ rootNodes: [{ url: url! }] }),
+})) {
+  test(`a client of node-redis that nobody has connected (${name}) is told to be so at once`, async () => {
+    await expect(redisStore(create()).load(newKey())).rejects.toMatchObject({
+      code: 'ERR_SESSION_STORE',
+      message: expect.stringMatching(
+        /failed to load a session: the client is not connected: call its connect\(\) first\.$/,
+      ),
+    })
+  })
+}
+
+for (const [library, create] of nodeRedis) {
+  test(`by ${library} a wrong password is told, and not shown`, async () => {
+    const direct = new Redis(url!)
+    const user = `u${newKey()}`
+    await direct.call('ACL', 'SETUSER', user, 'on', '>right', '~*', '+@all')
+    const client = create({ url: `redis://${user}:hush@${place.host}:${place.port}` })
+    client.on('error', () => {})
+    client.connect().catch(() => {})
+    const error = await Promise.resolve(redisStore(client).load(newKey())).catch(
+      (caught: unknown) => caught,
+    )
+    expect(error).toMatchObject({
+      message: `Redis (${place.host}:${place.port}) failed to load a session: WRONGPASS, it does not know this user with this password.`,
+    })
+    expect(inspect(error, { depth: 9, showHidden: true })).not.toContain('hush')
+    client.destroy()
+    await direct.call('ACL', 'DELUSER', user)
+    direct.disconnect()
+  })
+
+  test(`by ${library} what waits for a connection when its time is over is never sent`, async () => {
+    const proxy = await openProxy(place.host, place.port)
+    const client = create({
+      socket: { host: proxy.host, port: proxy.port, reconnectStrategy: 100 },
+    })
+    client.on('error', () => {})
+    await client.connect()
+    const store = redisStore(client)
+    const key = newKey()
+    const record = { data: '1', expiresAt: later() }
+    await store.load(key)
+    proxy.cut()
+    await expect(async () => store.create(key, record)).rejects.toMatchObject({
+      code: 'ERR_SESSION_STORE',
+    })
+    await proxy.restore()
+    await expect.poll(() => client.isReady).toBe(true)
+    expect(await store.load(key)).toBeUndefined()
+    client.destroy()
+    proxy.cut()
+  })
+
+  test(`by ${library} a save whose answer is lost with the connection is an error, and is not sent again`, async () => {
+    const proxy = await openProxy(place.host, place.port)
+    const client = create({ socket: { host: proxy.host, port: proxy.port } })
+    client.on('error', () => {})
+    await client.connect()
+    const store = redisStore(client)
+    const key = newKey()
+    await store.create(key, { data: '1', expiresAt: later() })
+    proxy.loseAnswers()
+    const saving = Promise.resolve(store.save(key, { data: '2', expiresAt: later() }, '1'))
+    saving.catch(() => {})
+    const direct = new Redis(url!)
+    await expect.poll(() => direct.get(`session:${key}`)).toMatch(/:2$/)
+    await direct.set(`session:${key}`, `${later()}:1`)
+    proxy.cut()
+    await proxy.restore()
+    await expect(saving).rejects.toMatchObject({ code: 'ERR_SESSION_STORE' })
+    await expect.poll(() => client.isReady).toBe(true)
+    expect(await store.load(key)).toMatchObject({ data: '1' })
+    client.destroy()
+    direct.disconnect()
+    proxy.cut()
+  })
+}
+
+{
+  const client = createClient()
+  const rest = new Upstash({ url: 'http://127.0.0.1:1', token: 'a' })
+  const plain = new Redis({ lazyConnect: true })
+  for (const [name, given, word] of [
+    ['a promise of a client', Promise.resolve(client), 'a promise (await it)'],
+    ['the legacy form of a client', client.legacy(), 'an object'],
+    ['multi() of node-redis', client.multi(), 'an object'],
+    ['multi() of ioredis', plain.multi(), 'an object'],
+    ['a pipeline of Upstash', rest.pipeline(), 'an object'],
+    ['a class', Redis, 'a class'],
+    [
+      'an older node-redis',
+      { connected: true, send_command() {}, on() {}, quit() {} },
+      'an object',
+    ],
+    ['a WebSocket', { send() {}, close() {} }, 'an object'],
+    ['null', null, 'null'],
+  ] as const) {
+    test(`${name} is no client, and refused at the start`, () => {
+      expect(() => redisStore(given as never)).toThrow(
+        expect.objectContaining({
+          code: 'ERR_SESSION_OPTIONS',
+          message: expect.stringContaining(
+            'or a client of ioredis, iovalkey, redis (5 or newer), @valkey/valkey-glide, Bun or @upstash/redis, and got ' +
+              word,
+          ),
+        }),
+      )
+    })
+  }
+}
+
 test('transformers of replies to the commands that the application uses do not reach the engine', () =>
   withReplies(['get', 'del', 'set'], 'bent', async (client) => {
     expect(await client.get('x')).toBe('bent')
@@ -157,6 +379,10 @@ for (const option of [{ role: 'slave' }, { readOnly: true }] as const) {
     )
   })
 }
+
+test('a client of node-redis with readonly: true is refused at the start', () => {
+  expect(() => redisStore(createClient({ readonly: true }))).toThrow('(readonly: true)')
+})
 
 test('a save whose answer is lost with the connection is an error, and not a conflict with itself, though the client sends it again', async () => {
   const proxy = await openProxy(place.host, place.port)
@@ -264,4 +490,20 @@ test('what finds no connection within its time is never sent, though the client 
       },
     )
   }
+}
+
+{
+  const sentinel = await testWith(redisSentinel)
+  afterAll(() => sentinel.service?.[Symbol.asyncDispose]())
+
+  sentinel.test('by createSentinel of node-redis every answer is understood', async () => {
+    const client = createSentinel({
+      name: 'sessions',
+      sentinelRootNodes: [placeOf(sentinel.url!)],
+    })
+    client.on('error', () => {})
+    await client.connect()
+    await prove(client)
+    await client.close()
+  })
 }

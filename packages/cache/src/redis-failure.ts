@@ -51,7 +51,7 @@ export function isRefusedSelect(error: unknown): boolean {
 
 /** Whether the client itself has not waited any longer. */
 export const isTimeout = (error: unknown): boolean =>
-  (error as Error | undefined)?.message === 'Command timed out'
+  /^(?:Command )?timed out$/.test(String((error as Error | undefined)?.message))
 
 /** Why Redis failed, in a few words, such as `READONLY, it is a replica` or `connect ECONNREFUSED 127.0.0.1:6379`; empty if nobody knows. */
 export function whyOf(error: unknown): string {
@@ -70,9 +70,12 @@ export function whyOf(error: unknown): string {
     return 'NOPERM, it does not allow this user to choose the database (SELECT)'
   if (word) return Object.hasOwn(MEANINGS, word) ? `${word}, it ${MEANINGS[word]}` : word
   if (lastNodeError) return whyOf(lastNodeError)
-  if (isTimeout(error)) return "no answer within the client's commandTimeout"
+  if (isTimeout(error))
+    return "no answer within the client's own time (commandTimeout, requestTimeout)"
   if (message.startsWith('Connection in subscriber mode'))
     return 'the client has subscribed to channels, and sends nothing else: give the store one of its own'
+  if (message === 'The client is closed' || message.startsWith('Attempted execution on closed'))
+    return 'the client is not connected: call its connect() first'
   if (message.startsWith('All sentinels are unreachable')) return 'no Sentinel answers'
   return reasonOf(error)
 }

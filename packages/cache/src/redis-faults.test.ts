@@ -10,10 +10,22 @@ import { inspect } from 'node:util'
 import { Cluster, Redis } from 'ioredis'
 import { afterAll, expect, onTestFinished } from 'vitest'
 import { testWith } from '../../../testing/needs.ts'
-import { openProxy } from '../../../testing/proxy.ts'
+import {
+  answers,
+  AT_ONCE,
+  later,
+  newKey,
+  openAdmin,
+  outcome,
+  portOf,
+  privateRedis,
+  proveFaults,
+  proxied,
+  SOON,
+  underLoad,
+} from '../../../testing/redis-under-faults.ts'
 import {
   proxiesByUrl,
-  redis,
   redisCluster,
   redisSentinel,
   type Service,
@@ -22,26 +34,8 @@ import { redisStore } from './redis.ts'
 
 type Store = ReturnType<typeof redisStore>
 
-// Servers of its own, whatever the environment names: they are stopped.
-const { variable: _variable, ...privateRedis } = redis
 const { url, service, test } = await testWith(privateRedis)
 afterAll(() => service?.[Symbol.asyncDispose]())
-
-const later = () => Date.now() + 60_000
-const newKey = () => randomUUID().replaceAll('-', '')
-/** What takes up to 5 s is over within this, in ms, on a busy machine too: a second wait of 5 s would not be. */
-const SOON = 9500
-/** What waits for nothing is over within this, in ms: who waits for an answer or a connection waits for 5 s. */
-const AT_ONCE = 4800
-
-const portOf = (of: string) => Number(new URL(of).port)
-
-/** A connection of the test's own. */
-function openAdmin(of = url!): Redis {
-  const admin = new Redis(of, { maxRetriesPerRequest: 0 }).on('error', () => {})
-  onTestFinished(() => admin.disconnect())
-  return admin
-}
 
 async function openStore(of: string | Redis): Promise<Store> {
   const store = redisStore(of)
@@ -52,234 +46,15 @@ async function openStore(of: string | Redis): Promise<Store> {
   return store
 }
 
-async function proxied(of = url!) {
-  const proxy = await openProxy('127.0.0.1', portOf(of))
-  onTestFinished(() => proxy.cut())
-  return { proxy, url: `redis://127.0.0.1:${proxy.port}` }
-}
-
 /** An application's own client as the README has it. */
 const ownClient = (of: string, more: object = {}) =>
   new Redis(of, { maxRetriesPerRequest: 0, ...more }).on('error', () => {})
 
-/** How a call ends: the error's message, or '', and how long it took in ms. */
-async function outcome(call: () => unknown): Promise<{ error: any; ms: number }> {
-  const started = performance.now()
-  let error: unknown
-  try {
-    await call()
-  } catch (caught) {
-    error = caught
-  }
-  return { error, ms: performance.now() - started }
-}
-
-/** Saves a session again and again, as requests that come every 20 ms; resolves to how many failed, how and until when. */
-function underLoad(store: Store) {
-  const key = newKey()
-  const failures: { at: number; message: string }[] = []
-  const pending = new Set<Promise<void>>()
-  const over = new AbortController()
-  let sent = 0
-  const isOver = () => over.signal.aborted && sent > 50
-  const request = async () => {
-    const n = sent++
-    const { error } = await outcome(async () => {
-      if (n === 0) await store.create(key, { data: '0', expiresAt: later() })
-      else if (n % 2) await store.save(key, { data: `${n}`, expiresAt: later() })
-      else await store.load(key)
-    })
-    if (error) {
-      expect(error).toMatchObject({ code: 'ERR_SESSION_STORE' })
-      failures.push({ at: performance.now(), message: error.message })
-    }
-  }
-  const begun = request()
-  const loop = (async () => {
-    await begun
-    while (!isOver()) {
-      const one = request()
-      pending.add(one)
-      void one.then(() => pending.delete(one))
-      await setTimeout(20)
-    }
-    await Promise.all(pending)
-  })()
-  return {
-    key,
-    failures,
-    /** The session is there, and a replica has had the time to hear of it: what it has not heard of is lost. */
-    async begun() {
-      await begun
-      await setTimeout(1000)
-    },
-    async end() {
-      over.abort()
-      await loop
-      return { sent, failures }
-    },
-  }
-}
-
-const answers = async (store: Store) => !(await outcome(() => store.load(newKey()))).error
-
-/** A master and a replica of it that are to change places. */
-async function openPair(): Promise<{ master: Service; replica: Service }> {
-  const [master, replica] = await Promise.all([privateRedis.launch!(), privateRedis.launch!()])
-  onTestFinished(async () => {
-    for (const one of [master, replica]) await one[Symbol.asyncDispose]()
-  })
-  const admin = openAdmin(replica.url)
-  // A master waits 5 s for more replicas, to serve them together.
-  await openAdmin(master.url).config('SET', 'repl-diskless-sync-delay', '0')
-  await admin.replicaof('127.0.0.1', portOf(master.url))
-  await expect
-    .poll(() => admin.info('replication'), { timeout: 20_000 })
-    .toContain('master_link_status:up')
-  return { master, replica }
-}
-
-for (const [whose, open] of [
-  ['its own client', (of: string) => of],
-  ["the application's client", ownClient],
-] as const) {
-  test(`when master and replica change places and the address points to the new one, no request fails, on ${whose}`, async () => {
-    const { master, replica } = await openPair()
-    const way = await proxied(master.url)
-    const store = await openStore(open(way.url))
-    const load = underLoad(store)
-    await load.begun()
-    await openAdmin(replica.url).replicaof('NO', 'ONE')
-    way.proxy.pointTo(portOf(replica.url))
-    await openAdmin(master.url).replicaof('127.0.0.1', portOf(replica.url))
-    await setTimeout(1500)
-    const { sent, failures } = await load.end()
-    expect(sent).toBeGreaterThan(50)
-    expect(failures).toEqual([])
-    expect(await openAdmin(replica.url).get(`session:${load.key}`)).toMatch(/:\d+$/)
-  })
-
-  test(`while there is a replica alone every save says READONLY, it is connected to once a second, and saves go well once it is the master, on ${whose}`, async () => {
-    const { master, replica } = await openPair()
-    const admin = openAdmin(replica.url)
-    const connections = async () =>
-      Number(/total_connections_received:(\d+)/.exec(await admin.info('stats'))![1])
-    const store = await openStore(open(replica.url))
-    const before = await connections()
-    const started = performance.now()
-    const messages = new Set<string>()
-    while (performance.now() - started < 3000) {
-      const { error } = await outcome(() =>
-        store.create(newKey(), { data: '1', expiresAt: later() }),
-      )
-      messages.add(error.message)
-      await setTimeout(10)
-    }
-    expect([...messages]).toEqual([
-      `Redis (127.0.0.1:${portOf(replica.url)}) failed to create a session: READONLY, it is a replica, and not the master.`,
-    ])
-    const seconds = (performance.now() - started) / 1000
-    expect((await connections()) - before).toBeLessThanOrEqual(seconds + 3)
-    await master.stop()
-    await admin.replicaof('NO', 'ONE')
-    const { error } = await outcome(() => store.create(newKey(), { data: '1', expiresAt: later() }))
-    expect(error).toBeUndefined()
-  })
-
-  test(`a master that has become a replica, and is emptied for that, neither ends sessions nor shows old ones, on ${whose}`, async () => {
-    const { master, replica } = await openPair()
-    const store = await openStore(open(replica.url))
-    const [live, ended] = [newKey(), newKey()]
-    const record = { data: '1', expiresAt: later() }
-    const other = await openStore(master.url)
-    await other.create(ended, record)
-    await openAdmin(master.url).wait(1, 5000)
-    for (const call of [
-      () => store.load(live),
-      () => store.load(ended),
-      () => store.create(ended, record),
-      () => store.save(live, record, '1'),
-      () => store.save(ended, record, '2'),
-      () => store.touch(live, later()),
-      () => store.touch(ended, later(), 5),
-      () => store.delete(ended),
-    ]) {
-      const { error } = await outcome(call)
-      expect(error.message).toContain('READONLY, it is a replica')
-    }
-  })
-
-  test(`a connection that is dead while nobody hangs up costs one call 5 s, and is made anew, on ${whose}`, async () => {
-    const way = await proxied()
-    const store = await openStore(open(way.url))
-    await store.load(newKey())
-    way.proxy.abandon()
-    const { error, ms } = await outcome(() => store.load(newKey()))
-    expect(error.message).toBe(
-      `Redis (127.0.0.1:${way.proxy.port}) failed to load a session: no answer within 5000 ms.`,
-    )
-    expect(ms).toBeLessThan(SOON)
-    const next = await outcome(() => store.load(newKey()))
-    expect(next.error).toBeUndefined()
-    expect(next.ms).toBeLessThan(AT_ONCE)
-  })
-
-  test(`where nothing goes through for 12 s, requests fail within 5 s and all is well within 5 s afterwards, on ${whose}`, async () => {
-    const way = await proxied()
-    const store = await openStore(open(way.url))
-    await store.load(newKey())
-    way.proxy.freeze(true)
-    const started = performance.now()
-    while (performance.now() - started < 12_000) {
-      const { error, ms } = await outcome(() => store.load(newKey()))
-      expect(error).toMatchObject({ code: 'ERR_SESSION_STORE' })
-      expect(ms).toBeLessThan(SOON)
-    }
-    way.proxy.freeze(false)
-    const back = performance.now()
-    await expect.poll(() => answers(store), { timeout: 20_000 }).toBe(true)
-    expect(performance.now() - back).toBeLessThan(SOON)
-  })
-
-  test(`a server that is stopped (SIGSTOP) for 12 s: requests fail within 5 s, and all is well at once when it goes on, on ${whose}`, async () => {
-    const store = await openStore(open(url!))
-    await store.load(newKey())
-    service!.freeze(true)
-    try {
-      const started = performance.now()
-      while (performance.now() - started < 12_000) {
-        const { error, ms } = await outcome(() => store.load(newKey()))
-        expect(error).toMatchObject({ code: 'ERR_SESSION_STORE' })
-        expect(ms).toBeLessThan(SOON)
-      }
-    } finally {
-      service!.freeze(false)
-    }
-    const back = performance.now()
-    await expect.poll(() => answers(store), { timeout: 20_000 }).toBe(true)
-    expect(performance.now() - back).toBeLessThan(AT_ONCE)
-  })
-
-  test(`a server that is killed and started again: requests fail at once and say why, and all is well within 5 s, on ${whose}`, async () => {
-    const store = await openStore(open(url!))
-    const load = underLoad(store)
-    await load.begun()
-    await service!.stop('SIGKILL')
-    await setTimeout(3000)
-    const { error, ms } = await outcome(() => store.load(newKey()))
-    expect(error.message).toContain(`connect ECONNREFUSED 127.0.0.1:${portOf(url!)}`)
-    expect(ms).toBeLessThan(AT_ONCE)
-    await service!.start()
-    const back = performance.now()
-    await expect.poll(() => answers(store), { timeout: 20_000 }).toBe(true)
-    expect(performance.now() - back).toBeLessThan(SOON)
-    await load.end()
-    expect(await store.load(load.key)).toBeDefined()
-  })
-}
+await proveFaults('its own client', (of) => openStore(of))
+await proveFaults("the application's client", (of) => openStore(ownClient(of)))
 
 test('a dead connection is made anew also where the client itself waits for less than 5 s (commandTimeout), and a call comes now and then', async () => {
-  const way = await proxied()
+  const way = await proxied(url!)
   const store = await openStore(ownClient(way.url, { commandTimeout: 700 }))
   await expect.poll(() => answers(store)).toBe(true)
   way.proxy.abandon()
@@ -287,6 +62,38 @@ test('a dead connection is made anew also where the client itself waits for less
   await expect.poll(() => answers(store), { timeout: 60_000, interval: 2000 }).toBe(true)
   expect(performance.now() - started).toBeLessThan(15_000)
 })
+
+/** How a call ends without an answer while the server is well, and the client tells nothing of what comes later. */
+const unanswered: Record<string, (client: Redis, store: Store) => Promise<void>> = {
+  'whose answer came after commandTimeout': async () => {},
+  'that the client refused, as it had subscribed': async (client, store) => {
+    await client.subscribe('news')
+    await expect(store.load(newKey())).rejects.toThrow('the client has subscribed')
+    await client.unsubscribe('news')
+  },
+}
+for (const [what, prepare] of Object.entries(unanswered)) {
+  test(`a call ${what} is forgotten: later a slow answer does not end a connection that is well`, async () => {
+    const way = await proxied(url!)
+    const client = ownClient(way.url, { commandTimeout: 300, protocol: 2 })
+    const store = await openStore(client)
+    await store.load(newKey())
+    let closed = 0
+    client.on('close', () => closed++)
+    const slowly = async () => {
+      way.proxy.delay(1000)
+      await expect(store.load(newKey())).rejects.toThrow('no answer within the client')
+      await setTimeout(1000)
+      way.proxy.delay(0)
+    }
+    await slowly()
+    await prepare(client, store)
+    await setTimeout(6000)
+    await slowly()
+    expect(closed).toBe(0)
+    await store.load(newKey())
+  })
+}
 
 test('a client that has subscribed is said to have done so', async () => {
   const client = ownClient(url!, { protocol: 2 })
@@ -517,7 +324,7 @@ test('a server that takes no scripts: the error says so, and repeats neither the
 })
 
 test('what another application keeps under the key is a clear error, no crash and no session, and it is not written over', async () => {
-  const admin = openAdmin()
+  const admin = openAdmin(url!)
   const store = await openStore(url!)
   for (const [kind, put] of [
     ['no session', (key: string) => admin.set(key, '{"user":"ann"}')],
@@ -564,7 +371,7 @@ const ways: Record<string, (way: Awaited<ReturnType<typeof proxied>>, store: Sto
 }
 for (const [when, prepare] of Object.entries(ways)) {
   test(`close() ${when} returns within 5 s, twice, and calls under way and later ones end`, async () => {
-    const way = await proxied()
+    const way = await proxied(url!)
     const store = redisStore(way.url)
     await prepare(way, store)
     const underWay = [outcome(() => store.load(newKey())), outcome(() => store.load(newKey()))]
@@ -587,7 +394,7 @@ test('close() waits for a save that is under way, and the save is made', async (
   const saving = store.create(key, { data: '1', expiresAt: later() })
   await store.close!()
   expect(await saving).toBe(key)
-  expect(await openAdmin().get(`session:${key}`)).toMatch(/:1$/)
+  expect(await openAdmin(url!).get(`session:${key}`)).toMatch(/:1$/)
 })
 
 test('after close() nothing holds the process open, also while the server is stopped', async () => {

@@ -76,6 +76,16 @@ test('scripts that the server has forgotten are sent again', async () => {
   plain.disconnect()
 })
 
+test('a hundred calls at once find out that the server has forgotten the scripts, and each is done once', async () => {
+  const store = redisStore(url!, { prefix: `${randomUUID()}:` })
+  const keys = Array.from({ length: 100 }, () => randomUUID().replaceAll('-', ''))
+  await Promise.all(keys.map((key) => store.create(key, { data: '1', expiresAt: later() })))
+  await own().script('FLUSH')
+  await Promise.all(keys.map((key) => store.save(key, { data: '2', expiresAt: later() }, '1')))
+  for (const key of keys) expect(await store.load(key)).toMatchObject({ data: '2' })
+  await store.close?.()
+})
+
 test("the application's own client stays open", async () => {
   await redisStore(own()).close?.()
   expect(await own().ping()).toBe('PONG')
@@ -168,6 +178,22 @@ test('where the server refuses the database, nothing is stored in another one; o
   await own().call('CLIENT', 'KILL', 'USER', user)
   await expect.poll(() => create().catch(() => ''), { timeout: 60_000 }).toBe(key)
   await store.delete(key)
+  await store.close?.()
+  await own().call('ACL', 'DELUSER', user)
+})
+
+test('once the server allows the database, the same store goes on in it within seconds', async () => {
+  const user = `u${randomUUID().replaceAll('-', '')}`
+  const { host } = new URL(url!)
+  await own().call('ACL', 'SETUSER', user, 'on', '>pw', '~*', '+@all', '-select')
+  const store = redisStore(`redis://${user}:pw@${host}/1`)
+  await expect(store.load(KEY)).rejects.toThrow('(SELECT)')
+  await own().call('ACL', 'SETUSER', user, '+select')
+  const loads = async () => {
+    await store.load(KEY)
+    return true
+  }
+  await expect.poll(() => loads().catch(() => false), { timeout: 4000 }).toBe(true)
   await store.close?.()
   await own().call('ACL', 'DELUSER', user)
 })
