@@ -2,16 +2,16 @@
 import { onTestFinished } from 'vitest'
 import { hasBun, openBunStore } from '../../../testing/bun-store.ts'
 import { redisClients, type OpenRedis } from '../../../testing/redis-clients.ts'
-import { proveFaults } from '../../../testing/redis-under-faults.ts'
+import { proveFaults, type Abilities } from '../../../testing/redis-under-faults.ts'
 import { redisStore } from './redis.ts'
 
 /** What each library's clients can; the engine can have no more of them. */
-const can: Record<keyof typeof redisClients, { renew?: boolean; tell?: boolean }> = {
+const can: Record<keyof typeof redisClients, Abilities> = {
   iovalkey: { renew: true, tell: true },
   'node-redis 6': { renew: true, tell: true },
   'node-redis 5': { renew: true, tell: true },
   'a pool of node-redis': {},
-  'valkey-glide': {},
+  'valkey-glide': { choose: true },
   Upstash: {},
 }
 
@@ -30,5 +30,5 @@ if (hasBun) {
     onTestFinished(() => store.close())
     return store
   }
-  await proveFaults('Bun', openStore, { renew: true })
+  await proveFaults('Bun', openStore, { renew: true }, () => 'client of Bun')
 }

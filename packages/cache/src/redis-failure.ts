@@ -53,6 +53,9 @@ export function isRefusedSelect(error: unknown): boolean {
 export const isTimeout = (error: unknown): boolean =>
   /^(?:Command )?timed out$/.test(String((error as Error | undefined)?.message))
 
+/** What node-redis says of a client that is not connected, or not any more. */
+export const CLOSED = 'The client is closed'
+
 /** Why Redis failed, in a few words, such as `READONLY, it is a replica` or `connect ECONNREFUSED 127.0.0.1:6379`; empty if nobody knows. */
 export function whyOf(error: unknown): string {
   const word = wordOf(error)
@@ -74,8 +77,7 @@ export function whyOf(error: unknown): string {
     return "no answer within the client's own time (commandTimeout, requestTimeout)"
   if (message.startsWith('Connection in subscriber mode'))
     return 'the client has subscribed to channels, and sends nothing else: give the store one of its own'
-  if (message === 'The client is closed' || message.startsWith('Attempted execution on closed'))
-    return 'the client is not connected: call its connect() first'
+  if (message === CLOSED) return 'the client is not connected: call its connect() first'
   if (message.startsWith('All sentinels are unreachable')) return 'no Sentinel answers'
   return reasonOf(error)
 }

@@ -50,8 +50,9 @@ async function openStore(of: string | Redis): Promise<Store> {
 const ownClient = (of: string, more: object = {}) =>
   new Redis(of, { maxRetriesPerRequest: 0, ...more }).on('error', () => {})
 
-await proveFaults('its own client', (of) => openStore(of))
-await proveFaults("the application's client", (of) => openStore(ownClient(of)))
+const all = { renew: true, tell: true }
+await proveFaults('its own client', (of) => openStore(of), all)
+await proveFaults("the application's client", (of) => openStore(ownClient(of)), all)
 
 test('a dead connection is made anew also where the client itself waits for less than 5 s (commandTimeout), and a call comes now and then', async () => {
   const way = await proxied(url!)

@@ -1,6 +1,7 @@
 // Clients of node-redis (the package redis, 5 and newer).
 import { errorMonitor } from 'node:events'
 import { setTimeout } from 'node:timers'
+import { CLOSED } from '../redis-failure.ts'
 import { addressOf, byHash, isThere, type Link, type Run } from './link.ts'
 
 /** As much of what `createClient`, `createCluster`, `createSentinel` and `createClientPool` of node-redis return as the engine uses. */
@@ -61,8 +62,9 @@ export function nodeRedisLink(client: NodeRedisClient): Link {
 }
 
 /** By the client's own commands, which know its `keyPrefix` and a Cluster's nodes. */
-function scriptOf(commands: () => Commands, lua: string): Run {
-  return byHash(lua, (command, script, key, args) => {
+function scriptOf(client: NodeRedisClient, commands: () => Commands, lua: string): Run {
+  return byHash(lua, async (command, script, key, args) => {
+    if (!client.isOpen) throw new Error(CLOSED)
     const options = { keys: [key], arguments: args }
     return command === 'EVAL'
       ? commands().eval(script, options)
@@ -89,7 +91,7 @@ function singleLink(client: SingleClient): Link {
       if (client.isOpen) return isGreeting ? 'greeting' : 'connecting'
       return isReopening ? 'connecting' : 'closed'
     },
-    script: (lua) => scriptOf(() => commands, lua),
+    script: (lua) => scriptOf(client, () => commands, lua),
 
     watch({ ready, closed, trouble }) {
       const onClosed = () => {
@@ -134,7 +136,7 @@ function manyLink(client: NodeRedisClient, place: string): Link {
   return {
     place,
     state: () => (client.isOpen ? 'ready' : 'closed'),
-    script: (lua) => scriptOf(() => commands, lua),
+    script: (lua) => scriptOf(client, () => commands, lua),
     watch({ trouble }) {
       client.on(errorMonitor, trouble)
       client.on('node-error', trouble)
