@@ -161,8 +161,8 @@ function createConnection(link: Link): Connection {
   }
 
   function onError(call: Call, error: unknown): void {
-    if (isTimeout(error)) onUnanswered()
-    else silentSince = calls.size > 1 ? (wordOf(error) ? tick : silentSince) : undefined
+    if (wordOf(error)) silentSince = calls.size > 1 ? tick : undefined
+    else if (isTimeout(error)) onUnanswered()
     if (!calls.has(call)) return
     if ((isNotMaster(error) || isRefusedSelect(error)) && mayTryAgain(call)) {
       call.isSecondTry = true
