@@ -17,8 +17,8 @@ import { asLine, type BunAnswer, type BunCall } from './runtimes/bun-calls.ts'
 const runtimes = join(import.meta.dirname, 'runtimes')
 const binary = join(runtimes, 'node_modules/@oven/bun-linux-x64/bin/bun')
 
-/** Whether npm has a build of Bun for this machine. */
-export const hasBun: boolean = existsSync(binary)
+/** Bun; undefined where npm has no build of it for this machine. */
+export const bunBinary: string | undefined = existsSync(binary) ? binary : undefined
 
 interface Waiting {
   resolve(value: any): void

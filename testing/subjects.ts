@@ -15,7 +15,7 @@ import { fileStore } from '@coatcheck/file'
 import { signedCookieStore } from '@coatcheck/signed-cookie'
 import Database from 'better-sqlite3'
 import { Cluster, Redis } from 'ioredis'
-import { hasBun, openBunStore } from './bun-store.ts'
+import { bunBinary, openBunStore } from './bun-store.ts'
 import { proxyTo, type Proxy } from './proxy.ts'
 import { redisClients, redisClusterClients, type OpenRedis } from './redis-clients.ts'
 import { proxiesByUrl } from './services.ts'
@@ -194,7 +194,7 @@ for (const [library, open] of Object.entries<OpenRedis>(redisClients)) {
 for (const [library, open] of Object.entries<OpenRedis>(redisClusterClients)) {
   plans[`redis cluster by ${library}`] = onClient('redisCluster', open)
 }
-if (hasBun) {
+if (bunBinary) {
   plans['redis by Bun'] = {
     needs: ['redis'],
     open: ({ now, name }, places) => openBunStore(places['redis']!, { now, prefix: `${name}:` }),

@@ -1,6 +1,6 @@
 // The Redis engine while servers fail, on clients of other libraries than ioredis.
 import { onTestFinished } from 'vitest'
-import { hasBun, openBunStore } from '../../../testing/bun-store.ts'
+import { bunBinary, openBunStore } from '../../../testing/bun-store.ts'
 import { redisClients, type OpenRedis } from '../../../testing/redis-clients.ts'
 import { proveFaults, type Abilities } from '../../../testing/redis-under-faults.ts'
 import { redisStore } from './redis.ts'
@@ -24,7 +24,7 @@ for (const [library, open] of Object.entries<OpenRedis>(redisClients)) {
   await proveFaults(library, openStore, can[library as keyof typeof can])
 }
 
-if (hasBun) {
+if (bunBinary) {
   const openStore = async (url: string) => {
     const store = openBunStore(url)
     onTestFinished(() => store.close())

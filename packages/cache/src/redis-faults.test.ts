@@ -50,9 +50,9 @@ async function openStore(of: string | Redis): Promise<Store> {
 const ownClient = (of: string, more: object = {}) =>
   new Redis(of, { maxRetriesPerRequest: 0, ...more }).on('error', () => {})
 
-const all = { renew: true, tell: true }
-await proveFaults('its own client', (of) => openStore(of), all)
-await proveFaults("the application's client", (of) => openStore(ownClient(of)), all)
+const can = { renew: true, tell: true }
+await proveFaults('its own client', (of) => openStore(of), can)
+await proveFaults("the application's client", (of) => openStore(ownClient(of)), can)
 
 test('a dead connection is made anew also where the client itself waits for less than 5 s (commandTimeout), and a call comes now and then', async () => {
   const way = await proxied(url!)

@@ -119,8 +119,8 @@ for (const [rest, message] of [
 }
 
 test('a parameter is not named where the query may be the rest of a password', () => {
-  for (const url of ['redis://u?Tropical&k=Sunrise@h', '/nowhere/a.sock?Tropical&k=Sunrise@h']) {
-    expect(() => redisStore(url)).toThrow('no parameter but db and family')
+  for (const of of ['redis://u?Tropical&k=Sunrise@h', '/nowhere/a.sock?Tropical&k=Sunrise@h']) {
+    expect(() => redisStore(of)).toThrow('no parameter but db and family')
   }
 })
 
