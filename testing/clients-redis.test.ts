@@ -33,8 +33,8 @@ process.exit()`
 
 for (const [at, code] of recipes.entries()) {
   const [, library] = /from '(?!@coatcheck)(.*)'/.exec(code)!
-  const { test } = code.includes('Cluster(') ? cluster : single
-  test(`Redis by ${library}, recipe ${at + 1}`, async (context) => {
+  const server = code.includes('Cluster(') ? cluster : single
+  server.test(`Redis by ${library}, recipe ${at + 1}`, async (context) => {
     const program =
       library === 'bun' ? need(context, bunBinary, 'Bun', 'use Linux on x64') : process.execPath
     const { host } = new URL(single.url!)

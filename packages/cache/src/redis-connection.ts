@@ -3,7 +3,7 @@ import { performance } from 'node:perf_hooks'
 import { setTimeout } from 'node:timers'
 import { setTimeout as wait } from 'node:timers/promises'
 import { SessionStoreError } from '@coatcheck/core/store'
-import type { Link } from './redis-clients/link.ts'
+import { TIMEOUT, type Link } from './redis-clients/link.ts'
 import { linkOf, type RedisClient } from './redis-clients/pick.ts'
 import {
   isNotMaster,
@@ -15,9 +15,6 @@ import {
 } from './redis-failure.ts'
 
 export { assertRedisClient, type RedisClient } from './redis-clients/pick.ts'
-
-/** A request waits this long for Redis, in ms, and then hears of the failure. */
-export const TIMEOUT = 5000
 
 /** How often it is looked for calls that have waited too long, in ms. */
 const TIMER = 250

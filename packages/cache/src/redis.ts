@@ -19,8 +19,9 @@ import {
   type SessionStore,
 } from '@coatcheck/core/store'
 import type { IoredisClient } from './redis-clients/ioredis.ts'
+import { TIMEOUT } from './redis-clients/link.ts'
 import { CLIENTS } from './redis-clients/pick.ts'
-import { assertRedisClient, connectionOf, TIMEOUT, type RedisClient } from './redis-connection.ts'
+import { assertRedisClient, connectionOf, type RedisClient } from './redis-connection.ts'
 import { isRefusedSelect } from './redis-failure.ts'
 import { defineScripts, SCRIPTS } from './redis-scripts.ts'
 
@@ -41,15 +42,16 @@ export interface RedisStoreOptions {
 const MARGIN = 60_000
 
 /**
- * Keeps sessions in Redis 5 or newer, by ioredis; Cluster and Sentinel too, as every call uses a single key.
+ * Keeps sessions in Redis 5 or newer, by any client; Cluster and Sentinel too, as every call uses a single key.
  *
  * The connection is made anew when its server is not the master any more, or has not answered for 5 seconds: of a client of your own,
- * too, by `disconnect(true)`.
+ * too, where its library lets the engine do so.
  *
- * @param redis A URL (`redis://…`, `rediss://…`, with no parameters but `db` and `family`), or an ioredis client of your own (`Redis` or `Cluster`), which `close()` leaves
- * open. Give it `maxRetriesPerRequest: 0` as the engine's own has it, and a Cluster `retryDelayOnFailover: 0`: what is sent again after
- * its request was told of the failure may be done when nobody waits any more.
- * @throws SessionUsageError for a URL that is not understood, if one is given and ioredis is not installed, or a client that is for replicas.
+ * @param redis A URL (`redis://…`, `rediss://…`, with no parameters but `db` and `family`), for which ioredis is loaded; or a client of your own, which `close()`
+ * leaves open: of ioredis, iovalkey, redis (node-redis) 5 or newer, @valkey/valkey-glide, Bun or @upstash/redis. What a client sends again after
+ * its request was told of the failure may be done when nobody waits any more: give one of ioredis `maxRetriesPerRequest: 0` as the engine's own has it, its Cluster
+ * `retryDelayOnFailover: 0`, and one of Upstash `retry: false`.
+ * @throws SessionUsageError for a URL that is not understood, if one is given and ioredis is not installed, for what is no client of these, or a client that is for replicas.
  */
 export function redisStore(
   redis: string | RedisClient,

@@ -2,6 +2,9 @@
 import { createHash } from 'node:crypto'
 import { wordOf } from '../redis-failure.ts'
 
+/** A request waits this long for Redis, in ms, and then hears of the failure. */
+export const TIMEOUT = 5000
+
 /** Sends a script of a single key; resolves to Redis' answer, whatever the client has made of it. */
 export type Run = (key: string, ...args: (string | number)[]) => Promise<unknown>
 

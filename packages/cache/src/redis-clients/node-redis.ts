@@ -2,7 +2,7 @@
 import { errorMonitor } from 'node:events'
 import { setTimeout } from 'node:timers'
 import { CLOSED } from '../redis-failure.ts'
-import { addressOf, byHash, isThere, type Link, type Run } from './link.ts'
+import { addressOf, byHash, isThere, TIMEOUT, type Link, type Run } from './link.ts'
 
 /** As much of what `createClient`, `createCluster`, `createSentinel` and `createClientPool` of node-redis return as the engine uses. */
 export interface NodeRedisClient {
@@ -42,9 +42,6 @@ interface EvalOptions {
   keys: string[]
   arguments: string[]
 }
-
-/** A request waits this long for Redis, in ms; what the client has not sent until then it does not send. */
-const TIMEOUT = 5000
 
 /** A connection that was destroyed has let go of its client after this time, in ms. */
 const LET_GO = 10
@@ -132,6 +129,7 @@ function singleLink(client: SingleClient): Link {
 
 /** A client with connections of its own, of which it tells little. */
 function manyLink(client: NodeRedisClient, place: string): Link {
+  // What the client has not sent within this time it does not send.
   const commands = client.withCommandOptions({ typeMapping: {}, timeout: TIMEOUT }) as Commands
   return {
     place,
