@@ -19,7 +19,7 @@ const TIMED = [
 const FIRST = [
   /tests-conformance\/src\/engines/,
   /interleavings|spec\/session|browser-cookies/,
-  /redis-faults/,
+  /redis-(?:clients|faults)/,
   /answers\/answers/,
   /db\/src\/faults/,
   /chaos/,

@@ -100,6 +100,7 @@ function createConnection(link: Link): Connection {
     connection++
     isUp = true
     isDropping = false
+    silentSince = undefined
     trouble = undefined
     for (const call of calls) if (call.connection === undefined) send(call)
   }
