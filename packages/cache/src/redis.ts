@@ -221,9 +221,6 @@ function connect(url: string): IoredisClient {
     ...parameters,
     // What is under way when the connection breaks fails at once and is never sent twice.
     maxRetriesPerRequest: 0,
-    enableOfflineQueue: false,
-    // The commands of one turn are sent together.
-    enableAutoPipelining: true,
     retryStrategy: (attempt: number) => Math.min(attempt * 50, 1000),
     // A server that is away answers nobody, also not a goodbye; one that is loading is asked often when it is done.
     connectTimeout: TIMEOUT,

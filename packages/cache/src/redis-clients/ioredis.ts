@@ -1,5 +1,6 @@
 // Clients of ioredis, and of iovalkey, which is made of it.
 import { errorMonitor } from 'node:events'
+import { setImmediate } from 'node:timers'
 import { hashOf, isThere, type Link, type LinkState, type Run } from './link.ts'
 
 /** As much of a `Redis` or `Cluster` of ioredis or iovalkey as the engine uses. */
@@ -11,9 +12,16 @@ export interface IoredisClient {
   connect(): Promise<unknown>
   disconnect(reconnect?: boolean): void
   /** Its socket, once it has one. */
-  readonly stream?: { destroy(): unknown; readonly bytesRead?: number } | null
+  readonly stream?: IoredisStream | null
   /** Of a Cluster: its connections. */
   nodes?(): readonly IoredisNode[]
+}
+
+interface IoredisStream {
+  readonly bytesRead?: number
+  destroy(): unknown
+  cork?(): void
+  uncork?(): void
 }
 
 /** A Cluster's connection to one of its nodes. */
@@ -57,6 +65,20 @@ export function replicaOption(client: IoredisClient): string | undefined {
 export function ioredisLink(client: IoredisClient): Link {
   const options: IoredisOptions = client.options ?? {}
   const commands = client as unknown as Record<string, Run>
+  let corked: IoredisStream | undefined
+
+  /** What is sent in one turn goes to the network in one piece: by itself ioredis makes a system call for each command. */
+  function sendTogether(): void {
+    const { stream } = client
+    if (!stream?.cork || stream === corked) return
+    corked = stream
+    stream.cork()
+    setImmediate(() => {
+      corked = undefined
+      stream.uncork!()
+    })
+  }
+
   return {
     place: placeOf(client, options),
     state: () => STATES[client.status] ?? 'closed',
@@ -66,7 +88,10 @@ export function ioredisLink(client: IoredisClient): Link {
     script(lua) {
       const name = `coatcheck_${hashOf(lua)}`
       if (!(name in client)) client.defineCommand(name, { numberOfKeys: 1, lua })
-      return (...args) => commands[name]!(...args)
+      return (...args) => {
+        sendTogether()
+        return commands[name]!(...args)
+      }
     },
 
     connect: () => void client.connect().catch(() => {}),
