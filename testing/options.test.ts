@@ -7,6 +7,7 @@ import { createCookies } from '@coatcheck/cookies'
 import { createSessions, hashKeys, sweep } from '@coatcheck/core'
 import { mysqlStore } from '@coatcheck/db/mysql'
 import { postgresStore } from '@coatcheck/db/postgres'
+import { schema, sqlStore } from '@coatcheck/db/sql'
 import { sqliteStore } from '@coatcheck/db/sqlite'
 import {
   djangoCache,
@@ -49,6 +50,8 @@ const takers: Record<string, (options: any) => unknown> = {
   postgresStore: (options) => (postgresStore as Loose)(pool, options),
   mysqlStore: (options) => (mysqlStore as Loose)(pool, options),
   sqliteStore: (options) => (sqliteStore as Loose)(pool, options),
+  sqlStore: (options) => sqlStore({ dialect: 'sqlite', run: () => ({}), ...options }),
+  schema: (options) => schema('sqlite', options),
   fileStore: (options) => fileStore(folder, options),
   signedCookieStore: (options) => signedCookieStore({ secrets: ['s'.repeat(32)], ...options }),
   cachedDbStore: (options) => cachedDbStore({ cache: lruStore(), db: store, ...options }),
@@ -84,7 +87,7 @@ test.each(Object.entries(takers))('%s takes no name that it does not know', (nam
 const wholes = Object.entries(takers).filter(
   ([name]) =>
     /Store$|^djangoC|^session|^with|^createCookies|^sweep/.test(name) &&
-    !/^(signed|cached)/.test(name),
+    !/^(signed|cached|sql)/.test(name),
 )
 test.each(wholes)('%s takes no options that are no object', (_, take) => {
   for (const wrong of [null, 5, 'text', [], Promise.resolve({})]) {
@@ -254,6 +257,36 @@ test.each<[string, () => unknown, string | RegExp]>([
     '`busyTimeout` must be a number of milliseconds from 0 to 2,147,483,647',
   ]),
   [
+    'a busyTimeout that is none, on a connection',
+    () => takers['sqliteStore']!({ busyTimeout: -1 }),
+    '`busyTimeout` must be a number of milliseconds from 0 on, and is -1.',
+  ],
+  [
+    'no dialect',
+    () => (sqlStore as Loose)({ run() {} }),
+    "sqlStore: `dialect` must be 'sqlite' or 'postgres' or 'mysql', and is undefined.",
+  ],
+  [
+    'a dialect that nobody knows',
+    () => takers['sqlStore']!({ dialect: 'mariadb' }),
+    "`dialect` must be 'sqlite' or 'postgres' or 'mysql', and is 'mariadb'.",
+  ],
+  [
+    'nothing that runs statements',
+    () => (sqlStore as Loose)({ dialect: 'sqlite' }),
+    'sqlStore: `run` must be a function, and is undefined.',
+  ],
+  [
+    'a client for what runs statements',
+    () => takers['sqlStore']!({ run: pool }),
+    '`run` must be a function, and is an object.',
+  ],
+  [
+    'a schema in a dialect that nobody knows',
+    () => (schema as Loose)('oracle'),
+    "schema: `dialect` must be 'sqlite' or 'postgres' or 'mysql', and is 'oracle'.",
+  ],
+  [
     'no folder of Django’s',
     () => (djangoFile as Loose)(),
     'djangoFile needs the path of a folder, and got undefined',
@@ -361,11 +394,11 @@ test.each<[string, () => unknown, string]>([
   ['a profile that is none', () => mysqlStore('mysql://app:hush@db/app?ssl=foo'), 'parameters'],
   ['TLS as a flag', () => mysqlStore('mysql://app:hush@db/app?ssl=true'), 'parameters'],
   ['code as text', () => mysqlStore('mysql://app:hush@db/app?Promise=1'), 'parameter `Promise`'],
-  [
-    'a certificate that is not there',
-    () => postgresStore('postgres://app:hush@db/app?sslcert=/nowhere'),
-    'does not take the URL (open ENOENT); is one of its parameters wrong?',
-  ],
+  ...['sslcert', 'sslkey', 'sslrootcert'].map((name): [string, () => unknown, string] => [
+    `a file that is not there (${name})`,
+    () => postgresStore(`postgres://app:hush@db/app?${name}=/nowhere/it.pem`),
+    "postgresStore: the URL's file '/nowhere/it.pem' cannot be read (open ENOENT).",
+  ]),
 ])('what a driver does not take of a URL is refused: %s', (_, make, message) => {
   expect(refusalOf(make)).toContain(message)
 })

@@ -9,7 +9,9 @@ import {
   refuseOption,
   refuseUrl,
   StoreClosedError,
+  type Awaitable,
 } from '@coatcheck/core/store'
+import type { Verdicts } from './dialect.ts'
 
 /** A call is over after so many ms: waiting for its turn, connecting, running and running again are all in it. */
 export const CALL_TIME = 5000
@@ -43,16 +45,6 @@ export interface Connections<C> {
   destroy?(): void
 }
 
-/** What a driver's errors mean. */
-export interface Verdicts {
-  /** The connection is of no use any more, and so may be those that were opened before. */
-  isBroken(error: unknown): boolean
-  /** The driver itself has waited no longer, and the server may still work. Default never. */
-  isUnanswered?(error: unknown): boolean
-  /** The statement was not executed because of another one, and can be run again on what is stored then. */
-  isLostRace(error: unknown): boolean
-}
-
 /** How a call is run. */
 export interface CallOptions {
   /** In ms. Default {@link CALL_TIME}. */
@@ -66,7 +58,7 @@ export interface CallOptions {
 /** An engine's calls. */
 export interface Calls<C> {
   /** Makes a method of the store of one: `close()` waits for its calls, and it fails from then on. */
-  method<A extends unknown[], T>(method: (...args: A) => Promise<T>): (...args: A) => Promise<T>
+  method<A extends unknown[], T>(method: (...args: A) => Awaitable<T>): (...args: A) => Promise<T>
   /** Runs `work` on a connection. Rejects as it does or, when the time is over, with an error of the code ETIMEDOUT. */
   run<T>(work: (connection: C) => Promise<T>, options?: CallOptions): Promise<T>
   /** Whether `close()` was called: what goes on for long should stop. */
@@ -256,12 +248,13 @@ export function createCalls<C extends object>(
   }
 
   return {
-    method:
-      (method) =>
-      async (...args) => {
+    method(method) {
+      const call = async (...args: Parameters<typeof method>) => {
         if (closing) throw new StoreClosedError()
-        return underWay.track(method(...args))
-      },
+        return method(...args)
+      }
+      return (...args) => underWay.track(call(...args))
+    },
     run,
     get isClosed() {
       return closing !== undefined
@@ -282,6 +275,10 @@ export function madeOf<T>(by: string, make: () => T): T {
     if (error instanceof URIError || (error as { code?: unknown }).code === 'ERR_INVALID_URL') {
       return refuseUrl(by)
     }
+    const { syscall, path } = error as NodeJS.ErrnoException
+    // A certificate, or a key.
+    if (syscall && path)
+      refuseOption(`${by}: the URL's file '${path}' cannot be read${reasonIn(error)}`)
     refuseOption(
       `${by}: the driver does not take the URL${reasonIn(error)}; is one of its parameters wrong?`,
     )

@@ -1,13 +1,6 @@
 // Connections to MySQL and MariaDB: a pool of the engine's own by mysql2, or what the application has; and what their errors mean.
 import { loadDriver, readUrl, refuseOption, warnDeveloper } from '@coatcheck/core/store'
-import {
-  CALL_TIME,
-  failure,
-  madeOf,
-  POOL_SIZE,
-  type Connections,
-  type Verdicts,
-} from './connections.ts'
+import { CALL_TIME, failure, madeOf, POOL_SIZE, type Connections } from './connections.ts'
 import { createSockets } from './sockets.ts'
 
 /** A statement as mysql2 takes it, with how its answer is to be read. */
@@ -210,22 +203,4 @@ function watch(core: Core = {} as Core): InTransaction {
   const isInTransaction: InTransaction = ({ serverStatus = afterRows }) => (serverStatus & 1) === 1
   watched.set(core, isInTransaction)
   return isInTransaction
-}
-
-/** Errors by number: a standby's (read-only), a Galera node that is out, a server that is going down, statements that it has forgotten. */
-const BROKEN = new Set([1290, 1792, 1836, 1047, 1053, 1152, 1243, 1615])
-/** A deadlock (or Galera's certification), and MariaDB's "record has changed since last read". */
-const LOST_RACE = new Set([1213, 1020])
-
-export const verdicts: Verdicts = {
-  isBroken(error) {
-    const { errno, fatal, sqlState } = error as {
-      errno?: number
-      fatal?: boolean
-      sqlState?: string
-    }
-    // What is not the server's is the connection's.
-    return fatal === true || sqlState === undefined || BROKEN.has(errno ?? 0)
-  },
-  isLostRace: (error) => LOST_RACE.has((error as { errno?: number }).errno ?? 0),
 }

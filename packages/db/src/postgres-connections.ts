@@ -2,7 +2,7 @@
 import { connect } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { isCutShort, loadDriver, refuseUrl, warnDeveloper } from '@coatcheck/core/store'
-import { CALL_TIME, madeOf, POOL_SIZE, type Connections, type Verdicts } from './connections.ts'
+import { CALL_TIME, madeOf, POOL_SIZE, type Connections } from './connections.ts'
 import { createSockets, guardReading } from './sockets.ts'
 
 /** A query as pg takes it. */
@@ -61,7 +61,7 @@ export function openPostgres(connectionString: string): Connections<Client> {
     from: import.meta.url,
     pass: 'postgresStore(new Pool({ connectionString }))',
   }) as Driver
-  // A pool reads it for each connection anew. What pg takes is more than a URL: sockets, several hosts.
+  // A pool reads it for each connection anew. What pg takes is more than a URL: a socket's path, for one.
   if (isCutShort(connectionString)) refuseUrl('postgresStore')
   madeOf('postgresStore', () => new Client({ connectionString }))
   const sockets = createSockets()
@@ -180,26 +180,4 @@ function cancel({ host, port, processID, secretKey }: Client): void {
   socket.setTimeout(1000, () => socket.destroy())
   socket.unref()
   socket.end(request)
-}
-
-/** SQLSTATE of an error that the server has sent. */
-export function sqlState(error: unknown): string | undefined {
-  const { code, severity } = (error ?? {}) as { code?: unknown; severity?: unknown }
-  // Node's errors have codes too: EPIPE is one of five letters.
-  return severity !== undefined && typeof code === 'string' ? code : undefined
-}
-
-export const verdicts: Verdicts = {
-  isBroken(error) {
-    const state = sqlState(error)
-    // Not the server's; or it is shutting down, cannot go on, has become a standby's (25006), is in a transaction that has failed.
-    return state === undefined || /^(08|25|53|57P|58|XX)/.test(state)
-  },
-  /** By the application's `query_timeout`. */
-  isUnanswered: (error) => (error as Error).message === 'Query read timeout',
-  /** To another transaction, under a stricter isolation than the default; or to one that waits for this one. */
-  isLostRace(error) {
-    const { code } = error as { code?: string }
-    return code === '40001' || code === '40P01'
-  },
 }

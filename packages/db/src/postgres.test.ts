@@ -11,7 +11,7 @@ import { controlled } from '../../../testing/controlled-store.ts'
 import { proveEngines } from '../../../testing/prove.ts'
 import { countRoundTrips } from '../../../testing/round-trips.ts'
 import { openBrowser, opens, type Any } from '../../../testing/visitors.ts'
-import { statementsOf } from './postgres-table.ts'
+import { postgresDialect } from './postgres-dialect.ts'
 import { postgresStore } from './postgres.ts'
 
 const { url, test } = (await proveEngines('postgres'))['postgres']!
@@ -104,7 +104,7 @@ test('a sweep of a large table reads by its indexes alone', async () => {
   )
   await pool.query(`ANALYZE ${table}`)
   const { rows } = await pool.query(
-    `EXPLAIN ${statementsOf(table).sweep.text.replaceAll('$1', 'now()').replace('$2', '10000')}`,
+    `EXPLAIN ${postgresDialect.statementsOf(table).sweep(0).text.replace('$1', 'now()').replace('$2', '10000')}`,
   )
   const plan = rows.map((row) => row['QUERY PLAN']).join('\n')
   expect(plan).toMatch(/Index (Only )?Scan/)

@@ -1,10 +1,13 @@
 // What the table at hand can hold: it may be Django's, or one that somebody has made by hand, and hold less than our own.
 import {
+  after,
   reasonIn,
   SessionStoreError,
   SessionTooLargeError,
   warnDeveloper,
+  type Awaitable,
 } from '@coatcheck/core/store'
+import type { Action } from './table.ts'
 
 /** What a table can hold. */
 export interface Shape {
@@ -130,19 +133,25 @@ export function columnsOf<C>(
 
 /**
  * Looks at a table before its first use, until that has succeeded once.
+ * @param isShared Whether those that come meanwhile wait for the one that looks.
  * @returns What gives the shape. It looks again if it is told to.
  */
-export function createLook(look: () => Promise<Shape>): (anew?: boolean) => Shape | Promise<Shape> {
+export function createLook(
+  look: (action: Action) => Awaitable<Shape>,
+  isShared: boolean,
+): (action: Action, anew?: boolean) => Awaitable<Shape> {
   let shape: Shape | undefined
   let looking: Promise<Shape> | undefined
-  return (anew = false) => {
+  return (action, anew = false) => {
     if (anew) shape = looking = undefined
     if (shape) return shape
     if (looking) return looking
-    const mine = (looking = look())
+    const found = look(action)
+    if (!isShared) return after(found, (one) => (shape = one))
+    const mine = (looking = Promise.resolve(found))
     mine.then(
-      (found) => {
-        if (looking === mine) shape = found
+      (one) => {
+        if (looking === mine) shape = one
       },
       () => {
         if (looking === mine) looking = undefined

@@ -1,5 +1,6 @@
 // What SQLite's errors say: that somebody has what is needed, or what is wrong with the file.
 import { SessionStoreError } from '@coatcheck/core/store'
+import { errorsIn } from './causes.ts'
 
 /** SQLite's result codes by their numbers, as node:sqlite has them. */
 const CODES: Record<number, string> = {
@@ -25,9 +26,12 @@ const REASONS: Record<string, string> = {
 
 /** The result code of an error, without what extends it; undefined if it is no error of SQLite's. */
 export function codeOf(error: unknown): string | undefined {
-  const { code, errcode } = (error ?? {}) as { code?: unknown; errcode?: unknown }
-  if (typeof errcode === 'number') return CODES[errcode & 0xff]
-  return /^SQLITE_([A-Z]+)/.exec(String(code))?.[1]
+  for (const { code, errcode } of errorsIn(error)) {
+    if (typeof errcode === 'number') return CODES[errcode & 0xff]
+    const [, name] = /^SQLITE_([A-Z]+)/.exec(String(code)) ?? []
+    if (name) return name
+  }
+  return undefined
 }
 
 /** What an error means; undefined if SQLite's words say it. */

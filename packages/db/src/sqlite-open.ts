@@ -3,7 +3,7 @@ import { performance } from 'node:perf_hooks'
 import { loadDriver, reasonIn, SessionStoreError, SessionUsageError } from '@coatcheck/core/store'
 import { codeOf, isLocked, isNotBuilt } from './sqlite-errors.ts'
 import { enterWal, isOnDisk, openingReason, reserveBeside, watch } from './sqlite-file.ts'
-import type { SqliteConnection } from './sqlite-table.ts'
+import type { SqliteConnection } from './sqlite-connection.ts'
 
 /**
  * The log grows to so many pages of 4 KB before it is copied into the database, which costs two waits for the disk. A

@@ -1,6 +1,7 @@
 // What the three databases share: the table's name, and the words for what can go wrong.
 import {
   inWords,
+  reasonIn,
   reasonOf,
   refuseOption,
   rules,
@@ -9,6 +10,8 @@ import {
   SessionUsageError,
   wrongText,
 } from '@coatcheck/core/store'
+import { originOf } from './causes.ts'
+import type { Dialect } from './dialect.ts'
 
 /** The table's default name. */
 export const DEFAULT_TABLE = 'coatcheck_session'
@@ -126,23 +129,41 @@ export function placeOf(database: unknown): string {
   return host && ` (${host})`
 }
 
+/** What of an error may be shown, whoever has made it. */
+const SHOWN = ['code', 'errno', 'errcode', 'sqlState', 'severity', 'routine'] as const
+
 /**
  * A server's error as it may be shown: its text, its detail and what a trigger says hold keys and data, and mysql2 puts the statement on it.
  * What is the system's is left as it is.
  */
-export function showable(error: unknown): unknown {
+function showable(error: unknown): unknown {
   if (!(error instanceof Error)) return error
-  const { code, errno, sqlState, severity, routine } = error as Error & Record<string, unknown>
+  const { sqlState, severity } = error as Error & Record<string, unknown>
   if (sqlState === undefined && severity === undefined) return error
-  const shown = new Error(`The server said ${reasonOf(error) || 'no code'}`)
-  shown.name = error.name
-  // The original's begins with its message.
-  shown.stack = `${shown.name}: ${shown.message}`
-  const told = { code, errno, sqlState, severity, routine }
-  for (const [name, value] of Object.entries(told)) {
-    if (value !== undefined) Object.assign(shown, { [name]: value })
+  // The original's stack begins with its message.
+  return shown(`The server said ${reasonOf(error) || 'no code'}`, error, error, '')
+}
+
+/**
+ * An error of a client as it may be shown: ORMs put the statement and its parameters into their messages. Where it was thrown stays.
+ * @param origin The error that it is made around.
+ */
+function shorn(error: unknown, origin: unknown): Error {
+  const { stack = '' } = Object(error) as Error
+  const at = stack.split('\n').filter((line) => /^ {4}at /.test(line))
+  return shown(`The client failed${reasonIn(origin)}`, error, origin, ['', ...at].join('\n'))
+}
+
+function shown(message: string, outer: unknown, origin: any, stack: string): Error {
+  const { name } = Object(outer) as Error
+  const error = new Error(message)
+  error.name = typeof name === 'string' ? name : 'Error'
+  error.stack = `${error.name}: ${message}${stack}`
+  for (const field of SHOWN) {
+    const value: unknown = origin?.[field]
+    if (/^\w{1,60}$/.test(String(value ?? ''))) Object.assign(error, { [field]: value })
   }
-  return shown
+  return error
 }
 
 function meaningOf(reason: string, error: unknown): string | undefined {
@@ -151,23 +172,33 @@ function meaningOf(reason: string, error: unknown): string | undefined {
   return Object.hasOwn(SENTENCES, sentence) ? SENTENCES[sentence] : undefined
 }
 
-/**
- * A backend's error as the library's.
- * @param missing Whether the backend says that the table does not exist.
- */
+/** What has failed. */
+interface Failed {
+  /** In an error's words, with its place. */
+  readonly database: string
+  readonly action: Action
+  readonly table: string
+  readonly dialect: Pick<Dialect, 'isMissing' | 'meaningOf'>
+  /** It comes by a client that may put anything into its errors. */
+  readonly isForeign: boolean
+}
+
+/** A backend's error as the library's. */
 export function failed(
-  what: { database: string; action: Action; table: string },
-  missing: boolean,
+  { database, action, table, dialect, isForeign }: Failed,
   cause: unknown,
 ): SessionError {
   if (cause instanceof SessionError) return cause
-  const { database, action, table } = what
-  const reason = reasonOf(cause)
-  const said = [reason, meaningOf(reason, cause)].filter(Boolean).join(', ')
+  const origin = isForeign ? originOf(cause) : cause
+  const reason = reasonOf(origin)
+  const meaning = dialect.meaningOf?.(origin)
+  const said = meaning
+    ? meaning + reasonIn(origin)
+    : [reason, meaningOf(reason, origin)].filter(Boolean).join(', ')
   return new SessionStoreError(
-    missing
-      ? `The session table '${table}' does not exist. Call store.migrate() once, at start-up or in a deploy step.`
+    dialect.isMissing(cause)
+      ? `The session table '${table}' does not exist. Call store.migrate() once, at start-up or in a deploy step, or run what schema() of @coatcheck/db/sql returns.`
       : `${database} failed to ${ACTIONS[action]} '${table}'${said && `: ${said}`}.`,
-    showable(cause),
+    isForeign ? shorn(cause, origin) : showable(cause),
   )
 }

@@ -1,0 +1,317 @@
+// What only sqlStore has: what it asks of the function that runs statements, and what it makes of its answers and failures.
+import { DatabaseSync } from 'node:sqlite'
+import { setTimeout } from 'node:timers/promises'
+import { inspect } from 'node:util'
+import { PGlite } from '@electric-sql/pglite'
+import { describe, expect, test } from 'vitest'
+import { testWith } from '../../../testing/needs.ts'
+import { mariadb } from '../../../testing/services.ts'
+import { schema, sqlStore, type SqlDialect, type SqlRun } from './sql.ts'
+
+const { url, test: testMariadb } = await testWith(mariadb)
+
+const KEY = 'k'.repeat(32)
+const later = () => Date.now() + 60_000
+const record = () => ({ data: '{"name":"Ann"}', expiresAt: later() })
+
+/** A database in memory, and what runs statements on it. */
+function open() {
+  const database = new DatabaseSync(':memory:')
+  const run: SqlRun = (sql, parameters) => {
+    const statement = database.prepare(sql)
+    return sql.startsWith('SELECT')
+      ? { rows: statement.all(...parameters) }
+      : statement.run(...parameters)
+  }
+  return { database, run }
+}
+
+const storeError = (message: string | RegExp) =>
+  expect.objectContaining({
+    code: 'ERR_SESSION_STORE',
+    message: typeof message === 'string' ? message : expect.stringMatching(message),
+  })
+
+const failureOf = (call: unknown): Promise<any> =>
+  Promise.resolve(call).then(
+    () => expect.unreachable(),
+    (error) => error,
+  )
+
+test('a missing table is an error that says what to call', async () => {
+  const store = sqlStore({ dialect: 'sqlite', run: open().run })
+  await expect(store.load(KEY)).rejects.toEqual(
+    storeError(
+      /Call store\.migrate\(\) once.*or run what schema\(\) of @coatcheck\/db\/sql returns/,
+    ),
+  )
+})
+
+test('rows may be objects or lists, and changes a number or a bigint', async () => {
+  const { run } = open()
+  const store = sqlStore({
+    dialect: 'sqlite',
+    run: async (sql, parameters) => {
+      const { rows, changes } = await run(sql, parameters)
+      return {
+        rows: rows?.map((row) => Object.values(row as object)),
+        ...(changes !== undefined && { changes: BigInt(changes) }),
+      }
+    },
+  })
+  await store.migrate()
+  const stored = record()
+  await store.create(KEY, stored)
+  expect(await store.load(KEY)).toEqual(stored)
+  await expect(store.create(KEY, stored)).rejects.toMatchObject({ code: 'ERR_SESSION_KEY_EXISTS' })
+})
+
+describe('an answer that does not say what it must is an error, and neither a lost session nor a success', () => {
+  const answers: [string, (rows: unknown[]) => any, RegExp][] = [
+    ['nothing', () => undefined, /must answer a SELECT with `rows`, a list, and gave undefined/],
+    ['a list in place of the answer', (rows) => rows, /a list, and gave undefined/],
+    ['changes alone', () => ({ changes: 1 }), /a list, and gave undefined/],
+    ['text for rows', () => ({ rows: 'secret' }), /a list, and gave text\.$/],
+    ['rows that are none', () => ({ rows: [5] }), /rows that hold data, expires, and gave 5/],
+    ['rows without a column', () => ({ rows: [{ data: 'x' }] }), /hold data, expires, and gave an/],
+    ['rows that are too short', () => ({ rows: [['x']] }), /hold data, expires, and gave a list/],
+    ['a date for text', () => ({ rows: [['x', new Date()]] }), /does not hold text/],
+    ['a date that is none', () => ({ rows: [['x', 'soon']] }), /does not hold text/],
+  ]
+  test.each(answers)('of a load: %s', async (_, answer, message) => {
+    const { run } = open()
+    const store = sqlStore({
+      dialect: 'sqlite',
+      run: async (sql, parameters) => {
+        const { rows, ...rest } = await run(sql, parameters)
+        return sql.includes('AS data') ? answer(rows as unknown[]) : { rows, ...rest }
+      },
+    })
+    await expect(store.migrate().then(() => store.load(KEY))).rejects.toEqual(storeError(message))
+  })
+
+  const changes = [undefined, null, -1, NaN, 1.5, '1', {}]
+  test.each(changes)('of a write: changes of %j', async (wrong) => {
+    const { run } = open()
+    let isWrong = false
+    const store = sqlStore({
+      dialect: 'sqlite',
+      run: async (sql, parameters) => {
+        const answer = await run(sql, parameters)
+        return isWrong && answer.changes !== undefined ? { changes: wrong as never } : answer
+      },
+    })
+    await store.migrate()
+    await store.create(KEY, record())
+    isWrong = true
+    const message = /must answer a write with `changes`, a whole number from 0 on, and gave/
+    for (const call of [
+      () => store.create('other'.repeat(4), record()),
+      () => store.save(KEY, record()),
+      () => store.touch(KEY, later()),
+      () => store.delete(KEY),
+      () => store.clearExpired!(),
+    ]) {
+      await expect(call()).rejects.toEqual(storeError(message))
+    }
+  })
+})
+
+test('a run that never answers is an error after 5 seconds, and close() waits no longer', async () => {
+  const store = sqlStore({ dialect: 'postgres', run: () => new Promise(() => {}) })
+  const start = performance.now()
+  const calls = [store.load(KEY), store.save(KEY, record())]
+  for (const call of calls) {
+    await expect(call).rejects.toEqual(storeError(/^PostgreSQL failed to .*: ETIMEDOUT\.$/))
+  }
+  expect(performance.now() - start).toBeLessThan(7000)
+  await store.close!()
+  await expect(store.load(KEY)).rejects.toEqual(storeError(/The store is closed/))
+})
+
+test.each<[string, SqlDialect, object]>([
+  ['a deadlock of PostgreSQL', 'postgres', { code: '40P01', severity: 'ERROR' }],
+  ['a serialization failure without its severity', 'postgres', { code: '40001' }],
+  ['a deadlock of MySQL', 'mysql', { errno: 1213, sqlState: '40001', code: 'ER_LOCK_DEADLOCK' }],
+  ['a busy file', 'sqlite', { code: 'SQLITE_BUSY' }],
+  ['a busy file of node:sqlite', 'sqlite', { errcode: 5 }],
+])('%s is run again, also where an ORM has wrapped it', async (_, dialect, fields) => {
+  const lost = Object.assign(new Error('lost'), fields)
+  const errors: unknown[] = [
+    lost,
+    new Error('wrapped', { cause: new Error('twice', { cause: lost }) }),
+    Object.assign(new Error('as TypeORM does'), { driverError: lost }),
+    Object.assign(new Error('as Sequelize does'), { original: lost }),
+  ]
+  const store = sqlStore({
+    dialect,
+    run: async (sql) => {
+      if (sql.startsWith('SELECT')) return { rows: [] }
+      const error = errors.shift()
+      if (error) throw error
+      return { changes: 1 }
+    },
+  })
+  await store.delete(KEY)
+  expect(errors).toEqual([])
+})
+
+test.each([
+  ['with a code', Object.assign(new Error(), { code: '23514', severity: 'ERROR' }), '23514'],
+  [
+    'of the system',
+    Object.assign(new Error(), { code: 'ECONNREFUSED', syscall: 'connect' }),
+    'connect ECONNREFUSED',
+  ],
+  ['with nothing', new Error(), ''],
+  ['that is a sentence', 'Ann', ''],
+])(
+  'an error %s tells its code, where it was thrown, and no statement and parameter',
+  async (_, origin, code) => {
+    const text = `insert into sessions values ('${KEY}', 'Ann')`
+    const error =
+      typeof origin === 'string' ? origin : Object.assign(origin, { message: text, detail: 'Ann' })
+    const wrapped = Object.assign(new Error(text, { cause: error }), {
+      query: text,
+      params: ['Ann'],
+    })
+    const store = sqlStore({
+      dialect: 'postgres',
+      run: () => Promise.reject(typeof origin === 'string' ? origin : wrapped),
+    })
+    const failure = await failureOf(store.load(KEY))
+    expect(failure).toEqual(
+      storeError(
+        `PostgreSQL failed to look at the columns of 'coatcheck_session'${code && `: ${code}`}.`,
+      ),
+    )
+    expect(inspect(failure, { depth: 9, showHidden: true })).not.toMatch(/Ann|kkkk|insert/)
+    if (typeof origin !== 'string') expect(failure.cause.stack).toMatch(/\n {4}at .*sql\.test\.ts/)
+  },
+)
+
+test('what runs statements is given one at a time, with text and whole numbers in the order of their places', async () => {
+  const { database, run } = open()
+  const given: [string, unknown[]][] = []
+  const store = sqlStore({
+    dialect: 'sqlite',
+    run: (sql, parameters) => {
+      given.push([sql, parameters])
+      return run(sql, parameters)
+    },
+  })
+  await store.migrate()
+  await everyCall(store)
+  for (const [sql, parameters] of given) {
+    expect(sql).not.toMatch(/;\s*$/)
+    expect(sql.match(/\?/g) ?? []).toHaveLength(parameters.length)
+    expect(parameters.every((one) => typeof one === 'string' || Number.isInteger(one))).toBe(true)
+  }
+  database.close()
+})
+
+test('PostgreSQL’s places are numbered once each, in the order in which they stand', async () => {
+  const database = await PGlite.create()
+  const given: [string, unknown[]][] = []
+  const store = sqlStore({
+    dialect: 'postgres',
+    run: async (sql, parameters) => {
+      given.push([sql, parameters])
+      const { rows, affectedRows } = await database.query(sql, parameters)
+      return { rows, changes: affectedRows }
+    },
+  })
+  await store.migrate()
+  await everyCall(store)
+  for (const [sql, parameters] of given) {
+    const places = [...sql.matchAll(/\$(\d+)/g)].map(([, place]) => Number(place))
+    expect(places).toEqual(parameters.map((_, at) => at + 1))
+    expect(sql).not.toContain('?')
+  }
+  await database.close()
+})
+
+/** Calls that send each statement that there is. */
+async function everyCall(store: ReturnType<typeof sqlStore>): Promise<void> {
+  const { data, expiresAt } = record()
+  await store.create(KEY, { data, expiresAt })
+  await store.save(KEY, { data: 'a', expiresAt })
+  await store.save(KEY, { data: 'b', expiresAt }, 'a')
+  await store.touch(KEY, expiresAt + 1)
+  await store.touch(KEY, expiresAt + 2, expiresAt + 1)
+  await store.save(KEY, { data: 'b', expiresAt: 0 }, 'b')
+  await store.create(KEY, { data, expiresAt })
+  await store.save(KEY, { data: 'b', expiresAt: 0 })
+  await store.delete(KEY)
+  await store.clearExpired!()
+}
+
+describe('schema() has what migrate() makes', () => {
+  test('on SQLite', async () => {
+    const tablesIn = (database: DatabaseSync) =>
+      database.prepare('SELECT type, name, sql FROM sqlite_master ORDER BY name').all()
+    const [mine, theirs] = [open(), open()]
+    mine.database.exec(schema('sqlite', { table: 'visits' }))
+    await sqlStore({ dialect: 'sqlite', table: 'visits', run: theirs.run }).migrate()
+    expect(tablesIn(mine.database)).toEqual(tablesIn(theirs.database))
+    expect(tablesIn(mine.database)).toHaveLength(3)
+  })
+
+  test('on PostgreSQL', async () => {
+    const database = await PGlite.create()
+    const tables = async (name: string) => {
+      const columns = await database.query(
+        `SELECT column_name, data_type, character_maximum_length, is_nullable, collation_name
+         FROM information_schema.columns WHERE table_name = '${name}' ORDER BY ordinal_position`,
+      )
+      const indexes = await database.query<{ indexdef: string }>(
+        `SELECT indexdef FROM pg_indexes WHERE tablename = '${name}' ORDER BY indexname`,
+      )
+      return [columns.rows, indexes.rows.map(({ indexdef }) => indexdef.replaceAll(name, 'x'))]
+    }
+    await database.exec(schema('postgres', { table: 'mine' }))
+    const run: SqlRun = async (sql, parameters) => database.query(sql, parameters)
+    await sqlStore({ dialect: 'postgres', table: 'theirs', run }).migrate()
+    expect(await tables('mine')).toEqual(await tables('theirs'))
+    expect((await tables('mine'))[1]).toHaveLength(2)
+    await database.close()
+  })
+
+  testMariadb('on MariaDB', async () => {
+    const { createPool } = await import('mysql2/promise')
+    const pool = createPool(url!)
+    const create = async (name: string) =>
+      ((await pool.query(`SHOW CREATE TABLE ${name}`)) as any)[0][0]['Create Table'].replaceAll(
+        name,
+        'x',
+      )
+    await pool.query(schema('mysql', { table: 'mine' }).replace(/;\s*$/, ''))
+    const run: SqlRun = async (sql, parameters) => {
+      const [rows] = await pool.query(sql, parameters)
+      return { rows: rows as unknown[] }
+    }
+    await sqlStore({ dialect: 'mysql', table: 'theirs', run }).migrate()
+    expect(await create('mine')).toBe(await create('theirs'))
+    await pool.end()
+  })
+})
+
+test('close() waits for the calls under way, and leaves the client open', async () => {
+  const { database, run } = open()
+  const store = sqlStore({
+    dialect: 'sqlite',
+    run: async (sql, parameters) => {
+      await setTimeout(20)
+      return run(sql, parameters)
+    },
+  })
+  await store.migrate()
+  const creating = store.create(KEY, record())
+  await store.close!()
+  expect(await creating).toBe(KEY)
+  expect(database.isOpen).toBe(true)
+})
+
+test.each([null, 5, 'sqlite', []])('options that are no object are refused: %j', (wrong) => {
+  expect(() => sqlStore(wrong as never)).toThrow('sqlStore: the options must be an object, and are')
+})

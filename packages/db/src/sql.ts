@@ -1,0 +1,141 @@
+// Any SQL client: the same engine, over a function of the application's that runs one statement.
+import {
+  assertOptions,
+  inWords,
+  refuseOption,
+  rules,
+  SessionError,
+  SessionStoreError,
+  systemClock,
+  type Awaitable,
+  type SessionStore,
+} from '@coatcheck/core/store'
+import type { Answer, Row, Statement } from './dialect.ts'
+import { createEngine } from './engine.ts'
+import { executorOver } from './executor.ts'
+import { mysqlDialect } from './mysql-dialect.ts'
+import { postgresDialect } from './postgres-dialect.ts'
+import { sqliteDialect } from './sqlite-dialect.ts'
+import { DEFAULT_TABLE, tableName } from './table.ts'
+
+/** A kind of database: `mysql` is MariaDB too, `sqlite` what speaks as it does (libSQL, D1). */
+export type SqlDialect = 'sqlite' | 'postgres' | 'mysql'
+
+/** What a statement has given. */
+export interface SqlAnswer {
+  /**
+   * Of a SELECT: its rows, each an object by the columns' names, as they stand in the statement, or a list in their order. Values are
+   * text, numbers or null.
+   */
+  readonly rows?: readonly unknown[] | undefined
+  /** Of an INSERT, UPDATE or DELETE: how many rows it has changed. On MySQL also how many it has matched, as the client is set. */
+  readonly changes?: number | bigint | undefined
+}
+
+/**
+ * Runs one statement, outside any transaction: what is stored within a request's would go with it, a logout too.
+ *
+ * @param sql One statement without a semicolon at its end. What begins with SELECT gives rows; INSERT, UPDATE and DELETE give changes; what
+ * `migrate()` runs (CREATE, DO) gives nothing. Parameters stand in it as `?` or, for `postgres`, as `$1`, `$2` and so on: each number once,
+ * in the order in which they stand, so that a client that knows only `?` can be given those. No other `?` is in it.
+ * @param parameters Text and whole numbers.
+ * @returns Its answer, or a promise of it. What it throws is the backend's failure: the database's own code must be on the error, or on
+ * what its `cause` leads to.
+ */
+export type SqlRun = (sql: string, parameters: (string | number)[]) => Awaitable<SqlAnswer>
+
+/** Options of {@link sqlStore}. */
+export interface SqlStoreOptions {
+  /** What the statements are written for. */
+  readonly dialect: SqlDialect
+  /** Runs a statement by the application's client. */
+  readonly run: SqlRun
+  /** The table's name. Default `coatcheck_session`. */
+  readonly table?: string
+  /** The clock, in ms since the Unix epoch. Default `Date.now()`, asked at each call. */
+  readonly now?: () => number
+}
+
+/** A session store on any SQL client. */
+export interface SqlStore extends SessionStore {
+  /** Makes the table and its index where they are missing, as {@link schema} has them. Throws SessionStoreError if the database refuses. */
+  migrate(): Promise<void>
+}
+
+const DIALECTS = { sqlite: sqliteDialect, postgres: postgresDialect, mysql: mysqlDialect }
+
+const dialectName = rules.oneOf(...Object.keys(DIALECTS))
+
+/**
+ * Keeps sessions in a table `(session_key, session_data, expire_date)`, as Django's database engine does, by a client or ORM that the
+ * application has. Each call of the store runs one statement, or two; it fails after 5 seconds, without a way to cancel what `run` has
+ * begun, and what has lost a race (a deadlock, a serialization failure, a busy file) is run again within them. Sweeps have 30 for each
+ * batch, and so has `migrate()`. `close()` waits for the calls under way and leaves the client open.
+ *
+ * @throws SessionUsageError for a bad option.
+ */
+export function sqlStore(options: SqlStoreOptions): SqlStore {
+  assertOptions('sqlStore', options, {
+    dialect: dialectName,
+    run: rules.callable,
+    table: tableName,
+    now: rules.clock,
+  })
+  const { run, table = DEFAULT_TABLE, now = systemClock } = options
+  const dialect = dialectOf('sqlStore', options.dialect)
+  if (run === undefined) refuseOption('sqlStore: `run` must be a function, and is undefined')
+  const executor = executorOver(
+    { most: Infinity, take: async () => options, free() {} },
+    {
+      isBroken: (error) => !(error instanceof SessionError) && dialect.isBroken(error),
+      isLostRace: dialect.isLostRace,
+    },
+    async (_, statement, parameters) =>
+      answerOf(await run(statement.text, [...parameters]), statement),
+  )
+  return createEngine({ dialect, executor, table, now, isForeign: true }) as SqlStore
+}
+
+/**
+ * What makes the table and its index, for those who keep their migrations themselves: what `migrate()` makes.
+ *
+ * @param dialect What it is written for.
+ * @param options `table`: its name, by default `coatcheck_session`.
+ * @returns Statements, each ended by a semicolon and a line break.
+ * @throws SessionUsageError for a bad option.
+ */
+export function schema(dialect: SqlDialect, options: { readonly table?: string } = {}): string {
+  assertOptions('schema', options, { table: tableName })
+  const statements = dialectOf('schema', dialect).schemaOf(options.table ?? DEFAULT_TABLE)
+  return statements.map((statement) => `${statement};\n`).join('')
+}
+
+function dialectOf(by: string, name: SqlDialect) {
+  if (Object.hasOwn(DIALECTS, name)) return DIALECTS[name]
+  return refuseOption(`${by}: \`dialect\` must be ${dialectName.be}, and is ${inWords(name)}`)
+}
+
+/** @throws SessionStoreError for an answer that does not say what it must: it is no empty one, and no success. */
+function answerOf(answer: SqlAnswer | undefined, { columns, isDefinition }: Statement): Answer {
+  if (isDefinition) return {}
+  const { rows, changes } = answer ?? {}
+  if (columns) {
+    if (!Array.isArray(rows)) throw nonsense('a SELECT with `rows`, a list', rows)
+    const wrong = rows.findIndex((row) => !holds(row, columns))
+    if (wrong < 0) return { rows: rows as Row[] }
+    throw nonsense(`a SELECT with rows that hold ${columns.join(', ')}`, rows[wrong])
+  }
+  const isCount = typeof changes === 'bigint' || Number.isSafeInteger(changes)
+  if (isCount && changes! >= 0) return { changes: changes! }
+  throw nonsense('a write with `changes`, a whole number from 0 on', changes)
+}
+
+function holds(row: unknown, columns: readonly string[]): boolean {
+  if (Array.isArray(row)) return row.length >= columns.length
+  return typeof row === 'object' && row !== null && columns.every((name) => name in row)
+}
+
+function nonsense(what: string, given: unknown): SessionStoreError {
+  const kind = typeof given === 'string' ? 'text' : inWords(given)
+  return new SessionStoreError(`sqlStore: \`run\` must answer ${what}, and gave ${kind}.`)
+}

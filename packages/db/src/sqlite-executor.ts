@@ -1,0 +1,173 @@
+// Runs statements on a SQLite connection: at once, or off the thread while somebody else has the database locked.
+import { performance } from 'node:perf_hooks'
+import { after, createWaitingLines, LOCKED, RETIRED, StoreClosedError } from '@coatcheck/core/store'
+import type { Answer, Parameter, Row, Statement } from './dialect.ts'
+import type { Executor } from './executor.ts'
+import type { SqliteConnection, SqliteStatement } from './sqlite-connection.ts'
+import { codeOf, isLocked, stayedInTransaction, stayedLocked } from './sqlite-errors.ts'
+import { restartLog } from './sqlite-file.ts'
+import type { Opened } from './sqlite-open.ts'
+
+/** So long, in ms, a load waits in the thread for a lock that stops even readers. */
+const LOAD_TIMEOUT = 40
+
+/** For so long, in ms, after a load has waited in vain none waits: the next ones fail at once. */
+const REST = 1000
+
+/**
+ * @param connection The application's, or that of `own`.
+ * @param own The database that the engine has opened itself.
+ * @param busyTimeout How long a write waits, in ms.
+ */
+export function sqliteExecutor(
+  connection: SqliteConnection,
+  own: Opened | undefined,
+  table: string,
+  busyTimeout: number,
+): Executor {
+  /** How long a connection of the application's waits by itself: in the thread, so not for us. */
+  let itsTimeout = own ? 0 : undefined
+  const lines = createWaitingLines(busyTimeout)
+  const sleeper = new Int32Array(new SharedArrayBuffer(4))
+  let isClosed = false
+  let isInTransaction = false
+  let gaveUp = -Infinity
+
+  /** Runs a statement that does not wait for a lock. */
+  function query(statement: Statement, parameters: readonly Parameter[]): Answer {
+    own?.look()
+    return own
+      ? execute(statement, parameters)
+      : withoutWaiting(() => execute(statement, parameters))
+  }
+
+  function execute(statement: Statement, parameters: readonly Parameter[]): Answer {
+    const prepared = (statement.prepared ??= connection.prepare(statement.text)) as SqliteStatement
+    if (!statement.columns) return prepared.run(...parameters)
+    if (!statement.isOne) return { rows: prepared.all(...parameters) as Row[] }
+    const row = prepared.get(...parameters) as Row | null | undefined
+    return { rows: row ? [row] : [] }
+  }
+
+  /** Does what is not to wait for a lock in the thread, as a connection of the application's may by itself. */
+  function withoutWaiting<T>(run: () => T): T {
+    itsTimeout ??= timeoutOf(connection)
+    if (itsTimeout <= 0 || !setTimeoutTo(0)) return run()
+    try {
+      return run()
+    } finally {
+      setTimeoutTo(itsTimeout)
+    }
+  }
+
+  /** Whether it can be set: not while the application reads the rows of a query, which then has the lock that a load needs. */
+  function setTimeoutTo(ms: number): boolean {
+    try {
+      connection.exec(`PRAGMA busy_timeout = ${ms}`)
+      return true
+    } catch (error) {
+      if (isLocked(error)) return false
+      throw error
+    }
+  }
+
+  /** Reads in this turn. A log that is read needs no lock, but for moments in which another program has the whole file. */
+  function read(statement: Statement, parameters: readonly Parameter[]): Answer {
+    try {
+      return query(statement, parameters)
+    } catch (error) {
+      if (!isLocked(error)) throw error
+    }
+    const start = performance.now()
+    const patience = start - gaveUp < REST ? 0 : LOAD_TIMEOUT
+    for (;;) {
+      try {
+        return query(statement, parameters)
+      } catch (error) {
+        if (!isLocked(error)) throw error
+        const waited = performance.now() - start
+        if (waited >= patience) {
+          gaveUp = performance.now()
+          throw stayedLocked(table, Math.round(waited), error)
+        }
+        Atomics.wait(sleeper, 0, 0, 2)
+      }
+    }
+  }
+
+  /** Writes, unless it is locked. What is written in a transaction of the application's would go with it. */
+  function tryToWrite(statement: Statement, parameters: readonly Parameter[]) {
+    isInTransaction = !own && (connection.inTransaction ?? connection.isTransaction ?? false)
+    if (isInTransaction) return LOCKED
+    try {
+      return query(statement, parameters)
+    } catch (error) {
+      if (isLocked(error)) return LOCKED
+      if (codeOf(error) !== 'FULL') throw error
+    }
+    try {
+      return writeWithRoom(statement, parameters)
+    } catch (error) {
+      if (isLocked(error)) return LOCKED
+      throw error
+    }
+  }
+
+  /** On a full disk the log is copied into the database, and begins anew in the room that it has. */
+  function writeWithRoom(statement: Statement, parameters: readonly Parameter[]): Answer {
+    withoutWaiting(() => restartLog(connection))
+    try {
+      return query(statement, parameters)
+    } catch (error) {
+      // What makes room may have what was kept for that: the database could not grow by what is new in the log.
+      const makesRoom = statement.text.startsWith('DELETE') || parameters[0] === RETIRED
+      if (codeOf(error) !== 'FULL' || !makesRoom || !own?.giveReserve()) throw error
+    }
+    withoutWaiting(() => restartLog(connection))
+    return query(statement, parameters)
+  }
+
+  /** Waits in the thread, as at the opening. */
+  function runInThread(statement: Statement, parameters: readonly Parameter[]): Answer {
+    own?.look(true)
+    if (own) setTimeoutTo(busyTimeout)
+    try {
+      return execute(statement, parameters)
+    } catch (error) {
+      throw isLocked(error) ? stayedLocked(table, busyTimeout, error) : error
+    } finally {
+      if (own) setTimeoutTo(0)
+    }
+  }
+
+  return {
+    isSync: true,
+    method: (method) => (a?, b?, c?) => {
+      if (isClosed) throw new StoreClosedError()
+      return (method as (...args: any[]) => ReturnType<typeof method>)(a, b, c)
+    },
+    run(statement, parameters, action) {
+      if (action === 'load') return read(statement, parameters)
+      if (action === 'migrate') return runInThread(statement, parameters)
+      return lines.enter(
+        '',
+        () => tryToWrite(statement, parameters),
+        () =>
+          isInTransaction ? stayedInTransaction(busyTimeout) : stayedLocked(table, busyTimeout),
+      )
+    },
+    get isClosed() {
+      return isClosed
+    },
+    close() {
+      isClosed = own !== undefined
+      return after(lines.empty(), () => own?.connection.close())
+    },
+  }
+}
+
+/** How long a connection waits for a lock by itself, in ms. */
+function timeoutOf(connection: SqliteConnection): number {
+  const row = connection.prepare('PRAGMA busy_timeout').get()
+  return Number(Object.values(row as object)[0])
+}
