@@ -8,7 +8,7 @@ const TIMED = [
   'packages/{cache,cached-db,db}/src/*{faults,away}.test.ts',
   'packages/db/src/{own-settings,poolers}.test.ts',
   'testing/{at-once,locked-store}.test.ts',
-  'testing/{answers,chaos,faults,histories}/*.test.ts',
+  'testing/{answers,chaos,faults,histories,sql-clients}/*.test.ts',
   'tests-conformance/src/crash.test.ts',
 ]
 
@@ -25,6 +25,7 @@ const FIRST = [
   /chaos/,
   /cache-away/,
   /faults\/faults/,
+  /sql-clients\/sql-clients\.test/,
 ]
 
 function rankOf({ moduleId }: TestSpecification): number {
