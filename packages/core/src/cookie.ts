@@ -264,9 +264,9 @@ export function sessionCookie(options: CookieOptions = {}): SessionCookie {
   let last = { key: '', end: '', text: '' }
   function write(key: string, maxAge: number | undefined, secureRequest: boolean): string {
     const ending = lastEnd(maxAge, secureRequest)
+    if (secure === 'auto' && sameSite === 'none' && !secureRequest) warnOfHttp(name)
     if (last.key === key && last.end === ending && last.text !== '') return last.text
     const text = pair(format ? format.write(key) : key) + ending
-    if (secure === 'auto' && sameSite === 'none' && !secureRequest) warnOfHttp(name)
     // The library writes nothing but ASCII.
     if (text.length > MAX_COOKIE_BYTES) {
       throw new SessionTooLargeError(

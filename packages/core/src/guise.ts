@@ -24,13 +24,26 @@ const SETTERS = {
   removeHeader: 'remove',
 } as const
 
-type Properties = Record<string, any>
+type Properties = Record<string | symbol, any>
 
 /** @param response One that is not begun. */
 export function guiseOf(response: ServerResponse): Guise {
   const isPlain = '_header' in response && 'outputSize' in response && !isHttp2(response)
   return isPlain ? new NodeGuise(response) : new CoveredGuise(response)
 }
+
+/** What a response looks like, on the response itself. */
+const WORN = Symbol('coatcheck.guise')
+type Wearer = Properties & { [WORN]: NodeGuise }
+
+/** One function for all responses: one for each would be a shape of its own to V8, and keep what is long dead from being collected. */
+function destroyLater(this: Wearer, error?: Error): unknown {
+  this[WORN].destruction ??= { error }
+  this['destroyed'] = true
+  return this
+}
+
+const nothing = () => {}
 
 /**
  * Node's own response tells all that is asked, and throws what it throws, by a few fields: to set them costs a tenth of what it costs to
@@ -56,11 +69,8 @@ class NodeGuise implements Guise {
     response['_header'] = 'HTTP/1.1 held\r\n\r\n'
     // What Node asks before it answers a request that it cannot read.
     response['_headerSent'] = true
-    response['destroy'] = (error?: Error) => {
-      this.destruction ??= { error }
-      response['destroyed'] = true
-      return response
-    }
+    response[WORN] = this
+    response['destroy'] = destroyLater
   }
 
   seemWritten(bytes: number, isFull: boolean): void {
@@ -79,7 +89,7 @@ class NodeGuise implements Guise {
     response['finished'] = true
     // Something is on its way: the headers.
     this.seemWritten(this.#bytes + 1, false)
-    response['addTrailers'] = () => {}
+    response['addTrailers'] = nothing
   }
 
   lift(): void {

@@ -22,7 +22,11 @@ interface BusyLane<T> extends Lane {
 
 /** The lanes of one store, for writes that can be made together and others that cannot. */
 export class Lanes<T, R> {
-  readonly #busy = new Map<string, BusyLane<T>>()
+  /**
+   * No Map: where keys come and go all the time, its old tables, each of which knows the next one, keep what is long dead alive until V8
+   * collects all of its memory.
+   */
+  readonly #busy = Object.create(null) as Record<string, BusyLane<T> | undefined>
   readonly #write: (key: string, all: readonly T[], lane: Lane) => Awaitable<R>
   readonly #isOwnFault: (error: unknown) => boolean
 
@@ -45,19 +49,25 @@ export class Lanes<T, R> {
 
   /** Runs a write while no other of the same key does. */
   alone<A>(key: string, work: (lane: Lane) => Awaitable<A>, together?: T): Awaitable<A> {
-    const busy = this.#busy.get(key)
+    const busy = this.#busy[key]
     if (busy) {
       return new Promise<A>((resolve, reject) => {
         busy.waiting.push({ together, alone: work, resolve, reject })
       })
     }
     const lane: BusyLane<T> = { newest: undefined, waiting: [] }
-    const written = work(lane)
-    // What is done in this very turn meets nobody.
-    if (!isPromise(written)) return written
-    this.#busy.set(key, lane)
-    const next = () => this.#next(key, lane)
-    written.then(next, next)
+    this.#busy[key] = lane
+    let written
+    try {
+      written = work(lane)
+    } catch (error) {
+      this.#next(key, lane)
+      throw error
+    }
+    if (isPromise(written)) {
+      const next = () => this.#next(key, lane)
+      written.then(next, next)
+    } else this.#next(key, lane)
     return written
   }
 
@@ -74,7 +84,7 @@ export class Lanes<T, R> {
         return
       }
     }
-    this.#busy.delete(key)
+    delete this.#busy[key]
   }
 
   *#serveTogether(key: string, group: readonly Waiting<T>[], lane: Lane): Steps<void> {

@@ -142,8 +142,9 @@ function* endCondemned({ options, lanes }: Writer, { state, condemned }: Turn): 
   const failures: unknown[] = []
   for (const one of condemned) {
     try {
-      const isReplaced = state.standing.is === 'stored'
-      yield* wait(lanes.alone(one.key, () => run(endKey(options, one, isReplaced))))
+      // As it stands when its turn has come.
+      const end = () => run(endKey(options, one, state.standing.is === 'stored'))
+      yield* wait(lanes.alone(one.key, end))
       const others = state.condemned.filter((other) => other !== one)
       state.condemned = others.length > 0 ? others : NONE
       if (state.standing.is === 'new') state.owed ??= 'delete'
