@@ -6,6 +6,7 @@ import { conformance } from '@coatcheck/conformance'
 import { afterAll, expect, test } from 'vitest'
 import { testWith } from '../needs.ts'
 import { mariadb, postgres } from '../services.ts'
+import { isInShare } from '../share.ts'
 import { clients, generatePrisma } from './clients.ts'
 import { subjectAt } from './subjects.ts'
 
@@ -25,7 +26,12 @@ afterAll(async () => {
 for (const [name, { needs }] of Object.entries(clients)) {
   const server = needs && servers[needs]
   if (server && !server.url) server.test(`sqlStore by ${name} › the conformance suite`, () => {})
-  else conformance(subjectAt(name, server?.url ?? folder), test)
+  else {
+    const subject = subjectAt(name, server?.url ?? folder)
+    conformance(subject, (title, run) => {
+      if (isInShare(subject.name, title)) test(title, run)
+    })
+  }
 }
 
 test.each(globSync('recipes/*.ts', { cwd: import.meta.dirname }))(

@@ -1,4 +1,5 @@
 // What a hostile reading of the write path has proven: each was a promise broken, and is kept as a test.
+import { subscribe, unsubscribe } from 'node:diagnostics_channel'
 import { setTimeout } from 'node:timers/promises'
 import { describe, expect, test } from 'vitest'
 import { controlled } from '../../../testing/controlled-store.ts'
@@ -262,4 +263,74 @@ test('a long-lived session that merges a thousand times holds no more than the l
   const first = await round(300)
   await round(300)
   expect(await round(300)).toBeLessThan(first * 3 + 200)
+})
+
+test('a logout that could not end the session is no success, though a save before it waited for another request’s login', async () => {
+  // What is to be ended is looked at when its turn has come.
+  for (const wait of [12, 15]) {
+    const { one, cookie, seen } = await site({ a: 1 }, {}, (store) =>
+      slow(store, { load: 10, create: 10, save: 10 }),
+    )
+    const [leaving, entering] = [await one.open(cookie), await one.open(cookie)]
+    leaving.get('a')
+    entering.cycleKey()
+    entering.set('user', 'bob')
+    const entered = Promise.resolve(one.commit(entering))
+    leaving.flush()
+    leaving.set('x', 1)
+    const saving = leaving.save()
+    await setTimeout(wait)
+    leaving.flush()
+    await saving.catch(() => {})
+    const left = await Promise.resolve(one.commit(leaving)).then(
+      () => 'answered',
+      (error) => error.code,
+    )
+    const key = (await entered).setCookie!.split(';', 1)[0]!
+    const isAlive = (await seen(key))['user'] === 'bob'
+    expect(isAlive && left === 'answered').toBe(false)
+  }
+})
+
+test('a listener that saves the session of whose conflict it hears is no reason for another conflict', async () => {
+  const { one, other, cookie, seen } = await site({ a: 1 }, {}, synchronously)
+  let heard = 0
+  const note = () => {
+    heard++
+    const session = one.open(cookie) as Session<Any>
+    session.update('conflicts', (n = 0) => n + 1)
+    void session.save()
+  }
+  subscribe('coatcheck:conflict', note)
+  try {
+    const [first, second] = [await one.open(cookie), await one.open(cookie)]
+    second.get('a')
+    first.set('x', 1)
+    await one.commit(first)
+    second.set('y', 1)
+    await one.commit(second)
+  } finally {
+    unsubscribe('coatcheck:conflict', note)
+  }
+  await setTimeout(10)
+  expect(heard).toBe(1)
+  expect(await seen()).toEqual({ a: 1, x: 1, y: 1, conflicts: 1 })
+  await other.close()
+})
+
+test('a cookie that browsers drop over HTTP is told of, though the line was made before for HTTPS', async () => {
+  const told: string[] = []
+  const hear = (message: unknown) => void told.push((message as { code: string }).code)
+  subscribe('coatcheck:warning', hear)
+  try {
+    const cookie = { sameSite: 'none', format: { read: (v: string) => v, write: (k: string) => k } }
+    const sessions = createSessions<Any>({ store: mapStore(), cookie: cookie as never })
+    const session = await sessions.open(undefined)
+    session.set('a', 1)
+    await session.save()
+    await sessions.commit(session, { secure: false })
+  } finally {
+    unsubscribe('coatcheck:warning', hear)
+  }
+  expect(told).toContain('COOKIE_NEEDS_HTTPS')
 })
