@@ -36,7 +36,7 @@ export function guiseOf(response: ServerResponse): Guise {
 const WORN = Symbol('coatcheck.guise')
 type Wearer = Properties & { [WORN]: NodeGuise }
 
-/** One function for all responses: one for each would be a shape of its own to V8, and keep what is long dead from being collected. */
+/** One function for all responses: with one for each, much that was long dead outlived V8's collections of young objects. */
 function destroyLater(this: Wearer, error?: Error): unknown {
   this[WORN].destruction ??= { error }
   this['destroyed'] = true
