@@ -16,7 +16,7 @@ import type { Verdicts } from './dialect.ts'
 /** A call is over after so many ms: waiting for its turn, connecting, running and running again are all in it. */
 export const CALL_TIME = 5000
 
-/** A batch of a sweep, and what makes or looks at the table, may take so many ms: no request waits for it. */
+/** A batch of a sweep, and what makes the table, may take so many ms: no request waits for it. */
 export const LONG_TIME = 30_000
 
 /** `close()` waits so many ms for calls under way, and then so many for the connections to end. */
@@ -45,14 +45,17 @@ export interface Connections<C> {
   destroy?(): void
 }
 
+/** What is done on a connection. @param isOver Whether the time is over, so that nothing more should be sent. */
+type ConnectionWork<C, T> = (connection: C, isOver: () => boolean) => Promise<T>
+
 /** How a call is run. */
 export interface CallOptions {
   /** In ms. Default {@link CALL_TIME}. */
   readonly time?: number
   /** Calls of one name that have lost a race are run again one after the other. */
   readonly name?: string
-  /** It changes nothing, so that it is run once more where its connection turns out to be dead. */
-  readonly isReading?: boolean
+  /** It may be done twice, so that it is run once more where its connection turns out to be dead. */
+  readonly isRepeatable?: boolean
 }
 
 /** An engine's calls. */
@@ -60,7 +63,7 @@ export interface Calls<C> {
   /** Makes a method of the store of one: `close()` waits for its calls, and it fails from then on. */
   method<A extends unknown[], T>(method: (...args: A) => Awaitable<T>): (...args: A) => Promise<T>
   /** Runs `work` on a connection. Rejects as it does or, when the time is over, with an error of the code ETIMEDOUT. */
-  run<T>(work: (connection: C) => Promise<T>, options?: CallOptions): Promise<T>
+  run<T>(work: ConnectionWork<C, T>, options?: CallOptions): Promise<T>
   /** Whether `close()` was called: what goes on for long should stop. */
   readonly isClosed: boolean
   /** Waits for the calls under way and ends the connections: within some seconds, whatever the server does. */
@@ -122,8 +125,8 @@ export function createCalls<C extends object>(
 
   async function perform<T>(
     attempt: Attempt,
-    work: (connection: C) => Promise<T>,
-    isReading: boolean,
+    work: ConnectionWork<C, T>,
+    isRepeatable: boolean,
   ): Promise<T> {
     const turn = enter(attempt)
     if (turn) await turn
@@ -148,7 +151,7 @@ export function createCalls<C extends object>(
           out()
         }
         try {
-          const result = await work(connection)
+          const result = await work(connection, () => attempt.isOver)
           if (!attempt.isOver) {
             lastUse.set(connection, performance.now())
             connections.free(connection)
@@ -164,7 +167,7 @@ export function createCalls<C extends object>(
           lastFault = performance.now()
           if (connections.drop) connections.drop(connection, isUnanswered?.(error) ?? false)
           else connections.free(connection)
-          if (!isFirst || !isReading) throw error
+          if (!isFirst || !isRepeatable) throw error
         }
       }
     } finally {
@@ -172,11 +175,7 @@ export function createCalls<C extends object>(
     }
   }
 
-  function once<T>(
-    work: (connection: C) => Promise<T>,
-    end: number,
-    isReading: boolean,
-  ): Promise<T> {
+  function once<T>(work: ConnectionWork<C, T>, end: number, isRepeatable: boolean): Promise<T> {
     return new Promise((resolve, reject) => {
       const attempt: Attempt = { isOver: false, giveUp() {} }
       const timer = setTimeout(
@@ -187,7 +186,7 @@ export function createCalls<C extends object>(
         },
         Math.max(0, end - performance.now()),
       )
-      perform(attempt, work, isReading).then(
+      perform(attempt, work, isRepeatable).then(
         (result) => {
           clearTimeout(timer)
           resolve(result)
@@ -222,17 +221,33 @@ export function createCalls<C extends object>(
   }
 
   async function run<T>(
-    work: (connection: C) => Promise<T>,
-    { time = CALL_TIME, name = '', isReading = false }: CallOptions = {},
+    work: ConnectionWork<C, T>,
+    { time = CALL_TIME, name = '', isRepeatable = false }: CallOptions = {},
   ): Promise<T> {
     const end = performance.now() + time
     try {
-      return await once(work, end, isReading)
+      return await once(work, end, isRepeatable)
     } catch (error) {
       if (!mayRunAgain(error)) throw error
       // One at a time of those of this process that want the same row.
-      return lock(name, () => runAgain(() => once(work, end, isReading), error, end))
+      return inTurn(
+        name,
+        () => runAgain(() => once(work, end, isRepeatable), error, end),
+        error,
+        end,
+      )
     }
+  }
+
+  /** Does a task when those before it of this name are done. Where that is not until `end`, the call fails as it has before. */
+  function inTurn<T>(name: string, task: () => Promise<T>, lost: unknown, end: number): Promise<T> {
+    return new Promise((resolve, reject) => {
+      const timer = setTimeout(() => reject(lost), Math.max(0, end - performance.now()))
+      lock(name, () => {
+        clearTimeout(timer)
+        return task()
+      }).then(resolve, reject)
+    })
   }
 
   async function close(): Promise<void> {
@@ -285,7 +300,8 @@ export function madeOf<T>(by: string, make: () => T): T {
   }
 }
 
-function timedOut(): Error {
+/** That a call was over before its answer was there. */
+export function timedOut(): Error {
   return failure('No answer in time', 'ETIMEDOUT')
 }
 

@@ -87,6 +87,8 @@ export interface Dialect extends Verdicts {
   schemaOf(table: string): readonly string[]
   /** The same by what keeps two processes apart that start together, where {@link Dialect.schemaOf} does not. */
   migrationOf?(table: string): readonly string[]
+  /** What a write changes is counted by what it has found, whatever the client: a row that stays as it was is one. */
+  readonly countsFound?: boolean
   /**
    * What a table can hold.
    * @param columns Those that there are.

@@ -14,9 +14,9 @@ import {
   type SessionRecord,
   type SessionStore,
 } from '@coatcheck/core/store'
-import { datesOf, formatDate, parseDate } from './date.ts'
+import { datesOf, formatEnd, lastDateOf, parseDate } from './date.ts'
 import type { Answer, Column, Dialect, Parameter, Row, Statement } from './dialect.ts'
-import type { Executor } from './executor.ts'
+import type { Executor, Send, Work } from './executor.ts'
 import { assertData, assertKey, createLook, holdsKey, unknownShape, type Shape } from './shape.ts'
 import { sweepBatches, sweepInOrder } from './sweep.ts'
 import { assertBatchSize, failed, type Action } from './table.ts'
@@ -49,53 +49,53 @@ export function createEngine({
 }: EngineParts): Omit<Engine, 'traits'> {
   const statements = dialect.statementsOf(table)
 
-  function failure(action: Action, error: unknown): SessionError {
-    return failed({ database, action, table, dialect, isForeign }, error)
-  }
-
-  function run(
+  function run<T>(
     action: Action,
-    statement: Statement,
-    parameters: readonly Parameter[],
-    key = '',
-  ): Awaitable<Answer> {
+    work: Work<T>,
+    key?: string,
+    isRepeatable?: boolean,
+  ): Awaitable<T> {
     return attempt(
-      () => executor.run(statement, parameters, action, key),
+      () => executor.run(action, work, key, isRepeatable),
       (error) => {
-        throw failure(action, error)
+        throw failed({ database, action, table, dialect, isForeign }, error)
       },
     )
   }
 
+  /** What has ended by now, as the database has dates: below a millisecond too it is what a load calls ended. */
+  const timeNow = () => lastDateOf(now())
+
   /** The columns of the table, or why nobody may look at them. */
-  const columnsNow = (action: Action): Awaitable<Column<string>[] | { denied: unknown }> =>
+  const columnsBy = (send: Send): Awaitable<Column<string>[] | { denied: unknown }> =>
     attempt<Column<string>[] | { denied: unknown }>(
       () =>
-        after(executor.run(statements.look, [], action, ''), ({ rows }) =>
+        after(send(statements.look, []), ({ rows }) =>
           rows!.map((row) => asColumn(row, statements.look.columns!)),
         ),
       (error) => {
         if (dialect.isDenied(error)) return { denied: error }
-        throw failure('look', error)
+        throw error
       },
     )
 
   /** @param again What to do if there are none. */
-  const shapeNow = (action: Action, again: () => Awaitable<Shape>): Awaitable<Shape> =>
-    after(columnsNow(action), (columns) => {
+  const shapeBy = (send: Send, again: () => Awaitable<Shape>): Awaitable<Shape> =>
+    after(columnsBy(send), (columns) => {
       // Whoever may not look never may; anything else may be over at the next call.
       if ('denied' in columns) return unknownShape(table, columns.denied)
       return columns.length > 0 ? dialect.shapeOf(table, columns) : again()
     })
 
+  const lookBy = (send: Send): Awaitable<Shape> =>
+    shapeBy(send, () =>
+      // It is not there, and the database says so; or nothing is told of a temporary one; or it was made a moment ago.
+      after(send(statements.select, ['']), () => shapeBy(send, () => unknownShape(table))),
+    )
+
+  // Where others wait for it, it is bounded as a call is, whoever has begun it.
   const look = createLook(
-    (action) =>
-      shapeNow(action, () =>
-        // It is not there, and the database says so; or nothing is told of a temporary one; or it was made a moment ago.
-        after(run(action, statements.select, ['']), () =>
-          shapeNow(action, () => unknownShape(table)),
-        ),
-      ),
+    (action) => run(executor.isSync ? action : 'look', lookBy, '', true),
     !executor.isSync,
   )
 
@@ -103,37 +103,47 @@ export function createEngine({
     if (row === undefined) return undefined
     const data = 'data' in row ? row['data'] : (row as readonly unknown[])[0]
     const end = 'data' in row ? row['expires'] : (row as readonly unknown[])[1]
-    const expiresAt = typeof end === 'string' ? parseDate(end) : NaN
-    if (typeof data !== 'string' || Number.isNaN(expiresAt)) {
+    if (typeof data !== 'string' || typeof end !== 'string') {
       throw new SessionStoreError(`A row in '${table}' does not hold text, so it is no session.`)
     }
+    // A date that is none is never later.
+    const expiresAt = parseDate(end)
     return expiresAt > now() ? { data, expiresAt } : undefined
   }
 
-  const find = (action: Action, key: string): Awaitable<SessionRecord | undefined> =>
-    after(run(action, statements.select, [key], key), ({ rows }) => recordIn(rows![0]))
+  const find = (send: Send, key: string): Awaitable<SessionRecord | undefined> =>
+    after(send(statements.select, [key]), ({ rows }) => recordIn(rows![0]))
 
-  /** What a write has changed; where it is nothing, `settle` says of what is there now whether it is as it was to be, or throws. */
-  function changed(
-    action: Action,
-    statement: Statement,
-    parameters: readonly Parameter[],
+  /**
+   * Writes one row.
+   * @param condition What is expected to be there; undefined where anything may be.
+   * @param isAsItWas Whether what is there now is as it was to be: a client may count a row that is left as it was as none.
+   */
+  function write(
+    send: Send,
     key: string,
-    settle: (found: SessionRecord | undefined) => string,
+    [statement, parameters]: [Statement, Parameter[]],
+    condition: unknown,
+    isAsItWas: (found: SessionRecord) => boolean,
   ): Awaitable<string> {
-    return after(run(action, statement, parameters, key), ({ changes }) =>
-      changes ? key : after(find(action, key), settle),
-    )
+    return after(send(statement, parameters), ({ changes }) => {
+      if (changes) return key
+      if (dialect.countsFound && condition === undefined) throw new SessionGoneError()
+      return after(find(send, key), (found) => {
+        if (!dialect.countsFound && found && found.data !== RETIRED && isAsItWas(found)) return key
+        throw refusal(condition, found)
+      })
+    })
   }
 
-  function insert(key: string, data: string, end: string, time: string): Awaitable<Answer> {
+  function insert(send: Send, key: string, data: string, end: string): Awaitable<Answer> {
     const { insert: statement, replaceExpired } = statements
-    if (!replaceExpired) return run('create', statement, [key, data, end, time], key)
+    if (!replaceExpired) return send(statement, [key, data, end, timeNow()])
     return attempt(
-      () => executor.run(statement, [key, data, end], 'create', key),
+      () => send(statement, [key, data, end]),
       (error) => {
-        if (!dialect.isDuplicate!(error)) throw failure('create', error)
-        return run('create', replaceExpired, [data, end, key, time], key)
+        if (!dialect.isDuplicate!(error)) throw error
+        return send(replaceExpired, [data, end, key, timeNow()])
       },
     )
   }
@@ -149,10 +159,16 @@ export function createEngine({
         sweep({
           dialect,
           statements,
-          time: formatDate(now()),
+          time: timeNow(),
           batchSize,
           isOver: () => executor.isClosed || signal?.aborted === true,
-          run: (statement, parameters) => run('clearExpired', statement, parameters),
+          run: (statement, parameters) =>
+            run(
+              'clearExpired',
+              (send) => send(statement, parameters),
+              '',
+              statement.columns !== undefined,
+            ),
         }),
       )
     },
@@ -161,77 +177,84 @@ export function createEngine({
   return {
     load: executor.method((key: string) => {
       if (!isSessionKey(key)) return undefined
-      return after(look('load'), (shape) => (holdsKey(shape, key) ? find('load', key) : undefined))
+      return after(look('load'), (shape) =>
+        holdsKey(shape, key) ? run('load', (send) => find(send, key), key, true) : undefined,
+      )
     }),
 
     create: executor.method((key: string, { data, expiresAt }: SessionRecord) => {
       if (!isSessionKey(key)) throw new SessionUsageError('create() was given a malformed key.')
+      const end = formatEnd(expiresAt)
       return after(look('create'), (shape) => {
         assertKey(shape, key)
         assertData(shape, data)
-        const inserted = insert(key, data, formatDate(expiresAt), formatDate(now()))
-        return after(inserted, ({ changes }) => {
-          if (!changes) throw new KeyExistsError()
-          return key
-        })
+        return run(
+          'create',
+          (send) =>
+            after(insert(send, key, data, end), ({ changes }) => {
+              if (!changes) throw new KeyExistsError()
+              return key
+            }),
+          key,
+        )
       })
     }),
 
     save: executor.method((key: string, { data, expiresAt }: SessionRecord, expected?: string) => {
       if (!isSessionKey(key)) throw new SessionGoneError()
-      return after(look('save'), (shape) => {
-        if (!holdsKey(shape, key)) throw new SessionGoneError()
-        const settle = (found: SessionRecord | undefined): string => {
-          // A client may count a row that is left as it was as none. If other data was expected, what is there now is
-          // another writer's, however alike.
-          const asItWas = found?.data === data && found.expiresAt === expiresAt && data !== RETIRED
-          if (asItWas && (expected === undefined || expected === data)) return key
-          throw refusal(expected, found)
-        }
-        // Only a retired key holds this, and that is never saved.
-        if (expected === RETIRED) return after(find('save', key), settle)
-        assertData(shape, data)
+      // If other data was expected, what is there now is another writer's, however alike.
+      const isAsItWas = (found: SessionRecord) =>
+        found.data === data &&
+        found.expiresAt === expiresAt &&
+        (expected === undefined || expected === data)
+      const statement = (): [Statement, Parameter[]] => {
         const moment = now()
-        const time = formatDate(moment)
+        const time = lastDateOf(moment)
         if (expiresAt <= moment) {
           return expected === undefined
-            ? changed('save', statements.end, [key, time], key, settle)
-            : changed('save', statements.endExpected, [key, time, expected], key, settle)
+            ? [statements.end, [key, time]]
+            : [statements.endExpected, [key, time, expected]]
         }
-        const end = formatDate(expiresAt)
+        const end = formatEnd(expiresAt)
         return expected === undefined
-          ? changed('save', statements.update, [data, end, key, time], key, settle)
-          : changed(
-              'save',
-              statements.updateExpected,
-              [data, end, key, time, expected],
-              key,
-              settle,
-            )
+          ? [statements.update, [data, end, key, time]]
+          : [statements.updateExpected, [data, end, key, time, expected]]
+      }
+      return after(look('save'), (shape) => {
+        if (!holdsKey(shape, key)) throw new SessionGoneError()
+        // Only a retired key holds this, and that is never saved.
+        if (expected === RETIRED) {
+          return run('save', (send) =>
+            after(find(send, key), (found): string => {
+              throw refusal(expected, found)
+            }),
+          )
+        }
+        assertData(shape, data)
+        return run('save', (send) => write(send, key, statement(), expected, isAsItWas), key)
       })
     }),
 
     touch: executor.method((key: string, expiresAt: number, from?: number) => {
       if (!isSessionKey(key)) throw new SessionGoneError()
+      const end = formatEnd(expiresAt)
+      const isAsItWas = (found: SessionRecord) =>
+        found.expiresAt === expiresAt && (from === undefined || from === expiresAt)
+      const statement = (): [Statement, Parameter[]] =>
+        from === undefined
+          ? [statements.touch, [end, key, timeNow()]]
+          : [statements.touchFrom, [end, key, timeNow(), ...datesOf(from)]]
       return after(look('touch'), (shape) => {
         if (!holdsKey(shape, key)) throw new SessionGoneError()
-        const settle = (found: SessionRecord | undefined): string => {
-          const asItWas = found?.expiresAt === expiresAt && found.data !== RETIRED
-          if (asItWas && (from === undefined || from === expiresAt)) return key
-          throw refusal(from, found)
-        }
-        const where = [formatDate(expiresAt), key, formatDate(now())]
-        return from === undefined
-          ? changed('touch', statements.touch, where, key, settle)
-          : changed('touch', statements.touchFrom, [...where, ...datesOf(from)], key, settle)
+        return run('touch', (send) => write(send, key, statement(), from, isAsItWas), key)
       })
     }),
 
     delete: executor.method((key: string) => {
       if (!isSessionKey(key)) return
       return after(look('delete'), (shape) => {
-        if (holdsKey(shape, key))
-          return after(run('delete', statements.remove, [key], key), () => {})
+        if (!holdsKey(shape, key)) return
+        return run('delete', (send) => after(send(statements.remove, [key]), () => {}), key)
       })
     }),
 
@@ -241,14 +264,17 @@ export function createEngine({
 
     migrate: executor.method(() => {
       const definitions = dialect.migrationOf?.(table) ?? dialect.schemaOf(table)
-      return after(columnsNow('migrate'), (columns) => {
-        if (!('denied' in columns) && columns.length > 0) dialect.shapeOf(table, columns)
-        const made = definitions.reduce<Awaitable<unknown>>(
-          (before, text) => after(before, () => run('migrate', { text, isDefinition: true }, [])),
-          undefined,
-        )
-        return after(made, () => after(look('migrate', true), () => {}))
-      })
+      const migrateBy = (send: Send): Awaitable<Shape> =>
+        after(columnsBy(send), (columns) => {
+          const isThere = !('denied' in columns) && columns.length > 0
+          const shape = isThere ? dialect.shapeOf(table, columns) : undefined
+          const made = definitions.reduce<Awaitable<unknown>>(
+            (before, text) => after(before, () => send({ text, isDefinition: true }, [])),
+            undefined,
+          )
+          return after(made, () => shape ?? lookBy(send))
+        })
+      return after(run('migrate', migrateBy, '', true), look.is)
     }),
   }
 }

@@ -17,6 +17,10 @@ const LIVE = 'session_key = ? AND expire_date > ?'
 const OPEN = `${LIVE} AND OCTET_LENGTH(session_data) > 0`
 const EXPECTED = `${LIVE} AND BINARY session_data = BINARY ?`
 
+/** Two names of tables are the same: MariaDB compares them without case, by which it finds them fast, and has both where case matters. */
+const same = (one: string, other: string) =>
+  `${one} = ${other} AND (@@lower_case_table_names > 0 OR BINARY ${one} = BINARY ${other})`
+
 function statementsOf(table: string): Statements {
   const sql = statementsOn(table, '`')
   return {
@@ -62,13 +66,14 @@ function statementsOf(table: string): Statements {
          table_type AS kind,
          CAST(EXISTS (
            SELECT 1 FROM information_schema.statistics AS s
-           WHERE s.table_schema = c.table_schema AND s.table_name = c.table_name AND non_unique = 0
+           WHERE s.table_schema = c.table_schema AND ${same('s.table_name', 'c.table_name')}
+             AND non_unique = 0
            GROUP BY index_name
            HAVING COUNT(*) = 1 AND MAX(s.column_name) = c.column_name AND MAX(sub_part) IS NULL
          ) AS CHAR) AS \`unique\`
        FROM information_schema.columns AS c LEFT JOIN information_schema.tables AS t
-         ON t.table_schema = c.table_schema AND t.table_name = c.table_name
-       WHERE c.table_schema = DATABASE() AND c.table_name = '${table}'`,
+         ON t.table_schema = c.table_schema AND ${same('t.table_name', 'c.table_name')}
+       WHERE c.table_schema = DATABASE() AND ${same('c.table_name', `'${table}'`)}`,
       LOOKED_AT,
     ),
   }

@@ -187,6 +187,7 @@ export const postgresDialect: Dialect = {
   name: 'PostgreSQL',
   // A batch locks no live row, so what counts is how often it waits for the disk.
   batchSize: 10_000,
+  countsFound: true,
   statementsOf,
   schemaOf,
   migrationOf,

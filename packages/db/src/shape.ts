@@ -131,19 +131,19 @@ export function columnsOf<C>(
   )
 }
 
-/**
- * Looks at a table before its first use, until that has succeeded once.
- * @param isShared Whether those that come meanwhile wait for the one that looks.
- * @returns What gives the shape. It looks again if it is told to.
- */
-export function createLook(
-  look: (action: Action) => Awaitable<Shape>,
-  isShared: boolean,
-): (action: Action, anew?: boolean) => Awaitable<Shape> {
+/** Looks at a table before its first use, until that has succeeded once. */
+export interface Look {
+  (action: Action): Awaitable<Shape>
+  /** What is known without a look. */
+  is(shape: Shape): void
+}
+
+/** @param isShared Whether those that come meanwhile wait for the one that looks. */
+export function createLook(look: (action: Action) => Awaitable<Shape>, isShared: boolean): Look {
   let shape: Shape | undefined
   let looking: Promise<Shape> | undefined
-  return (action, anew = false) => {
-    if (anew) shape = looking = undefined
+
+  function shapeFor(action: Action): Awaitable<Shape> {
     if (shape) return shape
     if (looking) return looking
     const found = look(action)
@@ -151,12 +151,13 @@ export function createLook(
     const mine = (looking = Promise.resolve(found))
     mine.then(
       (one) => {
-        if (looking === mine) shape = one
+        shape ??= one
       },
       () => {
-        if (looking === mine) looking = undefined
+        looking = undefined
       },
     )
     return mine
   }
+  return Object.assign(shapeFor, { is: (known: Shape) => void (shape = known) })
 }

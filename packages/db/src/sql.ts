@@ -4,13 +4,13 @@ import {
   inWords,
   refuseOption,
   rules,
-  SessionError,
   SessionStoreError,
   systemClock,
   type Awaitable,
   type SessionStore,
 } from '@coatcheck/core/store'
-import type { Answer, Row, Statement } from './dialect.ts'
+import { copyOf } from './causes.ts'
+import type { Answer, Parameter, Row, Statement } from './dialect.ts'
 import { createEngine } from './engine.ts'
 import { executorOver } from './executor.ts'
 import { mysqlDialect } from './mysql-dialect.ts'
@@ -69,8 +69,8 @@ const dialectName = rules.oneOf(...Object.keys(DIALECTS))
 /**
  * Keeps sessions in a table `(session_key, session_data, expire_date)`, as Django's database engine does, by a client or ORM that the
  * application has. Each call of the store runs one statement, or two; it fails after 5 seconds, without a way to cancel what `run` has
- * begun, and what has lost a race (a deadlock, a serialization failure, a busy file) is run again within them. Sweeps have 30 for each
- * batch, and so has `migrate()`. `close()` waits for the calls under way and leaves the client open.
+ * begun, and what has lost a race (a deadlock, a serialization failure, a busy file) is run again within them. Until the table has been looked
+ * at, which the first call does, that has 5 seconds of its own. Sweeps have 30 for each batch, and so has `migrate()`. `close()` waits for the calls under way and leaves the client open.
  *
  * @throws SessionUsageError for a bad option.
  */
@@ -84,14 +84,17 @@ export function sqlStore(options: SqlStoreOptions): SqlStore {
   const { run, table = DEFAULT_TABLE, now = systemClock } = options
   const dialect = dialectOf('sqlStore', options.dialect)
   if (run === undefined) refuseOption('sqlStore: `run` must be a function, and is undefined')
+  const answered = async ({ text }: Statement, parameters: readonly Parameter[]) => {
+    try {
+      return await run(text, [...parameters])
+    } catch (error) {
+      throw copyOf(error)
+    }
+  }
   const executor = executorOver(
     { most: Infinity, take: async () => options, free() {} },
-    {
-      isBroken: (error) => !(error instanceof SessionError) && dialect.isBroken(error),
-      isLostRace: dialect.isLostRace,
-    },
-    async (_, statement, parameters) =>
-      answerOf(await run(statement.text, [...parameters]), statement),
+    { isBroken: dialect.isBroken, isLostRace: dialect.isLostRace },
+    async (_, statement, parameters) => answerOf(await answered(statement, parameters), statement),
   )
   return createEngine({ dialect, executor, table, now, isForeign: true }) as SqlStore
 }
@@ -136,6 +139,7 @@ function holds(row: unknown, columns: readonly string[]): boolean {
 }
 
 function nonsense(what: string, given: unknown): SessionStoreError {
-  const kind = typeof given === 'string' ? 'text' : inWords(given)
+  const kind =
+    typeof given === 'string' ? 'text' : typeof given === 'symbol' ? 'a symbol' : inWords(given)
   return new SessionStoreError(`sqlStore: \`run\` must answer ${what}, and gave ${kind}.`)
 }

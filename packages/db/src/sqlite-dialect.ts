@@ -106,6 +106,7 @@ export const sqliteDialect: Dialect = {
   batchSize: BATCH_SIZE,
   // Writers in other processes look for the lock from time to time, so it stays free for long enough to be found.
   rest: 0.5,
+  countsFound: true,
   statementsOf,
   schemaOf: (table) => [
     `CREATE TABLE IF NOT EXISTS "${table}" (

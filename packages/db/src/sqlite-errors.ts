@@ -41,7 +41,8 @@ export const meaningOf = (error: unknown): string | undefined => REASONS[codeOf(
 export function isLocked(error: unknown): boolean {
   const code = codeOf(error)
   if (code === 'BUSY' || code === 'LOCKED') return true
-  return error instanceof TypeError && /busy executing a query/.test(error.message)
+  const { name, message } = Object(error) as Error
+  return name === 'TypeError' && /busy executing a query/.test(message)
 }
 
 export function isNotBuilt(error: unknown): boolean {

@@ -1,12 +1,20 @@
 // Runs statements on a SQLite connection: at once, or off the thread while somebody else has the database locked.
 import { performance } from 'node:perf_hooks'
-import { after, createWaitingLines, LOCKED, RETIRED, StoreClosedError } from '@coatcheck/core/store'
+import {
+  after,
+  createWaitingLines,
+  LOCKED,
+  RETIRED,
+  StoreClosedError,
+  type Awaitable,
+} from '@coatcheck/core/store'
 import type { Answer, Parameter, Row, Statement } from './dialect.ts'
-import type { Executor } from './executor.ts'
+import type { Executor, Work } from './executor.ts'
 import type { SqliteConnection, SqliteStatement } from './sqlite-connection.ts'
 import { codeOf, isLocked, stayedInTransaction, stayedLocked } from './sqlite-errors.ts'
 import { restartLog } from './sqlite-file.ts'
 import type { Opened } from './sqlite-open.ts'
+import type { Action } from './table.ts'
 
 /** So long, in ms, a load waits in the thread for a lock that stops even readers. */
 const LOAD_TIMEOUT = 40
@@ -72,9 +80,9 @@ export function sqliteExecutor(
   }
 
   /** Reads in this turn. A log that is read needs no lock, but for moments in which another program has the whole file. */
-  function read(statement: Statement, parameters: readonly Parameter[]): Answer {
+  function read<T>(work: Work<T>): Awaitable<T> {
     try {
-      return query(statement, parameters)
+      return work(query)
     } catch (error) {
       if (!isLocked(error)) throw error
     }
@@ -82,7 +90,7 @@ export function sqliteExecutor(
     const patience = start - gaveUp < REST ? 0 : LOAD_TIMEOUT
     for (;;) {
       try {
-        return query(statement, parameters)
+        return work(query)
       } catch (error) {
         if (!isLocked(error)) throw error
         const waited = performance.now() - start
@@ -95,18 +103,12 @@ export function sqliteExecutor(
     }
   }
 
-  /** Writes, unless it is locked. What is written in a transaction of the application's would go with it. */
-  function tryToWrite(statement: Statement, parameters: readonly Parameter[]) {
+  /** Does it, unless it is locked. What is written in a transaction of the application's would go with it. */
+  function tryTo<T>(work: Work<T>): Awaitable<T> | typeof LOCKED {
     isInTransaction = !own && (connection.inTransaction ?? connection.isTransaction ?? false)
     if (isInTransaction) return LOCKED
     try {
-      return query(statement, parameters)
-    } catch (error) {
-      if (isLocked(error)) return LOCKED
-      if (codeOf(error) !== 'FULL') throw error
-    }
-    try {
-      return writeWithRoom(statement, parameters)
+      return work(queryWithRoom)
     } catch (error) {
       if (isLocked(error)) return LOCKED
       throw error
@@ -114,7 +116,12 @@ export function sqliteExecutor(
   }
 
   /** On a full disk the log is copied into the database, and begins anew in the room that it has. */
-  function writeWithRoom(statement: Statement, parameters: readonly Parameter[]): Answer {
+  function queryWithRoom(statement: Statement, parameters: readonly Parameter[]): Answer {
+    try {
+      return query(statement, parameters)
+    } catch (error) {
+      if (codeOf(error) !== 'FULL') throw error
+    }
     withoutWaiting(() => restartLog(connection))
     try {
       return query(statement, parameters)
@@ -128,11 +135,11 @@ export function sqliteExecutor(
   }
 
   /** Waits in the thread, as at the opening. */
-  function runInThread(statement: Statement, parameters: readonly Parameter[]): Answer {
+  function runInThread<T>(work: Work<T>): Awaitable<T> {
     own?.look(true)
     if (own) setTimeoutTo(busyTimeout)
     try {
-      return execute(statement, parameters)
+      return work(execute)
     } catch (error) {
       throw isLocked(error) ? stayedLocked(table, busyTimeout, error) : error
     } finally {
@@ -146,15 +153,15 @@ export function sqliteExecutor(
       if (isClosed) throw new StoreClosedError()
       return (method as (...args: any[]) => ReturnType<typeof method>)(a, b, c)
     },
-    run(statement, parameters, action) {
-      if (action === 'load') return read(statement, parameters)
-      if (action === 'migrate') return runInThread(statement, parameters)
+    run<T>(action: Action, work: Work<T>) {
+      if (action === 'load') return read(work)
+      if (action === 'migrate') return runInThread(work)
       return lines.enter(
         '',
-        () => tryToWrite(statement, parameters),
+        () => tryTo(work),
         () =>
           isInTransaction ? stayedInTransaction(busyTimeout) : stayedLocked(table, busyTimeout),
-      )
+      ) as Awaitable<T>
     },
     get isClosed() {
       return isClosed

@@ -149,18 +149,24 @@ function showable(error: unknown): unknown {
  * @param origin The error that it is made around.
  */
 function shorn(error: unknown, origin: unknown): Error {
-  const { stack = '' } = Object(error) as Error
-  const at = stack.split('\n').filter((line) => /^ {4}at /.test(line))
-  return shown(`The client failed${reasonIn(origin)}`, error, origin, ['', ...at].join('\n'))
+  return shown(`The client failed${reasonIn(origin)}`, error, origin, framesOf(error as Error))
+}
+
+/** The lines of a stack that follow the message as it is, which may hold lines that look like them; none where it is another one. */
+function framesOf({ stack = '', message = '' }: Error): string {
+  const [name = ''] = /^\w+(?: \[\w+\])?/.exec(stack) ?? []
+  const head = name + (message && `: ${message}`)
+  if (!stack.startsWith(head)) return ''
+  return /^(?:\n {4}at .*)*/.exec(stack.slice(head.length))![0]
 }
 
 function shown(message: string, outer: unknown, origin: any, stack: string): Error {
-  const { name } = Object(outer) as Error
+  const { name } = outer as Error
   const error = new Error(message)
-  error.name = typeof name === 'string' ? name : 'Error'
+  error.name = /^[A-Z][A-Za-z]{0,40}Error$/.test(name) ? name : 'Error'
   error.stack = `${error.name}: ${message}${stack}`
   for (const field of SHOWN) {
-    const value: unknown = origin?.[field]
+    const value: unknown = origin[field]
     if (/^\w{1,60}$/.test(String(value ?? ''))) Object.assign(error, { [field]: value })
   }
   return error
@@ -168,7 +174,7 @@ function shown(message: string, outer: unknown, origin: any, stack: string): Err
 
 function meaningOf(reason: string, error: unknown): string | undefined {
   if (Object.hasOwn(MEANINGS, reason)) return MEANINGS[reason]
-  const sentence = error instanceof Error ? error.message : ''
+  const { message: sentence = '' } = Object(error) as Error
   return Object.hasOwn(SENTENCES, sentence) ? SENTENCES[sentence] : undefined
 }
 
