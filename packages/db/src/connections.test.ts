@@ -1,4 +1,5 @@
 // How calls get connections, and what becomes of those: with connections that are none.
+import { setTimeout } from 'node:timers/promises'
 import { expect, test } from 'vitest'
 import { createCalls } from './connections.ts'
 
@@ -29,4 +30,26 @@ test.each([
   )
   await calls.close()
   expect(isDestroyed).toBe(true)
+})
+
+test('waiting behind another call for the same row counts in the time of a call', async () => {
+  const calls = createCalls<object>(
+    { most: Infinity, take: async () => ({}), free() {} },
+    { isBroken: () => false, isLostRace: () => true },
+  )
+  const lost = new Error('lost')
+  const lose = () => Promise.reject(lost)
+  let isFirst = true
+  const first = calls.run(
+    async () => {
+      if (!isFirst) return setTimeout(1000)
+      isFirst = false
+      throw lost
+    },
+    { name: 'a' },
+  )
+  const start = performance.now()
+  await expect(calls.run(lose, { name: 'a', time: 200 })).rejects.toBe(lost)
+  expect(performance.now() - start).toBeLessThan(800)
+  await first
 })

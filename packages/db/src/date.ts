@@ -61,7 +61,7 @@ export function parseDate(text: string): number {
   if (!WRITTEN.test(text)) {
     // PostgreSQL has years of up to six digits.
     const [day = '', time = ''] = text.split(/(?<=^.{10,12}) /s)
-    return Date.parse(`${day.length > 10 ? `+${day.padStart(13, '0')}` : day}T${time}Z`)
+    return Date.parse(`${day.length > 10 ? `+${day.padStart(12, '0')}` : day}T${time}Z`)
   }
   const pair = (at: number) => text.charCodeAt(at) * 10 + text.charCodeAt(at + 1) - 528
   const seconds = (pair(11) * 60 + pair(14)) * 60 + pair(17)

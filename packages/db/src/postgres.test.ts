@@ -287,6 +287,20 @@ test('a server that is not there is a SessionStoreError within seconds', async (
   await store.close?.()
 })
 
+test('a row that ends after the year 9999 is a session', async () => {
+  const name = freshTable()
+  const store = postgresStore(url!, { table: name })
+  await store.migrate()
+  const client = new pg.Client({ connectionString: url })
+  await client.connect()
+  await client.query(`INSERT INTO ${name} VALUES ($1, '{}', '12000-05-01 00:00:00.5Z')`, [KEY])
+  const expiresAt = Date.UTC(12_000, 4, 1, 0, 0, 0, 500)
+  expect(await store.load(KEY)).toEqual({ data: '{}', expiresAt })
+  await store.touch(KEY, Date.now() + 60_000, expiresAt)
+  await client.end()
+  await store.close?.()
+})
+
 test('each call is one round trip, once its statement is prepared', async () => {
   const relay = await countRoundTrips(url!)
   const store = postgresStore(relay.url, { table: freshTable() })

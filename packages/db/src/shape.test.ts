@@ -190,11 +190,19 @@ for (const mode of ['STRICT_TRANS_TABLES', '']) {
       const { store, pool, name } = await withTable(
         table({ rest: 'ENGINE=MyISAM CHARSET=utf8mb4' }),
       )
+      await store.migrate()
       await store.create(SHORT, record())
       const told = warnings.filter(({ message }) => message.includes(name))
       expect(told).toMatchObject([
         { code: 'TABLE_ENGINE', message: expect.stringContaining('ENGINE=InnoDB') },
       ])
+      await pool.end()
+    })
+
+    test('a table whose name differs only in case is another one', async () => {
+      const { store, pool, name } = await withTable(DJANGO)
+      await pool.query(`CREATE TABLE ${name.toUpperCase()} (id int PRIMARY KEY, session_key text)`)
+      expect(await store.create(SHORT, record())).toBe(SHORT)
       await pool.end()
     })
 

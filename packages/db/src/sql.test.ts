@@ -119,13 +119,122 @@ describe('an answer that does not say what it must is an error, and neither a lo
 test('a run that never answers is an error after 5 seconds, and close() waits no longer', async () => {
   const store = sqlStore({ dialect: 'postgres', run: () => new Promise(() => {}) })
   const start = performance.now()
-  const calls = [store.load(KEY), store.save(KEY, record())]
+  // A sweep may take longer; who waits for its look at the table does not.
+  const calls = [store.clearExpired!(), store.load(KEY), store.save(KEY, record())]
   for (const call of calls) {
     await expect(call).rejects.toEqual(storeError(/^PostgreSQL failed to .*: ETIMEDOUT\.$/))
   }
   expect(performance.now() - start).toBeLessThan(7000)
   await store.close!()
   await expect(store.load(KEY)).rejects.toEqual(storeError(/The store is closed/))
+})
+
+test('a call has one end, however many statements it runs; after it none is sent', async () => {
+  const sent: string[] = []
+  const store = sqlStore({
+    dialect: 'mysql',
+    run: async (sql) => {
+      if (sql.startsWith('SELECT')) return { rows: [] }
+      sent.push(sql.slice(0, 6))
+      await setTimeout(5200)
+      throw Object.assign(new Error(), { errno: 1062, sqlState: '23000' })
+    },
+  })
+  await expect(store.create(KEY, record())).rejects.toEqual(storeError(/ETIMEDOUT/))
+  await setTimeout(500)
+  expect(sent).toEqual(['INSERT'])
+})
+
+test('what is run again asks anew what time it is', async () => {
+  const { run } = open()
+  const start = Date.now()
+  let now = start
+  const store = sqlStore({
+    dialect: 'sqlite',
+    now: () => now,
+    run: (sql, parameters) => {
+      if (sql.startsWith('UPDATE') && now === start) {
+        now += 2000
+        throw Object.assign(new Error(), { code: 'SQLITE_BUSY' })
+      }
+      return run(sql, parameters)
+    },
+  })
+  await store.migrate()
+  await store.create(KEY, { data: '0', expiresAt: start + 1000 })
+  await expect(store.touch(KEY, later())).rejects.toMatchObject({ code: 'ERR_SESSION_GONE' })
+})
+
+test.each<SqlDialect>(['sqlite', 'postgres', 'mysql'])(
+  'a write that finds nothing is looked into only where a client may count changes alone: %s',
+  async (dialect) => {
+    const sent: string[] = []
+    const store = sqlStore({
+      dialect,
+      run: async (sql) => {
+        sent.push(sql.slice(0, 6))
+        return sql.startsWith('SELECT') ? { rows: [] } : { changes: 0 }
+      },
+    })
+    await store.load(KEY)
+    sent.length = 0
+    const failure = await failureOf(store.touch(KEY, later()))
+    expect(failure.code).toBe('ERR_SESSION_GONE')
+    expect(sent).toEqual(dialect === 'mysql' ? ['UPDATE', 'SELECT'] : ['UPDATE'])
+  },
+)
+
+test('migrate() that fails says that it was to make the table', async () => {
+  const refuse = () => Promise.reject(Object.assign(new Error(), { code: '3D000' }))
+  await expect(sqlStore({ dialect: 'postgres', run: refuse }).migrate()).rejects.toEqual(
+    storeError(/^PostgreSQL failed to make the table 'coatcheck_session': 3D000/),
+  )
+})
+
+const thrower = () => {
+  throw new Error(KEY)
+}
+const revoked = Proxy.revocable({}, {})
+revoked.revoke()
+
+describe.each<SqlDialect>(['sqlite', 'postgres', 'mysql'])('on %s', (dialect) => {
+  test.each<[string, unknown]>([
+    ['null', null],
+    ['nothing', undefined],
+    ['a symbol', Symbol(KEY)],
+    ['a stack that is a number', { stack: 5 }],
+    ['a code that has no text', Object.assign(new Error(), { code: Object.create(null) })],
+    ['a code whose text throws', Object.assign(new Error(), { code: { toString: thrower } })],
+    ['fields that throw', Object.defineProperty(new Error(KEY), 'cause', { get: thrower })],
+    ['a proxy that throws', new Proxy(new Error(KEY), { get: thrower, has: thrower })],
+    ['a proxy that is revoked', revoked.proxy],
+    ['a key as a code', Object.assign(new Error(), { code: KEY })],
+    ['a key as a name', Object.assign(new Error(), { name: `QueryError: ${KEY}` })],
+    [
+      'a key as a host',
+      Object.assign(new Error(), { code: 'ENOTFOUND', syscall: 'query', hostname: KEY }),
+    ],
+    ['a message with a line of a stack', new Error(`Failed\n    at ${KEY} (/a.js:1:2)`)],
+    [
+      'a message that is no more what it was',
+      Object.assign(new Error(`Failed\n    at ${KEY} (/a.js:1:2)`), { message: 'Failed' }),
+    ],
+  ])('whatever is thrown is a SessionStoreError without a key: %s', async (_, thrown) => {
+    const store = sqlStore({
+      dialect,
+      run() {
+        throw thrown
+      },
+    })
+    const failure = await failureOf(store.load(KEY))
+    expect(failure.code).toBe('ERR_SESSION_STORE')
+    expect(inspect(failure, { depth: 9, showHidden: true })).not.toMatch(/kkkk|TypeError/)
+  })
+})
+
+test('a row or a count that is a symbol is not shown', async () => {
+  const store = sqlStore({ dialect: 'sqlite', run: () => ({ rows: [Symbol(KEY)] }) })
+  await expect(store.load(KEY)).rejects.toEqual(storeError(/and gave a symbol\.$/))
 })
 
 test.each<[string, SqlDialect, object]>([

@@ -57,6 +57,39 @@ test('a missing table is an error that says what to call', () => {
   expect(store.load(KEY)).toBeUndefined()
 })
 
+test.each(['2030-01-01', '2030-01-01T10:00:00Z', 'soon', 1_893_456_000])(
+  'a row whose end is no date of Django’s is no session: %s',
+  (date) => {
+    const connection = new Database(':memory:')
+    const store = migrated(sqliteStore(connection))
+    connection.prepare('INSERT INTO coatcheck_session VALUES (?, ?, ?)').run(KEY, '{}', date)
+    expect(store.load(KEY)).toBeUndefined()
+  },
+)
+
+test('an end past the year 9999 is refused, as it would not be found again', () => {
+  const store = migrated(sqliteStore(':memory:'))
+  const expiresAt = Date.UTC(10_000)
+  const refused = expect.objectContaining({ code: 'ERR_SESSION_USAGE' })
+  expect(() => store.create(KEY, { data: '0', expiresAt })).toThrow(refused)
+  store.create(KEY, { data: '0', expiresAt: expiresAt - 1 })
+  expect(() => store.touch(KEY, expiresAt)).toThrow(refused)
+  expect(store.load(KEY)).toEqual({ data: '0', expiresAt: expiresAt - 1 })
+})
+
+test('what Django ends within this millisecond has ended for every call', () => {
+  const connection = new Database(':memory:')
+  const now = Date.parse('2026-11-24T15:04:05.123Z')
+  const store = migrated(sqliteStore(connection, { now: () => now }))
+  connection
+    .prepare('INSERT INTO coatcheck_session VALUES (?, ?, ?)')
+    .run(KEY, '{}', '2026-11-24 15:04:05.123500')
+  expect(store.load(KEY)).toBeUndefined()
+  expect(() => store.touch(KEY, now + 1000)).toThrow(
+    expect.objectContaining({ code: 'ERR_SESSION_GONE' }),
+  )
+})
+
 test('migrate can run again, and keeps the sessions', () => {
   const store = migrated(sqliteStore(filename()))
   store.create(KEY, { data: '{}', expiresAt: later() })
@@ -238,6 +271,45 @@ describe.each(Object.entries(stores))('a lock of another program, by %s', (_, op
     expect(longest).toBeLessThan(LONG / 2)
     expect(sleeps).not.toHaveBeenCalled()
     expect(store.load(KEY)).toMatchObject({ data: '1000' })
+  })
+
+  test('a session that ends while a write waits for it stays ended', async () => {
+    const file = filename()
+    const store = migrated(open(file))
+    using other = await otherProcess(file)
+    const expiresAt = Date.now() + 200
+    const [touched, saved, taken] = ['t', 's', 'c'].map((letter) => letter.repeat(32))
+    for (const key of [touched!, saved!, taken!]) store.create(key, { data: '0', expiresAt })
+    await other.ask('BEGIN IMMEDIATE')
+    const settling = Promise.allSettled([
+      store.touch(touched!, later()),
+      store.save(saved!, { data: '1', expiresAt: later() }),
+      store.create(taken!, { data: '1', expiresAt: later() }),
+    ])
+    await setTimeout(300)
+    await other.ask('COMMIT')
+    expect(await settling).toMatchObject([
+      { reason: { code: 'ERR_SESSION_GONE' } },
+      { reason: { code: 'ERR_SESSION_GONE' } },
+      { value: taken },
+    ])
+  })
+
+  test('a save that waits for it is refused by what is there in its turn', async () => {
+    const file = filename()
+    const store = migrated(open(file))
+    store.create(KEY, { data: '0', expiresAt: later() })
+    using other = await otherProcess(file)
+    await other.ask('BEGIN IMMEDIATE')
+    const settling = Promise.allSettled([
+      store.save(KEY, { data: '2', expiresAt: later() }, '1'),
+      store.delete(KEY),
+    ])
+    await other.ask('COMMIT')
+    expect(await settling).toMatchObject([
+      { reason: { code: 'ERR_SESSION_CONFLICT' } },
+      { status: 'fulfilled' },
+    ])
   })
 
   test('is an error after the busy timeout, and nothing has been written', async () => {
