@@ -160,9 +160,11 @@ export const clients: Record<string, Client> = {
     needs: 'postgres',
     async open(url) {
       const { drizzle } = await import('drizzle-orm/node-postgres')
+      const { pgTable, text } = await import('drizzle-orm/pg-core')
       const { runByDrizzlePostgres } = await import('./recipes/drizzle.ts')
       const pool = await pgPool(url)
-      return { run: runByDrizzlePostgres(drizzle(pool)), close: () => pool.end() }
+      const schema = { users: pgTable('users', { name: text() }) }
+      return { run: runByDrizzlePostgres(drizzle(pool, { schema })), close: () => pool.end() }
     },
   },
   'Drizzle (mysql2)': {
@@ -170,19 +172,24 @@ export const clients: Record<string, Client> = {
     needs: 'mariadb',
     async open(url) {
       const { drizzle } = await import('drizzle-orm/mysql2')
+      const { mysqlTable, text } = await import('drizzle-orm/mysql-core')
       const { createPool } = await import('mysql2/promise')
       const { runByDrizzleMysql } = await import('./recipes/drizzle.ts')
       const pool = createPool(url)
-      return { run: runByDrizzleMysql(drizzle(pool) as never), close: () => pool.end() }
+      const schema = { users: mysqlTable('users', { name: text() }) }
+      const database = drizzle(pool, { schema, mode: 'default' })
+      return { run: runByDrizzleMysql(database), close: () => pool.end() }
     },
   },
   'Drizzle (better-sqlite3)': {
     dialect: 'sqlite',
     async open(file) {
       const { drizzle } = await import('drizzle-orm/better-sqlite3')
+      const { sqliteTable, text } = await import('drizzle-orm/sqlite-core')
       const { runByDrizzleSqlite } = await import('./recipes/drizzle.ts')
       const database = await betterSqlite(file)
-      return { run: runByDrizzleSqlite(drizzle(database)), close: () => database.close() }
+      const schema = { users: sqliteTable('users', { name: text() }) }
+      return { run: runByDrizzleSqlite(drizzle(database, { schema })), close: () => database.close() }
     },
   },
   'Prisma (pg)': {

@@ -11,21 +11,21 @@ const query = (sql: string, parameters: unknown[]) => {
 }
 
 export const runByDrizzlePostgres =
-  (database: NodePgDatabase): SqlRun =>
+  (database: NodePgDatabase<any>): SqlRun =>
   async (sql, parameters) => {
     const { rows, rowCount } = await database.execute(query(sql, parameters))
     return { rows, changes: rowCount ?? 0 }
   }
 
 export const runByDrizzleMysql =
-  (database: MySql2Database): SqlRun =>
+  (database: MySql2Database<any>): SqlRun =>
   async (sql, parameters) => {
     const [result] = await database.execute(query(sql, parameters))
     return Array.isArray(result) ? { rows: result } : { changes: result.affectedRows }
   }
 
 export const runByDrizzleSqlite =
-  (database: BetterSQLite3Database): SqlRun =>
+  (database: BetterSQLite3Database<any>): SqlRun =>
   (sql, parameters) =>
     sql.startsWith('SELECT')
       ? { rows: database.all(query(sql, parameters)) }
