@@ -189,7 +189,10 @@ export const clients: Record<string, Client> = {
       const { runByDrizzleSqlite } = await import('./recipes/drizzle.ts')
       const database = await betterSqlite(file)
       const schema = { users: sqliteTable('users', { name: text() }) }
-      return { run: runByDrizzleSqlite(drizzle(database, { schema })), close: () => database.close() }
+      return {
+        run: runByDrizzleSqlite(drizzle(database, { schema })),
+        close: () => database.close(),
+      }
     },
   },
   'Prisma (pg)': {

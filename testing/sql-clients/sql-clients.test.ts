@@ -3,6 +3,7 @@ import { globSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { conformance } from '@coatcheck/conformance'
+import { schema, sqlStore } from '@coatcheck/db/sql'
 import { afterAll, expect, test } from 'vitest'
 import { testWith } from '../needs.ts'
 import { mariadb, postgres } from '../services.ts'
@@ -23,15 +24,26 @@ afterAll(async () => {
   rmSync(folder, { recursive: true })
 })
 
-for (const [name, { needs }] of Object.entries(clients)) {
+for (const [name, { dialect, needs, open }] of Object.entries(clients)) {
   const server = needs && servers[needs]
-  if (server && !server.url) server.test(`sqlStore by ${name} › the conformance suite`, () => {})
-  else {
-    const subject = subjectAt(name, server?.url ?? folder)
-    conformance(subject, (title, run) => {
-      if (isInShare(subject.name, title)) test(title, run)
-    })
+  if (server && !server.url) {
+    server.test(`sqlStore by ${name} › the conformance suite`, () => {})
+    continue
   }
+  const subject = subjectAt(name, server?.url ?? folder)
+  conformance(subject, (title, run) => {
+    if (isInShare(subject.name, title)) test(title, run)
+  })
+
+  test(`sqlStore by ${name} › what schema() returns makes the table, a statement at a time`, async () => {
+    const table = `of_${name.replaceAll(/\W+/g, '_').toLowerCase()}`
+    const { run, close } = await open(server?.url ?? join(folder, `${table}.sqlite`))
+    for (const statement of schema(dialect, { table })) await run(statement, [])
+    const store = sqlStore({ dialect, run, table })
+    await store.create('k'.repeat(32), { data: '{}', expiresAt: Date.now() + 60_000 })
+    await store.close!()
+    await close()
+  })
 }
 
 test.each(globSync('recipes/*.ts', { cwd: import.meta.dirname }))(

@@ -359,7 +359,9 @@ describe('schema() has what migrate() makes', () => {
     const tablesIn = (database: DatabaseSync) =>
       database.prepare('SELECT type, name, sql FROM sqlite_master ORDER BY name').all()
     const [mine, theirs] = [open(), open()]
-    mine.database.exec(schema('sqlite', { table: 'visits' }))
+    for (const statement of schema('sqlite', { table: 'visits' })) {
+      mine.database.prepare(statement).run()
+    }
     await sqlStore({ dialect: 'sqlite', table: 'visits', run: theirs.run }).migrate()
     expect(tablesIn(mine.database)).toEqual(tablesIn(theirs.database))
     expect(tablesIn(mine.database)).toHaveLength(3)
@@ -377,7 +379,7 @@ describe('schema() has what migrate() makes', () => {
       )
       return [columns.rows, indexes.rows.map(({ indexdef }) => indexdef.replaceAll(name, 'x'))]
     }
-    await database.exec(schema('postgres', { table: 'mine' }))
+    for (const statement of schema('postgres', { table: 'mine' })) await database.query(statement)
     const run: SqlRun = async (sql, parameters) => database.query(sql, parameters)
     await sqlStore({ dialect: 'postgres', table: 'theirs', run }).migrate()
     expect(await tables('mine')).toEqual(await tables('theirs'))
@@ -393,7 +395,7 @@ describe('schema() has what migrate() makes', () => {
         name,
         'x',
       )
-    await pool.query(schema('mysql', { table: 'mine' }).replace(/;\s*$/, ''))
+    for (const statement of schema('mysql', { table: 'mine' })) await pool.query(statement)
     const run: SqlRun = async (sql, parameters) => {
       const [rows] = await pool.query(sql, parameters)
       return { rows: rows as unknown[] }

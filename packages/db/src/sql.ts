@@ -100,17 +100,18 @@ export function sqlStore(options: SqlStoreOptions): SqlStore {
 }
 
 /**
- * What makes the table and its index, for those who keep their migrations themselves: what `migrate()` makes.
+ * What makes the table and its index, for those who keep their migrations themselves: what `migrate()` makes. A list, since few clients
+ * run several statements at once, and some silently run the first alone.
  *
  * @param dialect What it is written for.
  * @param options `table`: its name, by default `coatcheck_session`.
- * @returns Statements, each ended by a semicolon and a line break.
+ * @returns Statements to be run in this order, each ended by a semicolon: joined by line breaks they are a migration's file.
  * @throws SessionUsageError for a bad option.
  */
-export function schema(dialect: SqlDialect, options: { readonly table?: string } = {}): string {
+export function schema(dialect: SqlDialect, options: { readonly table?: string } = {}): string[] {
   assertOptions('schema', options, { table: tableName })
   const statements = dialectOf('schema', dialect).schemaOf(options.table ?? DEFAULT_TABLE)
-  return statements.map((statement) => `${statement};\n`).join('')
+  return statements.map((statement) => `${statement};`)
 }
 
 function dialectOf(by: string, name: SqlDialect) {
