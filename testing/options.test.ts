@@ -197,7 +197,12 @@ test.each<[string, () => unknown, string | RegExp]>([
   ],
   ['another URL for Redis', () => redisStore('http://localhost'), 'begin with redis://.'],
   ['a host for Redis', () => redisStore('localhost:6379'), 'begin with redis://.'],
-  ['options for a client', () => (redisStore as Loose)({ host: 'localhost' }), 'got an object'],
+  [
+    'options for a client',
+    () => (redisStore as Loose)({ host: 'localhost' }),
+    'got an object: pass the client itself, not its options or what holds it.',
+  ],
+  ['a client within options', () => (redisStore as Loose)({ client: redis }), 'the client itself'],
   [
     'no PostgreSQL',
     () => (postgresStore as Loose)(undefined),
@@ -265,6 +270,18 @@ test.each<[string, () => unknown, string | RegExp]>([
     'no dialect',
     () => (sqlStore as Loose)({ run() {} }),
     "sqlStore: `dialect` must be 'sqlite' or 'postgres' or 'mysql', and is undefined.",
+  ],
+  ...[undefined, null, 5, [], {}, { user: pool }, new Date()].map(
+    (given): [string, () => unknown, string] => [
+      `a client, or something else, for the options of sqlStore: ${inspect(given)}`,
+      () => (sqlStore as Loose)(given),
+      'sqlStore needs { dialect, run }, with a `run` from docs/clients.md, and got ',
+    ],
+  ),
+  [
+    'a URL for sqlStore',
+    () => (sqlStore as Loose)('postgres://app:hush@db/app'),
+    /and got text of \d+ characters\. For a URL there are postgresStore and mysqlStore, for a file sqliteStore\.$/,
   ],
   [
     'a dialect that nobody knows',

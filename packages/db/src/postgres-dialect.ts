@@ -83,8 +83,8 @@ const schemaOf = (table: string) =>
 
 /**
  * One statement, so that it is one transaction; the lock keeps two processes that start together apart. IF NOT EXISTS alone would look in
- * the first schema of the search path alone, and make a table there that hides the one in use; and to_regclass alone may not know yet of a table that was
- * made while it waited for the lock.
+ * the first schema of the search path alone, and make a table there that hides the one in use, and the server would send a notice of what it skips, which
+ * postgres.js prints; and to_regclass alone may not know yet of a table that was made while it waited for the lock.
  */
 function migrationOf(table: string) {
   const [createTable, createIndex] = schemaOf(table)
@@ -96,6 +96,9 @@ function migrationOf(table: string) {
   END IF;
   IF EXISTS (
     SELECT FROM pg_class WHERE oid = to_regclass('"${table}"') AND relkind IN ('r', 'p')
+  ) AND NOT EXISTS (
+    SELECT FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid
+    WHERE indrelid = to_regclass('"${table}"') AND relname = '${table}_expire_date'
   ) THEN
     ${createIndex};
   END IF;

@@ -46,6 +46,23 @@ test('ten processes that migrate at once do not disturb each other', async () =>
   await Promise.all(stores.map((store) => store.migrate()))
 })
 
+test('migrate() of a table that is there sends the client no notice, which some print', async () => {
+  const table = freshTable()
+  const client = new pg.Client({ connectionString: url })
+  const notices: unknown[] = []
+  client.on('notice', ({ message }) => notices.push(message))
+  await client.connect()
+  const store = postgresStore(client, { table })
+  await store.migrate()
+  await client.query(`DROP INDEX ${table}_expire_date`)
+  await store.migrate()
+  await store.migrate()
+  const indexes = await client.query('SELECT FROM pg_indexes WHERE tablename = $1', [table])
+  expect(indexes.rowCount).toBe(2)
+  expect(notices).toEqual([])
+  await client.end()
+})
+
 test('migrate() makes no second table in the first schema of the search path, which would hide the one in use', async () => {
   const table = freshTable()
   const owner = postgresStore(pool, { table })

@@ -26,6 +26,13 @@ function open() {
   return { database, run }
 }
 
+const runOn =
+  (database: PGlite): SqlRun =>
+  async (sql, parameters) => {
+    const { rows, affectedRows } = await database.query(sql, parameters)
+    return { rows, changes: affectedRows }
+  }
+
 const storeError = (message: string | RegExp) =>
   expect.objectContaining({
     code: 'ERR_SESSION_STORE',
@@ -323,10 +330,9 @@ test('PostgreSQL’s places are numbered once each, in the order in which they s
   const given: [string, unknown[]][] = []
   const store = sqlStore({
     dialect: 'postgres',
-    run: async (sql, parameters) => {
+    run: (sql, parameters) => {
       given.push([sql, parameters])
-      const { rows, affectedRows } = await database.query(sql, parameters)
-      return { rows, changes: affectedRows }
+      return runOn(database)(sql, parameters)
     },
   })
   await store.migrate()
@@ -380,8 +386,7 @@ describe('schema() has what migrate() makes', () => {
       return [columns.rows, indexes.rows.map(({ indexdef }) => indexdef.replaceAll(name, 'x'))]
     }
     for (const statement of schema('postgres', { table: 'mine' })) await database.query(statement)
-    const run: SqlRun = async (sql, parameters) => database.query(sql, parameters)
-    await sqlStore({ dialect: 'postgres', table: 'theirs', run }).migrate()
+    await sqlStore({ dialect: 'postgres', table: 'theirs', run: runOn(database) }).migrate()
     expect(await tables('mine')).toEqual(await tables('theirs'))
     expect((await tables('mine'))[1]).toHaveLength(2)
     await database.close()
@@ -397,8 +402,8 @@ describe('schema() has what migrate() makes', () => {
       )
     for (const statement of schema('mysql', { table: 'mine' })) await pool.query(statement)
     const run: SqlRun = async (sql, parameters) => {
-      const [rows] = await pool.query(sql, parameters)
-      return { rows: rows as unknown[] }
+      const [result] = await pool.query<any>(sql, parameters)
+      return Array.isArray(result) ? { rows: result } : { changes: result.affectedRows }
     }
     await sqlStore({ dialect: 'mysql', table: 'theirs', run }).migrate()
     expect(await create('mine')).toBe(await create('theirs'))
@@ -422,6 +427,63 @@ test('close() waits for the calls under way, and leaves the client open', async 
   expect(database.isOpen).toBe(true)
 })
 
-test.each([null, 5, 'sqlite', []])('options that are no object are refused: %j', (wrong) => {
-  expect(() => sqlStore(wrong as never)).toThrow('sqlStore: the options must be an object, and are')
+const pglite = await PGlite.create()
+
+test.each<[string, SqlDialect, SqlRun]>([
+  ['SQLite', 'postgres', open().run],
+  ['SQLite', 'mysql', open().run],
+  ['PostgreSQL', 'sqlite', runOn(pglite)],
+  ['PostgreSQL', 'mysql', runOn(pglite)],
+])(
+  '%s that is given statements of another dialect, %s, is asked about',
+  async (_, dialect, run) => {
+    const store = sqlStore({ dialect, run })
+    const message = new RegExp(`is \`dialect: '${dialect}'\` what \`run\` speaks\\? \\(\\w+\\)\\.$`)
+    await expect(store.migrate()).rejects.toEqual(storeError(message))
+    await expect(store.load(KEY)).rejects.toEqual(storeError(message))
+  },
+)
+
+testMariadb('MariaDB that is given statements of another dialect is asked about', async () => {
+  const { createPool } = await import('mysql2/promise')
+  const pool = createPool(url!)
+  const run: SqlRun = async (sql, parameters) => ({
+    rows: (await pool.query<any>(sql, parameters))[0],
+  })
+  for (const dialect of ['postgres', 'sqlite'] as const) {
+    const message = new RegExp(`is \`dialect: '${dialect}'\` what \`run\` speaks\\? \\(ER_\\w+\\)`)
+    await expect(sqlStore({ dialect, run }).load(KEY)).rejects.toEqual(storeError(message))
+  }
+  await pool.end()
+})
+
+test.each<[string, (changes: number | bigint | undefined) => object]>([
+  ['no changes', () => ({})],
+  ['changes that are always 0', (changes) => (changes === undefined ? {} : { changes: 0 })],
+])('migrate() refuses a run with %s, and leaves no row', async (_, answer) => {
+  const { database, run } = open()
+  const store = sqlStore({
+    dialect: 'sqlite',
+    run: async (sql, parameters) => {
+      const { rows, changes } = await run(sql, parameters)
+      return { rows, ...answer(changes) }
+    },
+  })
+  await expect(store.migrate()).rejects.toEqual(
+    storeError(/^sqlStore: `run` must answer a write with `changes`/),
+  )
+  expect(database.prepare('SELECT * FROM coatcheck_session').all()).toEqual([])
+})
+
+test('an error of the application’s own in run says where it was thrown, and how its text is read', async () => {
+  const store = sqlStore({
+    dialect: 'sqlite',
+    run: () => (undefined as any).execute(),
+  })
+  const { cause } = await failureOf(store.load(KEY))
+  expect(cause).toMatchObject({
+    name: 'TypeError',
+    message: expect.stringMatching(/its text is withheld.*catch it within `run` to read it$/),
+  })
+  expect(cause.stack).toMatch(/\n {4}at .*sql\.test\.ts/)
 })

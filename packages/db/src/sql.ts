@@ -1,7 +1,9 @@
 // Any SQL client: the same engine, over a function of the application's that runs one statement.
 import {
   assertOptions,
+  createKey,
   inWords,
+  KeyExistsError,
   refuseOption,
   rules,
   SessionStoreError,
@@ -9,8 +11,9 @@ import {
   type Awaitable,
   type SessionStore,
 } from '@coatcheck/core/store'
+import { isOfAnotherDatabase } from './another-database.ts'
 import { copyOf } from './causes.ts'
-import type { Answer, Parameter, Row, Statement } from './dialect.ts'
+import type { Answer, Dialect, Parameter, Row, Statement } from './dialect.ts'
 import { createEngine } from './engine.ts'
 import { executorOver } from './executor.ts'
 import { mysqlDialect } from './mysql-dialect.ts'
@@ -58,7 +61,10 @@ export interface SqlStoreOptions {
 
 /** A session store on any SQL client. */
 export interface SqlStore extends SessionStore {
-  /** Makes the table and its index where they are missing, as {@link schema} has them. Throws SessionStoreError if the database refuses. */
+  /**
+   * Makes the table and its index where they are missing, as {@link schema} has them, and tries `run` out on a row that has ended, which
+   * it takes away again. Throws SessionStoreError if the database refuses, or if `run` does not tell how many rows a write has changed.
+   */
   migrate(): Promise<void>
 }
 
@@ -75,6 +81,7 @@ const dialectName = rules.oneOf(...Object.keys(DIALECTS))
  * @throws SessionUsageError for a bad option.
  */
 export function sqlStore(options: SqlStoreOptions): SqlStore {
+  assertNoClient(options)
   assertOptions('sqlStore', options, {
     dialect: dialectName,
     run: rules.callable,
@@ -96,7 +103,20 @@ export function sqlStore(options: SqlStoreOptions): SqlStore {
     { isBroken: dialect.isBroken, isLostRace: dialect.isLostRace },
     async (_, statement, parameters) => answerOf(await answered(statement, parameters), statement),
   )
-  return createEngine({ dialect, executor, table, now, isForeign: true }) as SqlStore
+  const engine = createEngine({
+    dialect: { ...dialect, meaningOf: meaningFor(options.dialect, dialect) },
+    executor,
+    table,
+    now,
+    isForeign: true,
+  })
+  return {
+    ...engine,
+    async migrate() {
+      await engine.migrate()
+      await assertCounts(engine)
+    },
+  }
 }
 
 /**
@@ -112,6 +132,38 @@ export function schema(dialect: SqlDialect, options: { readonly table?: string }
   assertOptions('schema', options, { table: tableName })
   const statements = dialectOf('schema', dialect).schemaOf(options.table ?? DEFAULT_TABLE)
   return statements.map((statement) => `${statement};`)
+}
+
+/** @throws SessionUsageError for a client, or where it is, in the place of the options. */
+function assertNoClient(options: unknown): void {
+  const given = Object(options) as Partial<SqlStoreOptions>
+  if (typeof given.dialect === 'string' || Object.hasOwn(given, 'run')) return
+  const hint =
+    typeof options === 'string'
+      ? '. For a URL there are postgresStore and mysqlStore, for a file sqliteStore'
+      : ''
+  refuseOption(
+    `sqlStore needs { dialect, run }, with a \`run\` from docs/clients.md, and got ${inWords(options)}${hint}`,
+  )
+}
+
+const meaningFor = (name: SqlDialect, dialect: Dialect) => (error: unknown) =>
+  isOfAnotherDatabase(name, error)
+    ? `is \`dialect: '${name}'\` what \`run\` speaks?`
+    : dialect.meaningOf?.(error)
+
+/** @throws SessionStoreError if what `run` answers to a write does not say that a row was changed. */
+async function assertCounts(store: Pick<SessionStore, 'create' | 'delete'>): Promise<void> {
+  const key = createKey()
+  try {
+    await store.create(key, { data: '{}', expiresAt: 0 })
+  } catch (error) {
+    if (!(error instanceof KeyExistsError)) throw error
+    throw nonsense('a write with `changes`, how many rows it has changed', 0)
+  } finally {
+    // A row that stays has ended: nobody sees it, and a sweep removes it.
+    await Promise.resolve(store.delete(key)).catch(() => {})
+  }
 }
 
 function dialectOf(by: string, name: SqlDialect) {

@@ -149,7 +149,8 @@ function showable(error: unknown): unknown {
  * @param origin The error that it is made around.
  */
 function shorn(error: unknown, origin: unknown): Error {
-  return shown(`The client failed${reasonIn(origin)}`, error, origin, framesOf(error as Error))
+  const message = `The client failed${reasonIn(origin)}; its text is withheld, as clients put parameters into theirs: catch it within \`run\` to read it`
+  return shown(message, error, origin, framesOf(error as Error))
 }
 
 /** The lines of a stack that follow the message as it is, which may hold lines that look like them; none where it is another one. */

@@ -60,7 +60,12 @@ const libraryOf = (client: unknown): Library<any> | undefined =>
  */
 export function assertRedisClient(by: string, client: unknown, needs: string = CLIENTS): void {
   const found = libraryOf(client)
-  if (!found) refuseOption(`${by} needs ${needs}, and got ${inWords(client)}`)
+  if (!found) {
+    const given = inWords(client)
+    const hint =
+      given === 'an object' ? ': pass the client itself, not its options or what holds it' : ''
+    refuseOption(`${by} needs ${needs}, and got ${given}${hint}`)
+  }
   const option = found.replicaOption?.(client)
   if (option)
     refuseOption(`${by}: the client reads from a replica (${option}). Sessions need the master`)
