@@ -68,7 +68,7 @@ export const redisClients = {
   },
   async Upstash(redisUrl) {
     const { url, token, close } = await openUpstash(redisUrl)
-    return { client: new Upstash({ url, token, retry: false }), close }
+    return { client: new Upstash({ url, token, retry: { retries: 0 } }), close }
   },
 } satisfies Record<string, OpenRedis>
 

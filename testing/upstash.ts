@@ -9,6 +9,8 @@ import { Redis } from 'ioredis'
 export interface UpstashServer {
   readonly url: string
   readonly token: string
+  /** What is asked next is done, and its answer lost with its connection. */
+  loseAnswer(): void
   close(): void
 }
 
@@ -52,8 +54,14 @@ export async function openUpstash(redisUrl: string): Promise<UpstashServer> {
     return ['error' in result ? 400 : 200, result]
   }
 
+  let isLost = false
   const server = createServer(async (request, response) => {
     const [status, body] = await answer(request)
+    if (isLost) {
+      isLost = false
+      response.destroy()
+      return
+    }
     response.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify(body))
   }).listen(0, '127.0.0.1')
   await once(server, 'listening')
@@ -61,6 +69,7 @@ export async function openUpstash(redisUrl: string): Promise<UpstashServer> {
   return {
     url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
     token: TOKEN,
+    loseAnswer: () => void (isLost = true),
     close() {
       server.close()
       server.closeAllConnections()

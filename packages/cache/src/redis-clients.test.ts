@@ -1,7 +1,9 @@
 // The Redis engine on an application's own client, of any library: none of its options bends what the engine is told.
 import { randomUUID } from 'node:crypto'
 import { once } from 'node:events'
-import { setTimeout } from 'node:timers/promises'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { setImmediate, setTimeout } from 'node:timers/promises'
 import { inspect } from 'node:util'
 import { Redis as Upstash } from '@upstash/redis'
 import { Decoder, GlideClient } from '@valkey/valkey-glide'
@@ -124,7 +126,11 @@ for (const [name, given] of Object.entries(options)) {
 /** What both versions of node-redis make clients of, as far as it is the same. */
 type Create = (
   options: Parameters<typeof createClient5>[0],
-) => Pick<ReturnType<typeof createClient5>, 'on' | 'connect' | 'destroy' | 'isReady'> & RedisClient
+) => Pick<
+  ReturnType<typeof createClient5>,
+  'on' | 'connect' | 'close' | 'destroy' | 'isReady' | 'isOpen' | 'subscribe' | 'unsubscribe'
+> &
+  RedisClient
 const nodeRedis: readonly (readonly [library: string, create: Create])[] = [
   ['node-redis 6', createClient as unknown as Create],
   ['node-redis 5', createClient5 as unknown as Create],
@@ -178,6 +184,37 @@ for (const [name, given] of Object.entries({
     const server = await openUpstash(url!)
     await prove(new Upstash({ url: server.url, token: server.token, ...given }))
     server.close()
+  })
+}
+
+test('by Upstash, with retry as the docs have it, a save whose answer is lost is an error, and no conflict with itself', async () => {
+  const { url: to, token, loseAnswer, close } = await openUpstash(url!)
+  const store = redisStore(new Upstash({ url: to, token, retry: { retries: 0 } }))
+  const key = newKey()
+  await store.create(key, { data: '1', expiresAt: later() })
+  loseAnswer()
+  const save = async () => store.save(key, { data: '2', expiresAt: later() }, '1')
+  await expect(save()).rejects.toMatchObject({ code: 'ERR_SESSION_STORE' })
+  expect(await store.load(key)).toMatchObject({ data: '2' })
+  close()
+})
+
+for (const [given, says] of [
+  ['<html>Bad Gateway', 'the client does not say why, and it may have been done'],
+  [
+    '{"error":"ERR max requests limit exceeded. Limit: 500000"}',
+    'it has been asked as often as its plan allows',
+  ],
+] as const) {
+  test(`by Upstash ${given} is told as it is: ${says}`, async () => {
+    const gateway = createServer((_request, response) => void response.writeHead(502).end(given))
+    await once(gateway.listen(0, '127.0.0.1'), 'listening')
+    const { port } = gateway.address() as AddressInfo
+    const client = new Upstash({ url: `http://127.0.0.1:${port}`, token: 'a' })
+    await expect(async () => redisStore(client).load(newKey())).rejects.toMatchObject({
+      message: `Redis (127.0.0.1:${port}) failed to load a session: ${says}.`,
+    })
+    gateway.close()
   })
 }
 
@@ -301,6 +338,65 @@ for (const [library, create] of nodeRedis) {
     proxy.cut()
   })
 }
+
+for (const [library, create] of nodeRedis) {
+  test(`by ${library} what was asked before the application closes the client gets its answer`, async () => {
+    const client = create({ url: url! })
+    client.on('error', () => {})
+    await client.connect()
+    const store = redisStore(client)
+    const keys = Array.from({ length: 5 }, newKey)
+    for (const key of keys) await store.create(key, { data: '1', expiresAt: later() })
+    const saving = keys.map((key) => store.save(key, { data: '2', expiresAt: later() }, '1'))
+    await setImmediate()
+    await client.close()
+    expect(await Promise.all(saving)).toEqual(keys)
+  })
+
+  test(`by ${library} a client that the application ends when a call has failed stays ended, though its server was silent`, async () => {
+    const proxy = await openProxy(place.host, place.port)
+    const client = create({ socket: { host: proxy.host, port: proxy.port } })
+    client.on('error', () => {})
+    await client.connect()
+    const store = redisStore(client)
+    await store.load(newKey())
+    proxy.abandon()
+    const started = performance.now()
+    await expect(async () => store.load(newKey())).rejects.toThrow('no answer within 5000 ms')
+    client.destroy()
+    expect(performance.now() - started).toBeLessThan(5000)
+    await setTimeout(200)
+    expect(client.isOpen).toBe(false)
+    // It is whole, and is its application's.
+    await client.connect()
+    await store.load(newKey())
+    client.destroy()
+    proxy.cut()
+  })
+
+  test(`by ${library} with RESP 2 a client that has subscribed says so, and is understood when it has unsubscribed`, async () => {
+    const client = create({ url: url!, RESP: 2 })
+    client.on('error', () => {})
+    await client.connect()
+    const store = redisStore(client)
+    await store.load(newKey())
+    await client.subscribe('news', () => {})
+    await expect(async () => store.load(newKey())).rejects.toThrow('the client has subscribed')
+    await client.unsubscribe('news')
+    await prove(client)
+    client.destroy()
+  })
+}
+
+test("what a client keeps in a transaction of the application's is an error that says so", async () => {
+  const client = new Redis(url!)
+  const store = redisStore(client)
+  await store.load(newKey())
+  await client.call('MULTI')
+  await expect(async () => store.load(newKey())).rejects.toThrow('transaction')
+  await client.call('DISCARD')
+  client.disconnect()
+})
 
 {
   const client = createClient()

@@ -56,6 +56,9 @@ export const isTimeout = (error: unknown): boolean =>
 /** What node-redis says of a client that is not connected, or not any more. */
 export const CLOSED = 'The client is closed'
 
+const SUBSCRIBED =
+  'the client has subscribed to channels, and sends nothing else: give the store one of its own'
+
 /** Why Redis failed, in a few words, such as `READONLY, it is a replica` or `connect ECONNREFUSED 127.0.0.1:6379`; empty if nobody knows. */
 export function whyOf(error: unknown): string {
   const word = wordOf(error)
@@ -68,15 +71,22 @@ export function whyOf(error: unknown): string {
       return 'it is a node of a Cluster, which has one database: pass a client for Clusters'
     if (message.includes('unknown command'))
       return 'it does not know a command (are EVAL and EVALSHA disabled?)'
+    if (message.includes('are allowed in this context')) return SUBSCRIBED
+    if (message.includes('max requests limit exceeded'))
+      return 'it has been asked as often as its plan allows'
   }
+  if (/ACL failure in script|The user executing the script/.test(message))
+    return 'it does not allow this user what the scripts do (GET, SET and DEL on these keys)'
   if (word === 'NOPERM' && isRefusedSelect(error))
     return 'NOPERM, it does not allow this user to choose the database (SELECT)'
   if (word) return Object.hasOwn(MEANINGS, word) ? `${word}, it ${MEANINGS[word]}` : word
   if (lastNodeError) return whyOf(lastNodeError)
   if (isTimeout(error))
     return "no answer within the client's own time (commandTimeout, requestTimeout)"
-  if (message.startsWith('Connection in subscriber mode'))
-    return 'the client has subscribed to channels, and sends nothing else: give the store one of its own'
+  if (message.startsWith('Connection in subscriber mode')) return SUBSCRIBED
+  // Its queue is full, or the time is over in which it would have sent it.
+  if (message === 'The queue is full' || message === 'The command was aborted')
+    return 'the client has not sent it'
   if (message === CLOSED) return 'the client is not connected: call its connect() first'
   if (message.startsWith('All sentinels are unreachable')) return 'no Sentinel answers'
   return reasonOf(error)

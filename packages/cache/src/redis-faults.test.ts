@@ -16,6 +16,7 @@ import {
   later,
   newKey,
   openAdmin,
+  openPair,
   outcome,
   portOf,
   privateRedis,
@@ -263,6 +264,39 @@ for (const [word, { set, says, isRead }] of Object.entries(refusals)) {
     expect(await store.load(key)).toBeUndefined()
   })
 }
+
+test('a user that may give the commands of the README and no others has what the engine does; one that lacks any is told so, and is not answered by a replica', async () => {
+  const { master, replica } = await openPair()
+  const admin = openAdmin(replica.url)
+  const own = openAdmin(master.url)
+  const key = newKey()
+  await own.set(`session:${key}`, `${later()}:1`)
+  await own.wait(1, 5000)
+  const userOf = async (...rules: string[]) => {
+    const user = `u${newKey()}`
+    for (const to of [admin, own]) {
+      await to.call('ACL', 'SETUSER', user, 'on', '>pw', '~session:*', '+info', '+select', ...rules)
+    }
+    return (of: string) => openStore(`redis://${user}:pw@127.0.0.1:${portOf(of)}`)
+  }
+  const needed = ['+eval', '+evalsha', '+get', '+set', '+del']
+  const open = await userOf(...needed)
+  const well = await open(master.url)
+  expect(await well.load(key)).toMatchObject({ data: '1' })
+  await well.save(key, { data: '2', expiresAt: later() }, '1')
+  const asked = await open(replica.url)
+  for (const one of [key, newKey()]) {
+    const { error } = await outcome(() => asked.load(one))
+    expect(error.message).toContain('READONLY, it is a replica')
+  }
+  for (const lacking of ['-set', '-del', '-get']) {
+    const refused = await (await userOf(...needed, lacking))(replica.url)
+    const { error } = await outcome(() => refused.load(lacking === '-del' ? newKey() : key))
+    expect(error.message).toContain(
+      'failed to load a session: it does not allow this user what the scripts do (GET, SET and DEL on these keys)',
+    )
+  }
+})
 
 test('a full Redis is read, and its sessions can be ended', async () => {
   const server = await privateRedis.launch!()

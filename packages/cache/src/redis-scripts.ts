@@ -4,17 +4,20 @@ import { linkOf, type RedisClient } from './redis-clients/pick.ts'
 
 /**
  * `value` is what is there; `tell` answers without having changed anything. A master that has become a replica would answer of what it
- * has, which may be old or nothing, until somebody has it write: so it is asked for a change that is none. Another refusal of that
- * (a full disk's, for one) does not matter.
+ * has, which may be old or nothing, until somebody has it write: so it is asked for a change that is none, by commands that the others
+ * need too. One that the user may not give would ask nothing: that is an error. Another refusal (a full disk's, for one) does not matter.
  */
 export const READ = `
   local value = redis.call('GET', KEYS[1])
   local function tell(answer)
     local change
-    if value then change = redis.pcall('RENAMENX', KEYS[1], KEYS[1])
+    if value then change = redis.pcall('SET', KEYS[1], '', 'NX')
     else change = redis.pcall('DEL', KEYS[1]) end
-    if type(change) == 'table' and change.err and string.find(change.err, 'READONLY', 1, true) then
-      return change
+    local refusal = type(change) == 'table' and change.err
+    if refusal then
+      for _, word in ipairs({'READONLY', 'ACL failure', 'The user executing the script'}) do
+        if string.find(refusal, word, 1, true) then return change end
+      end
     end
     return answer
   end`

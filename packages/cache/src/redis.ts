@@ -50,7 +50,7 @@ const MARGIN = 60_000
  * @param redis A URL (`redis://…`, `rediss://…`, with no parameters but `db` and `family`), for which ioredis is loaded; or a client of your own, which `close()`
  * leaves open: of ioredis, iovalkey, redis (node-redis) 5 or newer, @valkey/valkey-glide, Bun or @upstash/redis. What a client sends again after
  * its request was told of the failure may be done when nobody waits any more: give one of ioredis `maxRetriesPerRequest: 0` as the engine's own has it, its Cluster
- * `retryDelayOnFailover: 0`, and one of Upstash `retry: false`.
+ * `retryDelayOnFailover: 0`, and one of Upstash `retry: { retries: 0 }`.
  * @throws SessionUsageError for a URL that is not understood, if one is given and ioredis is not installed, for what is no client of these, or a client that is for replicas.
  */
 export function redisStore(
@@ -251,6 +251,10 @@ function done(answer: unknown, key: string): string {
 
 /** Never taken for success, nor for a session that is not there. */
 function notUnderstood(answer: unknown): SessionStoreError {
+  if (answer === 'QUEUED')
+    return new SessionStoreError(
+      "The client has a transaction of the application's open (MULTI), in which Redis keeps the call, and does it at its EXEC. Give the store a client of its own.",
+    )
   return new SessionStoreError(
     typeof answer === 'string'
       ? "Redis keeps something under the session's key that is no session. Is the prefix another application's too?"

@@ -5,6 +5,9 @@ import { wordOf } from '../redis-failure.ts'
 /** A request waits this long for Redis, in ms, and then hears of the failure. */
 export const TIMEOUT = 5000
 
+/** A client that keeps commands back sends one within this time, in ms, or never: sooner than its request hears of a failure. */
+export const SENT_WITHIN = TIMEOUT - 500
+
 /** Sends a script of a single key; resolves to Redis' answer, whatever the client has made of it. */
 export type Run = (key: string, ...args: (string | number)[]) => Promise<unknown>
 

@@ -1,8 +1,8 @@
 // Clients of node-redis (the package redis, 5 and newer).
 import { errorMonitor } from 'node:events'
-import { setTimeout } from 'node:timers'
+import { clearTimeout, setImmediate, setTimeout } from 'node:timers'
 import { CLOSED } from '../redis-failure.ts'
-import { addressOf, byHash, isThere, TIMEOUT, type Link, type Run } from './link.ts'
+import { addressOf, byHash, isThere, SENT_WITHIN, type Link, type Run } from './link.ts'
 
 /** As much of what `createClient`, `createCluster`, `createSentinel` and `createClientPool` of node-redis return as the engine uses. */
 export interface NodeRedisClient {
@@ -43,6 +43,9 @@ interface EvalOptions {
   arguments: string[]
 }
 
+/** How an application ends a client. */
+const ENDINGS = ['close', 'destroy', 'disconnect', 'quit', 'QUIT']
+
 /** A connection that was destroyed has let go of its client after this time, in ms. */
 const LET_GO = 10
 
@@ -63,9 +66,11 @@ function scriptOf(client: NodeRedisClient, commands: () => Commands, lua: string
   return byHash(lua, async (command, script, key, args) => {
     if (!client.isOpen) throw new Error(CLOSED)
     const options = { keys: [key], arguments: args }
-    return command === 'EVAL'
+    const answer = await (command === 'EVAL'
       ? commands().eval(script, options)
-      : commands().evalSha(script, options)
+      : commands().evalSha(script, options))
+    // With RESP 2 it is one from the time on that the client has subscribed to something, until it connects anew.
+    return Buffer.isBuffer(answer) ? answer.toString() : answer
   })
 }
 
@@ -91,19 +96,24 @@ function singleLink(client: SingleClient): Link {
     script: (lua) => scriptOf(client, () => commands, lua),
 
     watch({ ready, closed, trouble }) {
-      const onClosed = () => {
+      const forgetUnsent = () => {
         isGreeting = false
         unsent.abort()
         unsent = new AbortController()
         commands = commandsOf()
-        closed()
       }
       client.on('connect', () => (isGreeting = true))
       client.on('ready', ready)
-      client.on('end', onClosed)
+      client.on('end', () => {
+        forgetUnsent()
+        // It has ended when the last answer has come, which is still on its way to who asked.
+        setImmediate(closed)
+      })
       client.on(errorMonitor, (error) => {
         trouble(error)
-        if (!client.isReady) onClosed()
+        if (client.isReady) return
+        forgetUnsent()
+        closed()
       })
     },
 
@@ -120,17 +130,25 @@ function singleLink(client: SingleClient): Link {
     if (isReopening) return
     isReopening = true
     client.destroy()
-    setTimeout(() => {
-      isReopening = false
+    const methods = ENDINGS.map((name) => [name, Reflect.get(client, name)] as const)
+    const letGo = setTimeout(() => {
+      cease()
       client.connect().catch(() => {})
     }, LET_GO).unref()
+    // The application may end it meanwhile, which would find nothing to end.
+    for (const [name] of methods) Reflect.set(client, name, async () => cease())
+    function cease(): void {
+      clearTimeout(letGo)
+      isReopening = false
+      for (const [name, method] of methods) Reflect.set(client, name, method)
+    }
   }
 }
 
 /** A client with connections of its own, of which it tells little. */
 function manyLink(client: NodeRedisClient, place: string): Link {
   // What the client has not sent within this time it does not send.
-  const commands = client.withCommandOptions({ typeMapping: {}, timeout: TIMEOUT }) as Commands
+  const commands = client.withCommandOptions({ typeMapping: {}, timeout: SENT_WITHIN }) as Commands
   return {
     place,
     state: () => (client.isOpen ? 'ready' : 'closed'),
@@ -147,12 +165,14 @@ function clusterLink(client: ClusterClient): Link {
 }
 
 /** Nodes that do not answer are connected to anew. */
-async function dropSilentNodes({ masters }: ClusterClient): Promise<void> {
+async function dropSilentNodes(cluster: ClusterClient): Promise<void> {
   await Promise.all(
-    masters.map(async ({ client }) => {
+    cluster.masters.map(async ({ client }) => {
       if (!client?.isReady || (await isThere(() => client.sendCommand(['PING'])))) return
       client.destroy()
-      setTimeout(() => client.connect().catch(() => {}), LET_GO).unref()
+      setTimeout(() => {
+        if (cluster.isOpen) client.connect().catch(() => {})
+      }, LET_GO).unref()
     }),
   )
 }
