@@ -23,9 +23,11 @@ const PORTS: ReadonlySet<string> = new Set(['3306', '5432', '6379', '6432'])
 
 /**
  * Whether a password ends the host's part of a URL by a `/`, `?` or `#` that is not escaped: the `@` is behind it. Of `name:12345/x@y` nobody
- * can tell; it is taken for a user and a password, as the other way round it would be shown, and sent.
+ * can tell; it is taken for a user and a password, as the other way round it would be shown, and sent. Drivers throw away what is behind a `#`:
+ * with an `@` in it, it is a password's rest and the host, also where an `@` stands before it.
  */
 export function isCutShort(text: string): boolean {
+  if (/^[^/?#]*\/\/[^#]*#.*@/s.test(text)) return true
   const [, rest, end, behind] = /^[^/]*\/\/[^/?#@:[\]]*:([^/?#@]+)([/?#])(.*@.*)$/s.exec(text) ?? []
   if (rest === undefined || PORTS.has(rest)) return false
   const isPort = /^\d+$/.test(rest)
