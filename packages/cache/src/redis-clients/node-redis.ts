@@ -86,6 +86,13 @@ function singleLink(client: SingleClient): Link {
     return client.withCommandOptions(options) as Commands
   }
 
+  function forgetUnsent(): void {
+    isGreeting = false
+    unsent.abort()
+    unsent = new AbortController()
+    commands = commandsOf()
+  }
+
   return {
     place: placeOf(client),
     state() {
@@ -96,12 +103,6 @@ function singleLink(client: SingleClient): Link {
     script: (lua) => scriptOf(client, () => commands, lua),
 
     watch({ ready, closed, trouble }) {
-      const forgetUnsent = () => {
-        isGreeting = false
-        unsent.abort()
-        unsent = new AbortController()
-        commands = commandsOf()
-      }
       client.on('connect', () => (isGreeting = true))
       client.on('ready', ready)
       client.on('end', () => {
