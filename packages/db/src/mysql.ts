@@ -77,7 +77,7 @@ export function mysqlStore(
 const AS_TEXT = {
   rowsAsArray: true,
   nestTables: false,
-  typeCast: (column: { string(encoding: string): string | null }) => column.string('utf8'),
+  typeCast: true,
 }
 
 /** Prepares what is worth it: the driver keeps prepared statements by their text. */
