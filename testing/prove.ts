@@ -3,7 +3,7 @@ import { conformance } from '@coatcheck/conformance'
 import { afterAll, test as plainTest } from 'vitest'
 import { type TestServer } from './needs.ts'
 import { openPlaces } from './places.ts'
-import { isInShare } from './share.ts'
+import { shareOf } from './share.ts'
 import { engineSubject, needsOf } from './subjects.ts'
 
 /**
@@ -26,9 +26,7 @@ export async function proveEngines(...engines: string[]): Promise<Record<string,
     }
     const subject = await engineSubject(engine, places)
     disposals.push(subject.dispose)
-    conformance(subject, (title, run) => {
-      if (isInShare(engine, title)) plainTest(title, run)
-    })
+    conformance(subject, shareOf(engine, plainTest))
   }
   return servers
 }

@@ -9,9 +9,13 @@ const BY_CLIENT = /^(?:redis|redis cluster|sqlStore) by (.+)$/
 /** Those over which the tests run the whole suite. */
 const WHOLE = new Set(['node-redis 6', 'node:sqlite', 'postgres.js', 'Kysely (mysql2)'])
 
-/** Whether a case of the suite is run over an engine. */
-export function isInShare(engine: string, title: string): boolean {
+type Register = (title: string, run: () => Promise<void>) => void
+
+/** Registers of the suite's cases those that the tests run over an engine. */
+export function shareOf(engine: string, register: Register): Register {
   const client = BY_CLIENT.exec(engine)?.[1]
   const isWhole = client === undefined || WHOLE.has(client) || process.env['EVERY_CLIENT'] === '1'
-  return isWhole || !LONG.test(title)
+  return (title, run) => {
+    if (isWhole || !LONG.test(title)) register(title, run)
+  }
 }

@@ -7,7 +7,7 @@ import { schema, sqlStore } from '@coatcheck/db/sql'
 import { afterAll, expect, test } from 'vitest'
 import { testWith } from '../needs.ts'
 import { mariadb, postgres } from '../services.ts'
-import { isInShare } from '../share.ts'
+import { shareOf } from '../share.ts'
 import { clients, generatePrisma } from './clients.ts'
 import { subjectAt } from './subjects.ts'
 
@@ -31,9 +31,7 @@ for (const [name, { dialect, needs, open }] of Object.entries(clients)) {
     continue
   }
   const subject = subjectAt(name, server?.url ?? folder)
-  conformance(subject, (title, run) => {
-    if (isInShare(subject.name, title)) test(title, run)
-  })
+  conformance(subject, shareOf(subject.name, test))
 
   test(`sqlStore by ${name} › what schema() returns makes the table, a statement at a time`, async () => {
     const table = `of_${name.replaceAll(/\W+/g, '_').toLowerCase()}`
