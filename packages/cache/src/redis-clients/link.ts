@@ -1,5 +1,7 @@
 // What the engine needs of a client of Redis, whichever library it is of.
 import { createHash } from 'node:crypto'
+// Not the global, which an application's tests may have replaced by timers that stand still.
+import { setTimeout } from 'node:timers'
 import { wordOf } from '../redis-failure.ts'
 
 /** A request waits this long for Redis, in ms, and then hears of the failure. */
