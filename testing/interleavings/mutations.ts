@@ -117,7 +117,7 @@ export const mutations: readonly Mutation[] = [
   {
     what: 'what is emptied goes together with what others write',
     file: 'writer.ts',
-    find: " || turn.plan.to === 'end'",
+    find: " && turn.plan.to !== 'end'",
     replace: '',
   },
   {
