@@ -30,6 +30,18 @@ const textLike = (pattern: RegExp) => (value: unknown) =>
 /** As databases and systems write codes, and no keys are: 23505, ER_LOCK_DEADLOCK, ECONNREFUSED. */
 const isCode = textLike(/^[A-Z\d]{1,16}(_[A-Z\d]{1,16}){0,6}$/)
 
+/** Prisma's words for why there is no connection, which stand in for the driver's code. */
+const KINDS = new Set<unknown>([
+  'AuthenticationFailed',
+  'ConnectionClosed',
+  'DatabaseAccessDenied',
+  'DatabaseDoesNotExist',
+  'DatabaseNotReachable',
+  'SocketTimeout',
+  'TlsConnectionError',
+  'TooManyConnections',
+])
+
 /** What is looked at, and when: only `message`, `stack` and `name` may hold keys and data. */
 const FIELDS: Readonly<Record<string, (value: unknown) => boolean>> = {
   code: isCode,
@@ -63,6 +75,7 @@ function copyWithin(error: unknown, depth: number, seen: Set<unknown>): Record<s
   for (const [field, holds] of Object.entries(FIELDS)) take(field, holds)
   // Prisma tells of a driver's error in words of its own.
   take('code', isCode, 'originalCode')
+  take('code', (value) => KINDS.has(value), 'kind')
   take('message', isText, 'originalMessage')
   for (const place of PLACES) {
     const inner = read(error, place)
