@@ -32,13 +32,10 @@ export function attempt<T>(
   task: () => Awaitable<T>,
   recover: (error: unknown) => Awaitable<T>,
 ): Awaitable<T> {
-  try {
-    const result = task()
-    return isPromise(result) ? Promise.resolve(result).catch(recover) : result
-  } catch (error) {
-    return recover(error)
-  }
+  return conclude(task, same, recover)
 }
+
+const same = <T>(value: T): T => value
 
 /** A piece of work in steps, each of which may have to wait: `const record = yield* wait(store.load(key))`. */
 export type Steps<T> = Generator<Awaitable<unknown>, T, any>
