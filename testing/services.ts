@@ -111,7 +111,9 @@ export async function service(folder: string, plan: Plan): Promise<Service> {
       const signal = frozen ? 'SIGSTOP' : 'SIGCONT'
       child.kill(signal)
       // PostgreSQL answers by children of its own; one that has just ended needs no signal.
-      for (const pid of childrenOf(child.pid)) spawnSync('kill', [`-${signal}`, `${pid}`])
+      const children = childrenOf(child.pid)
+      for (const pid of children) spawnSync('kill', [`-${signal}`, `${pid}`])
+      if (frozen) for (const pid of [child.pid, ...children]) waitUntilStopped(pid)
     },
     async [Symbol.asyncDispose]() {
       await self.stop('SIGKILL')
@@ -137,6 +139,25 @@ export async function startAgain({ start }: Service): Promise<void> {
     }
   }
   await start()
+}
+
+/** A thread may answer once more after the signal was sent; this waits until none does, where the system tells. */
+function waitUntilStopped(pid: number): void {
+  const end = Date.now() + 5000
+  while (threadStatesOf(pid).some((state) => !'TtZX'.includes(state)) && Date.now() < end) {
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1)
+  }
+}
+
+/** What each thread of a process does, by the letter of `proc(5)`: `T` is stopped. */
+function threadStatesOf(pid: number): string[] {
+  return globSync(`/proc/${pid}/task/*/stat`).flatMap((path) => {
+    try {
+      return [readFileSync(path, 'utf8').replace(/^.*\) /s, '').slice(0, 1)]
+    } catch {
+      return []
+    }
+  })
 }
 
 /** A process's children, where the system tells. */

@@ -85,10 +85,13 @@ describe.each(['postgres', 'mariadb'] as const)('%s', (kind) => {
     await startAgain(service!)
     await Promise.all(stores.map(isWellAgain))
     service!.freeze(true)
-    for (const [name, said] of Object.entries(await causes())) {
-      expect(said, name).toMatch(/ETIMEDOUT/)
+    try {
+      for (const [name, said] of Object.entries(await causes())) {
+        expect(said, name).toMatch(/ETIMEDOUT/)
+      }
+    } finally {
+      service!.freeze(false)
     }
-    service!.freeze(false)
     await Promise.all(stores.map(isWellAgain))
     // Some wait for an answer that will not come.
     for (const { close } of stores) void close().catch(() => {})

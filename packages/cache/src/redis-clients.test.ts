@@ -364,7 +364,7 @@ for (const [library, create] of nodeRedis) {
     const started = performance.now()
     await expect(async () => store.load(newKey())).rejects.toThrow('no answer within 5000 ms')
     client.destroy()
-    expect(performance.now() - started).toBeLessThan(5000)
+    expect(performance.now() - started).toBeLessThan(8000)
     await setTimeout(200)
     expect(client.isOpen).toBe(false)
     // It is whole, and is its application's.
