@@ -153,7 +153,11 @@ function waitUntilStopped(pid: number): void {
 function threadStatesOf(pid: number): string[] {
   return globSync(`/proc/${pid}/task/*/stat`).flatMap((path) => {
     try {
-      return [readFileSync(path, 'utf8').replace(/^.*\) /s, '').slice(0, 1)]
+      return [
+        readFileSync(path, 'utf8')
+          .replace(/^.*\) /s, '')
+          .slice(0, 1),
+      ]
     } catch {
       return []
     }
