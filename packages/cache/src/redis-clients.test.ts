@@ -439,7 +439,7 @@ test('transformers of replies to the commands that the application uses do not r
 
 for (const bent of [undefined, null, 1, true, 'OK', ['done'], { done: 1 }]) {
   test(`an answer that is made into ${JSON.stringify(bent)} is an error, never success and never an empty session`, () =>
-    withReplies(['eval', 'evalsha'], bent, async (client) => {
+    withReplies(['eval', 'evalsha', 'getex'], bent, async (client) => {
       const store = redisStore(client)
       const key = newKey()
       const record = { data: '1', expiresAt: later() }

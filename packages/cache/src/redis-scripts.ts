@@ -1,6 +1,7 @@
 // The commands of the engines on Redis: scripts of a single key, so that each call is one round trip and is done whole or not at all.
 import type { Run } from './redis-clients/link.ts'
 import { linkOf, type RedisClient } from './redis-clients/pick.ts'
+import { wordOf } from './redis-failure.ts'
 
 /**
  * `value` is what is there; `tell` answers without having changed anything. A master that has become a replica would answer of what it
@@ -44,10 +45,7 @@ const put = (record: string) => `
 const OPEN = `${FIND}
   if missing or #value == colon then return tell('gone') end`
 
-/**
- * Also those without a decision are scripts: a Cluster may send a GET to a replica, which may not have heard yet, and a script goes to
- * the master. The answers are words, which no option of a client turns into something else, as it may numbers.
- */
+/** The answers are words, which no option of a client turns into something else, as it may numbers. */
 export const SCRIPTS: Readonly<Record<'Load' | 'Create' | 'Save' | 'Touch' | 'Delete', string>> = {
   Load: `${READ}
   return tell(value or 'none')`,
@@ -82,4 +80,30 @@ export function defineScripts<N extends string>(
   const link = linkOf(client)
   const scripts = Object.entries<string>(texts).map(([what, lua]) => [what, link.script(lua)])
   return Object.fromEntries(scripts) as Record<N, Run>
+}
+
+/** What a server says that does not know GETEX (before Redis 6.2) or does not let the user, and one that takes no changes for now. */
+const REFUSALS = new Set(['ERR', 'NOPERM', 'NOREPLICAS', 'MISCONF'])
+
+/**
+ * Loads by GETEX, which costs Redis as much as a GET and is a change to it: a master that has become a replica refuses it, and a
+ * Cluster's client sends it to no replica, which may not have heard yet. That there is nothing is believed of the script alone, which
+ * says so in a word; it is asked too where the server refuses GETEX for another reason.
+ */
+export function loadBy(client: RedisClient, script: Run): Run {
+  const { getex } = linkOf(client)
+  if (!getex) return script
+  let isRefused = false
+  return (key) => {
+    if (isRefused) return script(key)
+    return getex(key).then(
+      (value) => value ?? script(key),
+      (error: unknown) => {
+        const word = wordOf(error)
+        if (!REFUSALS.has(word)) throw error
+        isRefused = word === 'ERR' || word === 'NOPERM'
+        return script(key)
+      },
+    )
+  }
 }

@@ -49,9 +49,59 @@ test('each call is one round trip: one command for the server', async () => {
   await store.save(KEY, { data: '2', expiresAt: later() }, '1')
   await store.touch(KEY, later())
   await store.delete(KEY)
-  await expect.poll(() => commands).toEqual(Array(5).fill('evalsha'))
+  await expect.poll(() => commands).toEqual(['evalsha', 'getex', 'evalsha', 'evalsha', 'evalsha'])
   monitor.disconnect()
   plain.disconnect()
+})
+
+/** What a server was asked for a key while `run` ran. */
+async function commandsFor(part: string, run: () => Promise<unknown>): Promise<string[]> {
+  const monitor = await new Redis(url!).monitor()
+  const commands: string[] = []
+  monitor.on('monitor', (_time: string, args: string[], source: string) => {
+    if (source !== 'lua' && args.some((arg) => arg.includes(part))) commands.push(args[0]!)
+  })
+  await run()
+  await own().echo(part)
+  await expect.poll(() => commands.at(-1)).toBe('echo')
+  monitor.disconnect()
+  return commands.slice(0, -1)
+}
+
+test('a server that does not let the user GETEX is asked by the script, from then on at once', async () => {
+  const user = `u${randomUUID()}`
+  await own().acl('SETUSER', user, 'on', 'nopass', '~*', '+@all', '-getex')
+  const limited = new Redis(url!, { username: user, password: 'any' })
+  const prefix = `${randomUUID()}:`
+  const store = redisStore(limited, { prefix })
+  await store.create(KEY, { data: '1', expiresAt: later() })
+  const commands = await commandsFor(prefix, async () => {
+    for (let n = 0; n < 3; n++) expect(await store.load(KEY)).toMatchObject({ data: '1' })
+  })
+  expect(commands).toEqual(['eval', 'evalsha', 'evalsha'])
+  limited.disconnect()
+})
+
+test('a master that takes no changes for want of replicas still loads', async () => {
+  const store = redisStore(own(), { prefix: `${randomUUID()}:` })
+  await store.create(KEY, { data: '1', expiresAt: later() })
+  await own().config('SET', 'min-replicas-to-write', '1')
+  try {
+    expect(await store.load(KEY)).toMatchObject({ data: '1' })
+    expect(await store.load('l'.repeat(32))).toBeUndefined()
+  } finally {
+    await own().config('SET', 'min-replicas-to-write', '0')
+  }
+})
+
+test('that there is no session is believed of the script alone: what makes a nil of a session loses none', async () => {
+  const prefix = `${randomUUID()}:`
+  const bent = new Redis(url!)
+  const store = redisStore(bent, { prefix })
+  await store.create(KEY, { data: '1', expiresAt: later() })
+  bent.getex = async () => null
+  expect(await store.load(KEY)).toMatchObject({ data: '1' })
+  bent.disconnect()
 })
 
 test('Redis itself reclaims an ended session, a minute later', async () => {

@@ -23,7 +23,7 @@ import { TIMEOUT } from './redis-clients/link.ts'
 import { CLIENTS } from './redis-clients/pick.ts'
 import { assertRedisClient, connectionOf, type RedisClient } from './redis-connection.ts'
 import { isRefusedSelect } from './redis-failure.ts'
-import { defineScripts, SCRIPTS } from './redis-scripts.ts'
+import { defineScripts, loadBy, SCRIPTS } from './redis-scripts.ts'
 
 export type { RedisClient } from './redis-connection.ts'
 
@@ -69,6 +69,7 @@ export function redisStore(
   })
   const client = own ?? (redis as RedisClient)
   const scripts = defineScripts(client, SCRIPTS)
+  const getValue = loadBy(client, scripts.Load)
   const connection = connectionOf(client)
   let isClosed = false
 
@@ -93,7 +94,7 @@ export function redisStore(
       if (!isSessionKey(key)) return Promise.resolve(undefined)
       return call(
         'load',
-        () => scripts.Load(prefix + key),
+        () => getValue(prefix + key),
         (answer) => {
           const record = toRecord(answer)
           return record && record.expiresAt > now() ? record : undefined

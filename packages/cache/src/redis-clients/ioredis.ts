@@ -8,6 +8,8 @@ export interface IoredisClient {
   readonly status: string
   readonly options?: object
   defineCommand(name: string, definition: { numberOfKeys: number; lua: string }): void
+  /** Not of what only looks like a client, as those of tests may. */
+  getex?(key: string): Promise<unknown>
   on(event: string | symbol, listener: (...args: any[]) => void): unknown
   connect(): Promise<unknown>
   disconnect(reconnect?: boolean): void
@@ -93,6 +95,12 @@ export function ioredisLink(client: IoredisClient): Link {
         return commands[name]!(...args)
       }
     },
+    ...(client.getex && {
+      getex(key) {
+        sendTogether()
+        return client.getex!(key)
+      },
+    }),
 
     connect: () => void client.connect().catch(() => {}),
     watch({ ready, closed, trouble }) {

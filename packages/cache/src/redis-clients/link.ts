@@ -35,6 +35,8 @@ export interface Link {
   state(): LinkState
   /** Makes a command of a script. */
   script(lua: string): Run
+  /** Reads a value by GETEX without an option, where the client sends that to the master as the change which it is to Redis. */
+  getex?(key: string): Promise<unknown>
   /** Has an `idle` client connect. */
   connect?(): void
   watch?(events: LinkEvents): void

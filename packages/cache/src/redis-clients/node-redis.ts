@@ -35,6 +35,7 @@ interface ClusterClient extends NodeRedisClient {
 
 /** A client whose commands have options of the engine's. */
 interface Commands {
+  getEx(key: string, options: object): Promise<unknown>
   eval(lua: string, options: EvalOptions): Promise<unknown>
   evalSha(hash: string, options: EvalOptions): Promise<unknown>
 }
@@ -62,17 +63,23 @@ export function nodeRedisLink(client: NodeRedisClient): Link {
 }
 
 /** By the client's own commands, which know its `keyPrefix` and a Cluster's nodes. */
-function scriptOf(client: NodeRedisClient, commands: () => Commands, lua: string): Run {
-  return byHash(lua, async (command, script, key, args) => {
-    if (!client.isOpen) throw new Error(CLOSED)
+const scriptOf = (client: NodeRedisClient, commands: () => Commands, lua: string): Run =>
+  byHash(lua, (command, script, key, args) => {
     const options = { keys: [key], arguments: args }
-    const answer = await (command === 'EVAL'
-      ? commands().eval(script, options)
-      : commands().evalSha(script, options))
-    // With RESP 2 it is one from the time on that the client has subscribed to something, until it connects anew.
-    return Buffer.isBuffer(answer) ? answer.toString() : answer
+    return answerOf(client, () =>
+      command === 'EVAL' ? commands().eval(script, options) : commands().evalSha(script, options),
+    )
   })
+
+async function answerOf(client: NodeRedisClient, send: () => Promise<unknown>): Promise<unknown> {
+  if (!client.isOpen) throw new Error(CLOSED)
+  const answer = await send()
+  // With RESP 2 it is one from the time on that the client has subscribed to something, until it connects anew.
+  return Buffer.isBuffer(answer) ? answer.toString() : answer
 }
+
+/** Of a type that is none, the client sends GETEX without an option. */
+const NO_OPTION = { type: undefined }
 
 function singleLink(client: SingleClient): Link {
   let isGreeting = false
@@ -101,6 +108,7 @@ function singleLink(client: SingleClient): Link {
       return isReopening ? 'connecting' : 'closed'
     },
     script: (lua) => scriptOf(client, () => commands, lua),
+    getex: (key) => answerOf(client, () => commands.getEx(key, NO_OPTION)),
 
     watch({ ready, closed, trouble }) {
       client.on('connect', () => (isGreeting = true))
