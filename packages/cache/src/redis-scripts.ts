@@ -87,8 +87,8 @@ const REFUSALS = new Set(['ERR', 'NOPERM', 'NOREPLICAS', 'MISCONF'])
 
 /**
  * Loads by GETEX, which costs Redis as much as a GET and is a change to it: a master that has become a replica refuses it, and a
- * Cluster's client sends it to no replica, which may not have heard yet. That there is nothing is believed of the script alone, which
- * says so in a word; it is asked too where the server refuses GETEX for another reason.
+ * Cluster's client sends it to no replica, which may not have heard yet. The script is asked too where the answer is no text, as it alone
+ * is believed, in a word, that there is nothing; and where the server refuses GETEX for another reason.
  */
 export function loadBy(client: RedisClient, script: Run): Run {
   const { getex } = linkOf(client)
@@ -97,7 +97,7 @@ export function loadBy(client: RedisClient, script: Run): Run {
   return (key) => {
     if (isRefused) return script(key)
     return getex(key).then(
-      (value) => value ?? script(key),
+      (value) => (typeof value === 'string' ? value : script(key)),
       (error: unknown) => {
         const word = wordOf(error)
         if (!REFUSALS.has(word)) throw error

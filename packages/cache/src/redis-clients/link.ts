@@ -35,7 +35,7 @@ export interface Link {
   state(): LinkState
   /** Makes a command of a script. */
   script(lua: string): Run
-  /** Reads a value by GETEX without an option, where the client sends that to the master as the change which it is to Redis. */
+  /** Reads a value by GETEX without an option, where the client sends that to the master as the change which it is to Redis. Throws or rejects. */
   getex?(key: string): Promise<unknown>
   /** Has an `idle` client connect. */
   connect?(): void

@@ -63,19 +63,20 @@ export function nodeRedisLink(client: NodeRedisClient): Link {
 }
 
 /** By the client's own commands, which know its `keyPrefix` and a Cluster's nodes. */
-const scriptOf = (client: NodeRedisClient, commands: () => Commands, lua: string): Run =>
-  byHash(lua, (command, script, key, args) => {
+function scriptOf(client: NodeRedisClient, commands: () => Commands, lua: string): Run {
+  return byHash(lua, async (command, script, key, args) => {
+    assertOpen(client)
     const options = { keys: [key], arguments: args }
-    return answerOf(client, () =>
-      command === 'EVAL' ? commands().eval(script, options) : commands().evalSha(script, options),
-    )
+    const answer = await (command === 'EVAL'
+      ? commands().eval(script, options)
+      : commands().evalSha(script, options))
+    // With RESP 2 it is one from the time on that the client has subscribed to something, until it connects anew.
+    return Buffer.isBuffer(answer) ? answer.toString() : answer
   })
+}
 
-async function answerOf(client: NodeRedisClient, send: () => Promise<unknown>): Promise<unknown> {
+function assertOpen(client: NodeRedisClient): void {
   if (!client.isOpen) throw new Error(CLOSED)
-  const answer = await send()
-  // With RESP 2 it is one from the time on that the client has subscribed to something, until it connects anew.
-  return Buffer.isBuffer(answer) ? answer.toString() : answer
 }
 
 /** Of a type that is none, the client sends GETEX without an option. */
@@ -108,7 +109,10 @@ function singleLink(client: SingleClient): Link {
       return isReopening ? 'connecting' : 'closed'
     },
     script: (lua) => scriptOf(client, () => commands, lua),
-    getex: (key) => answerOf(client, () => commands.getEx(key, NO_OPTION)),
+    getex(key) {
+      assertOpen(client)
+      return commands.getEx(key, NO_OPTION)
+    },
 
     watch({ ready, closed, trouble }) {
       client.on('connect', () => (isGreeting = true))
