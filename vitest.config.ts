@@ -19,13 +19,13 @@ const TIMED = [
 const FIRST = [
   /tests-conformance\/src\/engines/,
   /interleavings|spec\/session|browser-cookies/,
+  /sql-clients\/sql-clients\.test/,
   /redis-(?:clients|faults)/,
   /answers\/answers/,
   /db\/src\/faults/,
   /chaos/,
   /cache-away/,
   /faults\/faults/,
-  /sql-clients\/sql-clients\.test/,
 ]
 
 function rankOf({ moduleId }: TestSpecification): number {

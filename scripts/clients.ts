@@ -1,4 +1,4 @@
-// pnpm clients [vitest's arguments]: the whole suite and the faults over every client of Redis and of SQL.
+// pnpm clients [vitest's arguments]: the whole suite and the faults over every client of Redis and of SQL, and the suite over hashed keys.
 import { spawnSync } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
 
@@ -9,6 +9,7 @@ const { status } = spawnSync(
     'run',
     'packages/cache/src/redis-clients',
     'testing/sql-clients',
+    'tests-conformance/src/engines.test.ts',
     ...process.argv.slice(2),
   ],
   { stdio: 'inherit', env: { ...process.env, EVERY_CLIENT: '1' } },

@@ -24,6 +24,9 @@ export interface Proxy {
   delay(ms: number): void
 }
 
+/** The proxies in front of servers that have some of their own, by the servers' URLs. */
+export const proxiesByUrl = new Map<string, readonly Proxy[]>()
+
 /** Opens a proxy to the server of a URL; resolves to the URL that goes through it, too. */
 export async function proxyTo(direct: string): Promise<{ url: string; proxy: Proxy }> {
   const url = new URL(direct)

@@ -1,10 +1,5 @@
-// Clients of Redis of other libraries than ioredis, made as the docs say.
+// Clients of Redis of other libraries than ioredis, made as the docs say. A library is loaded when it is needed: the suite's processes need one.
 import type { RedisClient } from '@coatcheck/cache/redis'
-import { Redis as Upstash } from '@upstash/redis'
-import { GlideClient, GlideClusterClient, Logger } from '@valkey/valkey-glide'
-import { Redis as Valkey } from 'iovalkey'
-import { createClient, createClientPool, createCluster } from 'redis'
-import { createClient as createClient5, createCluster as createCluster5 } from 'redis-5'
 import { openUpstash } from './upstash.ts'
 
 /** A client, and how it ends. */
@@ -24,24 +19,31 @@ const addressesOf = (urls: string) =>
 
 /** Whatever is wrong its calls tell. */
 const quiet = () => {}
-Logger.setLoggerConfig('off')
+const glide = async () => {
+  const library = await import('@valkey/valkey-glide')
+  library.Logger.setLoggerConfig('off')
+  return library
+}
 const soon = (retries: number) => Math.min(retries * 50, 1000)
 
 /** By the libraries' names. */
 export const redisClients = {
   async iovalkey(url) {
-    const client = new Valkey(url, { maxRetriesPerRequest: 0, retryStrategy: soon })
+    const { Redis } = await import('iovalkey')
+    const client = new Redis(url, { maxRetriesPerRequest: 0, retryStrategy: soon })
     client.on('error', quiet)
     return { client, close: () => client.disconnect() }
   },
   async 'node-redis 6'(url) {
+    const { createClient } = await import('redis')
     const client = createClient({ url, socket: { reconnectStrategy: soon } })
     client.on('error', quiet)
     client.connect().catch(quiet)
     return { client, close: () => client.destroy() }
   },
   async 'node-redis 5'(url) {
-    const client = createClient5({ url, socket: { reconnectStrategy: soon } })
+    const { createClient } = await import('redis-5')
+    const client = createClient({ url, socket: { reconnectStrategy: soon } })
     client.on('error', quiet)
     client.connect().catch(quiet)
     return {
@@ -52,12 +54,14 @@ export const redisClients = {
     }
   },
   async 'a pool of node-redis'(url) {
+    const { createClientPool } = await import('redis')
     const client = createClientPool({ url, socket: { reconnectStrategy: soon } })
     client.on('error', quiet)
     client.connect().catch(quiet)
     return { client, close: () => client.destroy() }
   },
   async 'valkey-glide'(url) {
+    const { GlideClient } = await glide()
     const client = await GlideClient.createClient({
       addresses: addressesOf(url),
       requestTimeout: 4000,
@@ -67,14 +71,16 @@ export const redisClients = {
     return { client, close: () => client.close() }
   },
   async Upstash(redisUrl) {
+    const { Redis } = await import('@upstash/redis')
     const { url, token, close } = await openUpstash(redisUrl)
-    return { client: new Upstash({ url, token, retry: { retries: 0 } }), close }
+    return { client: new Redis({ url, token, retry: { retries: 0 } }), close }
   },
 } satisfies Record<string, OpenRedis>
 
 /** Of a Cluster, by its nodes' URLs with commas between them. */
 export const redisClusterClients = {
   async 'node-redis 6'(urls) {
+    const { createCluster } = await import('redis')
     const client = createCluster({
       rootNodes: urls.split(',').map((url) => ({ url })),
       defaults: { socket: { reconnectStrategy: soon } },
@@ -84,7 +90,8 @@ export const redisClusterClients = {
     return { client, close: () => client.destroy() }
   },
   async 'node-redis 5'(urls) {
-    const client = createCluster5({
+    const { createCluster } = await import('redis-5')
+    const client = createCluster({
       rootNodes: urls.split(',').map((url) => ({ url })),
       defaults: { socket: { reconnectStrategy: soon } },
     })
@@ -93,6 +100,7 @@ export const redisClusterClients = {
     return { client, close: () => client.destroy() }
   },
   async 'valkey-glide'(urls) {
+    const { GlideClusterClient } = await glide()
     const client = await GlideClusterClient.createClient({
       addresses: addressesOf(urls),
       requestTimeout: 4000,

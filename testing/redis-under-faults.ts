@@ -7,6 +7,7 @@ import { afterAll, expect, onTestFinished } from 'vitest'
 import { testWith } from './needs.ts'
 import { openProxy } from './proxy.ts'
 import { redis, type Service } from './services.ts'
+import { unlessRelated } from './share.ts'
 
 /** Servers of the tests' own, whatever the environment names: they are stopped. */
 const { variable: _variable, ...privateRedis } = redis
@@ -138,6 +139,7 @@ export async function proveFaults(
   const { url, service, test } = await testWith(privateRedis)
   afterAll(() => service?.[Symbol.asyncDispose]())
   const renewing = can.renew ? test : () => {}
+  const long = unlessRelated(whose, test)
 
   renewing(
     `when master and replica change places and the address points to the new one, no request fails, on ${whose}`,
@@ -232,41 +234,47 @@ export async function proveFaults(
     },
   )
 
-  test(`where nothing goes through for 12 s, requests fail within 5 s and all is well within 5 s afterwards, on ${whose}`, async () => {
-    const way = await proxied(url!)
-    const store = await openStore(way.url)
-    await store.load(newKey())
-    way.proxy.freeze(true)
-    const started = performance.now()
-    while (performance.now() - started < 12_000) {
-      const { error, ms } = await outcome(() => store.load(newKey()))
-      expect(error).toMatchObject({ code: 'ERR_SESSION_STORE' })
-      expect(ms).toBeLessThan(SOON)
-    }
-    way.proxy.freeze(false)
-    const back = performance.now()
-    await expect.poll(() => answers(store), { timeout: 20_000 }).toBe(true)
-    expect(performance.now() - back).toBeLessThan(SOON)
-  })
-
-  test(`a server that is stopped (SIGSTOP) for 12 s: requests fail within 5 s, and all is well at once when it goes on, on ${whose}`, async () => {
-    const store = await openStore(url!)
-    await store.load(newKey())
-    service!.freeze(true)
-    try {
+  long(
+    `where nothing goes through for 12 s, requests fail within 5 s and all is well within 5 s afterwards, on ${whose}`,
+    async () => {
+      const way = await proxied(url!)
+      const store = await openStore(way.url)
+      await store.load(newKey())
+      way.proxy.freeze(true)
       const started = performance.now()
       while (performance.now() - started < 12_000) {
         const { error, ms } = await outcome(() => store.load(newKey()))
         expect(error).toMatchObject({ code: 'ERR_SESSION_STORE' })
         expect(ms).toBeLessThan(SOON)
       }
-    } finally {
-      service!.freeze(false)
-    }
-    const back = performance.now()
-    await expect.poll(() => answers(store), { timeout: 20_000 }).toBe(true)
-    expect(performance.now() - back).toBeLessThan(AT_ONCE)
-  })
+      way.proxy.freeze(false)
+      const back = performance.now()
+      await expect.poll(() => answers(store), { timeout: 20_000 }).toBe(true)
+      expect(performance.now() - back).toBeLessThan(SOON)
+    },
+  )
+
+  long(
+    `a server that is stopped (SIGSTOP) for 12 s: requests fail within 5 s, and all is well at once when it goes on, on ${whose}`,
+    async () => {
+      const store = await openStore(url!)
+      await store.load(newKey())
+      service!.freeze(true)
+      try {
+        const started = performance.now()
+        while (performance.now() - started < 12_000) {
+          const { error, ms } = await outcome(() => store.load(newKey()))
+          expect(error).toMatchObject({ code: 'ERR_SESSION_STORE' })
+          expect(ms).toBeLessThan(SOON)
+        }
+      } finally {
+        service!.freeze(false)
+      }
+      const back = performance.now()
+      await expect.poll(() => answers(store), { timeout: 20_000 }).toBe(true)
+      expect(performance.now() - back).toBeLessThan(AT_ONCE)
+    },
+  )
 
   test(`a server that is killed and started again: requests fail${can.tell ? ' at once and say why' : ''}, and all is well within 5 s, on ${whose}`, async () => {
     const store = await openStore(url!)

@@ -16,7 +16,7 @@ import { tmpdir, userInfo } from 'node:os'
 import { dirname, join } from 'node:path'
 import { setTimeout } from 'node:timers/promises'
 import { findProgram } from './needs.ts'
-import { openProxy, type Proxy } from './proxy.ts'
+import { openProxy, proxiesByUrl } from './proxy.ts'
 
 /** A server that this process started. */
 export interface Service {
@@ -44,9 +44,6 @@ export interface Kind {
 }
 
 const LOCALHOST = '127.0.0.1'
-
-/** The proxies in front of servers that have some of their own, by the servers' URLs. */
-export const proxiesByUrl = new Map<string, readonly Proxy[]>()
 
 /** A server is up within this time, in ms, even on a machine that is busy with other tests. */
 const START_TIMEOUT = 60_000

@@ -1,21 +1,40 @@
-// What the tests run of the suite over clients of other libraries; `pnpm clients` runs all of it over every one.
+// What the tests run where engines are alike; `pnpm clients` runs all of it over every one.
 
-/** Sections that take long and say more of the database than of the client by which it is reached. */
+/** Sections that take long and say more of the database than of what stands before it. */
 const LONG = /(?:^|› )(?:durability|failure|history|random) ›/
 
-/** Engines by a client that is not their default one. */
-const BY_CLIENT = /^(?:redis|redis cluster|sqlStore) by (.+)$/
+/** Engines by a client that is not their default one, and engines whose keys are hashed. */
+const ALIKE = /^(?:redis|redis cluster|sqlStore) by (.+)$|^(hashKeys\(.+\))$/
 
 /** Those over which the tests run the whole suite. */
-const WHOLE = new Set(['node-redis 6', 'node:sqlite', 'postgres.js', 'Kysely (mysql2)'])
+const WHOLE = new Set([
+  'node-redis 6',
+  'node:sqlite',
+  'postgres.js',
+  'Kysely (mysql2)',
+  'hashKeys(sqlite)',
+  'hashKeys(redis)',
+  'hashKeys(file)',
+  'hashKeys(lru)',
+])
+
+/** Clients like node-redis 6 or ioredis: of another version, or made of it. */
+const RELATED = new Set(['node-redis 5', 'a pool of node-redis', 'iovalkey'])
+
+const isEvery = process.env['EVERY_CLIENT'] === '1'
 
 type Register = (title: string, run: () => Promise<void>) => void
 
 /** Registers of the suite's cases those that the tests run over an engine. */
 export function shareOf(engine: string, register: Register): Register {
-  const client = BY_CLIENT.exec(engine)?.[1]
-  const isWhole = client === undefined || WHOLE.has(client) || process.env['EVERY_CLIENT'] === '1'
+  const [, client, hashed] = ALIKE.exec(engine) ?? []
+  const name = client ?? hashed
+  const isWhole = name === undefined || WHOLE.has(name) || isEvery
   return (title, run) => {
     if (isWhole || !LONG.test(title)) register(title, run)
   }
 }
+
+/** Registers a test that takes long, unless the tests run it over a related client anyway. */
+export const unlessRelated = <R>(client: string, register: R): R | (() => void) =>
+  isEvery || !RELATED.has(client) ? register : () => {}

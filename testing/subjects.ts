@@ -16,9 +16,8 @@ import { signedCookieStore } from '@coatcheck/signed-cookie'
 import Database from 'better-sqlite3'
 import { Cluster, Redis } from 'ioredis'
 import { bunBinary, openBunStore } from './bun-store.ts'
-import { proxyTo, type Proxy } from './proxy.ts'
+import { proxiesByUrl, proxyTo, type Proxy } from './proxy.ts'
 import { redisClients, redisClusterClients, type OpenRedis } from './redis-clients.ts'
-import { proxiesByUrl } from './services.ts'
 
 /** Where engines find a folder and the servers that are there: the URLs by the names of `kinds` in services.ts. */
 export type Places = { folder: string } & Partial<Record<string, string>>

@@ -13,9 +13,8 @@ import { createClient as createClient5 } from 'redis-5'
 import { afterAll, expect } from 'vitest'
 import { testWith } from '../../../testing/needs.ts'
 import { proveEngines } from '../../../testing/prove.ts'
-import { openProxy } from '../../../testing/proxy.ts'
+import { openProxy, proxiesByUrl } from '../../../testing/proxy.ts'
 import {
-  proxiesByUrl,
   redis,
   redisCluster,
   redisClusterWithReplica,

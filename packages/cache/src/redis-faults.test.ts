@@ -10,6 +10,7 @@ import { inspect } from 'node:util'
 import { Cluster, Redis } from 'ioredis'
 import { afterAll, expect, onTestFinished } from 'vitest'
 import { testWith } from '../../../testing/needs.ts'
+import { proxiesByUrl } from '../../../testing/proxy.ts'
 import {
   answers,
   AT_ONCE,
@@ -25,12 +26,7 @@ import {
   SOON,
   underLoad,
 } from '../../../testing/redis-under-faults.ts'
-import {
-  proxiesByUrl,
-  redisCluster,
-  redisSentinel,
-  type Service,
-} from '../../../testing/services.ts'
+import { redisCluster, redisSentinel, type Service } from '../../../testing/services.ts'
 import { redisStore } from './redis.ts'
 
 type Store = ReturnType<typeof redisStore>
