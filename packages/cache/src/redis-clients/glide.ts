@@ -29,13 +29,12 @@ export function glideLink(client: GlideClient): Link {
     place: placeOf(client),
     state: () => 'ready',
     script: (lua) =>
-      byHash(lua, async (command, script, key, args) => {
-        try {
-          return await client.customCommand([command, script, '1', key, ...args], AS_TEXT)
-        } catch (error) {
-          throw inWordsOfRedis(error)
-        }
-      }),
+      byHash(
+        lua,
+        (command, script, key, args) =>
+          client.customCommand([command, script, '1', key, ...args], AS_TEXT),
+        inWordsOfRedis,
+      ),
   }
 }
 

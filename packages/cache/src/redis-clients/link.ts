@@ -57,6 +57,7 @@ export const hashOf = (lua: string): string => createHash('sha1').update(lua).di
 /**
  * For a client that has no scripts of its own: the text goes with the first call, and again where the server lacks it; otherwise its hash.
  * @param send Sends EVAL with the text, or EVALSHA with the hash.
+ * @param translate Makes of the library's error the server's. Default as it is.
  */
 export function byHash(
   lua: string,
@@ -66,20 +67,25 @@ export function byHash(
     key: string,
     args: string[],
   ) => Promise<unknown>,
+  translate: (error: unknown) => unknown = (error) => error,
 ): Run {
   const hash = hashOf(lua)
   let isSent = false
-  return async (key, ...args) => {
-    const texts = args.map(String)
-    if (isSent) {
-      try {
-        return await send('EVALSHA', hash, key, texts)
-      } catch (error) {
-        if (wordOf(error) !== 'NOSCRIPT') throw error
-      }
+
+  async function run(command: 'EVAL' | 'EVALSHA', key: string, args: string[]): Promise<unknown> {
+    try {
+      return await send(command, command === 'EVAL' ? lua : hash, key, args)
+    } catch (error) {
+      const told = translate(error)
+      if (command === 'EVAL' || wordOf(told) !== 'NOSCRIPT') throw told
+      return run('EVAL', key, args)
     }
+  }
+
+  return (key, ...args) => {
+    const command = isSent ? 'EVALSHA' : 'EVAL'
     isSent = true
-    return send('EVAL', lua, key, texts)
+    return run(command, key, args.map(String))
   }
 }
 

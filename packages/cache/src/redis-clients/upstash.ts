@@ -16,15 +16,14 @@ export function upstashLink(client: UpstashClient): Link {
     place: placeOf(client),
     state: () => 'ready',
     script: (lua) =>
-      byHash(lua, async (command, script, key, args) => {
-        try {
-          return await (command === 'EVAL'
+      byHash(
+        lua,
+        (command, script, key, args) =>
+          command === 'EVAL'
             ? client.eval(script, [key], args)
-            : client.evalsha(script, [key], args))
-        } catch (error) {
-          throw withoutCommand(error)
-        }
-      }),
+            : client.evalsha(script, [key], args),
+        withoutCommand,
+      ),
   }
 }
 
