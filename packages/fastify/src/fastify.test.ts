@@ -5,34 +5,44 @@ import { setTimeout } from 'node:timers/promises'
 import { lruStore } from '@coatcheck/cache/lru'
 import { SessionStoreError } from '@coatcheck/core'
 import Fastify from 'fastify'
+import Fastify50 from 'fastify-5.0'
 import { expect, test } from 'vitest'
 import { proveAdapter } from '../../../testing/adapter-suite.ts'
 import { signal } from '../../../testing/controlled-store.ts'
+import { slow } from '../../../testing/wrappers.ts'
 import { getSession, session } from './index.ts'
 
-await proveAdapter('Fastify 5', async (managers, handle) => {
-  const app = Fastify({ forceCloseConnections: true })
-  for (const { options, adapter } of managers) {
-    const own = 'commit' in options ? { sessions: options } : options
-    await app.register(session, { ...own, ...adapter })
-  }
-  app.all('/*', async (request, reply) => {
-    const {
-      status = 200,
-      headers = {},
-      body = '',
-    } = await handle({
-      session: request.session,
-      other: (request as unknown as { other: typeof request.session }).other,
-      request,
-      url: new URL(request.url, 'http://localhost'),
+/** The newest Fastify, and the oldest one that the package takes. */
+const versions: Record<string, typeof Fastify> = {
+  'Fastify 5': Fastify,
+  'Fastify 5.0': Fastify50 as unknown as typeof Fastify,
+}
+
+for (const [name, create] of Object.entries(versions)) {
+  await proveAdapter(name, async (managers, handle) => {
+    const app = create({ forceCloseConnections: true })
+    for (const { options, adapter } of managers) {
+      const own = 'commit' in options ? { sessions: options } : options
+      await app.register(session, { ...own, ...adapter })
+    }
+    app.all('/*', async (request, reply) => {
+      const {
+        status = 200,
+        headers = {},
+        body = '',
+      } = await handle({
+        session: request.session,
+        other: (request as unknown as { other: typeof request.session }).other,
+        request,
+        url: new URL(request.url, 'http://localhost'),
+      })
+      reply.code(status).headers(headers)
+      return reply.send(typeof body === 'string' ? body : Readable.from(body))
     })
-    reply.code(status).headers(headers)
-    return reply.send(typeof body === 'string' ? body : Readable.from(body))
+    await app.ready()
+    return app.server
   })
-  await app.ready()
-  return app.server
-})
+}
 
 test('the error handler of the application answers a failed save, once', async () => {
   const app = Fastify()
@@ -174,6 +184,47 @@ test('the status and the headers of a Response count: one of 500 saves nothing, 
   const key = /^sessionid=(\w+)/.exec((saved.headers['set-cookie'] as string[])[2]!)![1]!
   expect(await store.load(key)).toBeDefined()
 })
+
+for (const [name, create] of Object.entries(versions)) {
+  test(`the session's cookie stands beside all others, and in no list of the application's, on ${name}`, async () => {
+    const site = ['lang=en', 'seen=1']
+    for (const isSync of [true, false]) {
+      const store = lruStore()
+      const app = create()
+      await app.register(session, { store: isSync ? store : slow(store) })
+      app.get('/list', async (request, reply) => {
+        reply.header('set-cookie', site)
+        sessionOf(request).set('user', 'ann')
+        return 'in'
+      })
+      app.get('/page', async (_, reply) => {
+        reply.header('set-cookie', site)
+        return 'page'
+      })
+      app.get('/raw', async (request, reply) => {
+        reply.raw.setHeader('Set-Cookie', ['csrf=1', 'lang=en'])
+        sessionOf(request).set('user', 'ann')
+        return 'in'
+      })
+      app.get('/late', (request, reply) => {
+        reply.header('set-cookie', 'a=1').header('set-cookie', 'b=2')
+        sessionOf(request).set('user', 'ann')
+        reply.send('in')
+        reply.header('set-cookie', 'late=1').trailer('x-late', async () => '1')
+      })
+      const cookiesOf = async (url: string) => (await app.inject(url)).headers['set-cookie']
+      const own = expect.stringMatching(/^sessionid=/)
+      expect(await cookiesOf('/list')).toEqual([...site, own])
+      expect(await cookiesOf('/page')).toEqual(site)
+      expect(await cookiesOf('/raw')).toEqual(['csrf=1', 'lang=en', own])
+      if (!isSync) {
+        expect(await cookiesOf('/late')).toEqual(['a=1', 'b=2', own])
+        expect((await app.inject('/late')).trailers).toEqual({})
+      }
+      await app.close()
+    }
+  })
+}
 
 test('a failed save leaves no trailers of the reply', async () => {
   const { app } = await openApp()

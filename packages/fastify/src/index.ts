@@ -143,7 +143,7 @@ interface HeldReply {
 /** Where a session's headers are set: on Fastify's reply or, in an answer by hand, on Node's response. */
 class ReplyHeaders implements HeaderTarget {
   readonly #reply: FastifyReply
-  #kept: ReturnType<FastifyReply['getHeaders']> | undefined
+  #kept: { headers: ReturnType<FastifyReply['getHeaders']>; trailers: object | null } | undefined
   isByHand = true
 
   constructor(reply: FastifyReply) {
@@ -152,7 +152,13 @@ class ReplyHeaders implements HeaderTarget {
 
   /** The reply waits: what is done to its headers from now on comes too late. */
   keep(): void {
-    this.#kept = { ...this.#reply.getHeaders() }
+    const headers = this.#reply.getHeaders()
+    for (const [name, value] of Object.entries(headers)) {
+      // Fastify adds to a list that it has.
+      if (Array.isArray(value)) headers[name] = [...value]
+    }
+    const trailers = trailersOf(this.#reply)
+    this.#kept = { headers, trailers: trailers && { ...trailers } }
   }
 
   /** Makes the headers what they were. */
@@ -161,12 +167,14 @@ class ReplyHeaders implements HeaderTarget {
     const kept = this.#kept
     this.#kept = undefined
     if (!kept) return
+    const { headers } = kept
     for (const [name, value] of Object.entries(reply.getHeaders())) {
-      if (kept[name] !== value) reply.removeHeader(name)
+      if (headers[name] !== value) reply.removeHeader(name)
     }
-    for (const [name, value] of Object.entries(kept)) {
+    for (const [name, value] of Object.entries(headers)) {
       if (!reply.hasHeader(name)) reply.header(name, value)
     }
+    setTrailers(reply, kept.trailers)
   }
 
   get(name: string): string | undefined {
@@ -182,9 +190,12 @@ class ReplyHeaders implements HeaderTarget {
 
   append(name: string, value: string): void {
     this.restore()
-    if (this.isByHand) headersOf(this.#reply.raw).append(name, value)
-    // Fastify's `header` appends where the name is Set-Cookie.
-    else this.#reply.header(name, value)
+    const reply = this.#reply
+    if (this.isByHand) return headersOf(reply.raw).append(name, value)
+    // Of what others have set on Node's response too. Not added to what is there: that list may be the application's own.
+    const all = [reply.getHeader(name) ?? [], value].flat().map(String)
+    reply.removeHeader(name)
+    reply.header(name, all)
   }
 
   names(): string[] {
@@ -225,11 +236,23 @@ function drop(reply: FastifyReply, body: unknown): void {
   for (const name of Object.keys(reply.getHeaders())) {
     if (isOfAnswer(name)) reply.removeHeader(name)
   }
-  // There is no other way to take back trailers whose names are not known.
-  const trailers = Object.getOwnPropertySymbols(reply).find(
+  setTrailers(reply, null)
+}
+
+/** Where a reply has its trailers, once it has any: there is no other way to take back those whose names are not known. */
+const trailersAt = (reply: FastifyReply): symbol | undefined =>
+  Object.getOwnPropertySymbols(reply).find(
     ({ description }) => description === 'fastify.reply.trailers',
   )
-  if (trailers) (reply as unknown as Record<symbol, null>)[trailers] = null
+
+function trailersOf(reply: FastifyReply): object | null {
+  const at = trailersAt(reply)
+  return at ? (Reflect.get(reply, at) as object | null) : null
+}
+
+function setTrailers(reply: FastifyReply, trailers: object | null): void {
+  const at = trailersAt(reply)
+  if (at) Reflect.set(reply, at, trailers)
 }
 
 /** The plugin: `app.register(session, { store })`. See {@link SessionPluginOptions}. */
