@@ -129,7 +129,7 @@ type Create = (
   ReturnType<typeof createClient5>,
   'on' | 'connect' | 'close' | 'destroy' | 'isReady' | 'isOpen' | 'subscribe' | 'unsubscribe'
 > &
-  RedisClient
+  RedisClient & { sendCommand(args: readonly string[]): Promise<unknown> }
 const nodeRedis: readonly (readonly [library: string, create: Create])[] = [
   ['node-redis 6', createClient as unknown as Create],
   ['node-redis 5', createClient5 as unknown as Create],
@@ -383,7 +383,61 @@ for (const [library, create] of nodeRedis) {
     await expect(async () => store.load(newKey())).rejects.toThrow('the client has subscribed')
     await client.unsubscribe('news')
     await prove(client)
+    // GETEX was refused for that alone.
+    const direct = new Redis(url!)
+    await direct.config('RESETSTAT')
+    const key = newKey()
+    await store.create(key, { data: '1', expiresAt: later() })
+    await store.load(key)
+    expect(await direct.info('commandstats')).toContain('cmdstat_getex:calls=1,')
+    direct.disconnect()
     client.destroy()
+  })
+
+  test(`by ${library} a client that the application closes while its server is silent stays closed, and nothing is thrown`, async () => {
+    const proxy = await openProxy(place.host, place.port)
+    const client = create({ socket: { host: proxy.host, port: proxy.port } })
+    client.on('error', () => {})
+    await client.connect()
+    const store = redisStore(client)
+    await store.load(newKey())
+    proxy.abandon()
+    const loading = Promise.resolve(store.load(newKey()))
+    loading.catch(() => {})
+    await setImmediate()
+    void client.close().catch(() => {})
+    await expect(loading).rejects.toMatchObject({ code: 'ERR_SESSION_STORE' })
+    await setTimeout(200)
+    expect(client.isOpen).toBe(false)
+    proxy.cut()
+  })
+
+  test(`by ${library} a connection that falls silent when it is to end is made anew after 5 s`, async () => {
+    const master = await redis.launch!()
+    const admin = new Redis(master.url)
+    const { hostname, port } = new URL(master.url)
+    const proxy = await openProxy(hostname, Number(port))
+    const client = create({ socket: { host: proxy.host, port: proxy.port } })
+    client.on('error', () => {})
+    await client.connect()
+    const store = redisStore(client)
+    await store.load(newKey())
+    const send = client.sendCommand.bind(client)
+    client.sendCommand = (args) => {
+      if (args[0] === 'QUIT') proxy.abandon()
+      return send(args)
+    }
+    await admin.replicaof('127.0.0.1', '1')
+    const loading = Promise.resolve(store.load(newKey()))
+    loading.catch(() => {})
+    await setTimeout(500)
+    await admin.replicaof('NO', 'ONE')
+    await expect(loading).rejects.toThrow('no answer within')
+    await expect.poll(async () => store.load(newKey()), { timeout: 3000 }).toBeUndefined()
+    client.destroy()
+    admin.disconnect()
+    proxy.cut()
+    await master[Symbol.asyncDispose]()
   })
 }
 
@@ -525,6 +579,20 @@ test('what finds no connection within its time is never sent, though the client 
 {
   const cluster = await testWith(redisCluster)
   afterAll(() => cluster.service?.[Symbol.asyncDispose]())
+
+  cluster.test('the error of a Cluster that refuses the password does not show it', async () => {
+    const redisOptions = { username: 'nobody', password: 'a-word-to-hide' }
+    const proxies = proxiesByUrl.get(cluster.url!)!
+    const client = new Cluster(
+      proxies.map(({ host, port }) => ({ host, port })),
+      { redisOptions, clusterRetryStrategy: () => null },
+    ).on('error', () => {})
+    const store = redisStore(client)
+    const error: unknown = await Promise.resolve(store.load(newKey())).catch((reason) => reason)
+    expect(error).toMatchObject({ code: 'ERR_SESSION_STORE' })
+    expect(inspect(error, { depth: 9, showHidden: true })).not.toContain('a-word-to-hide')
+    client.disconnect()
+  })
 
   cluster.test(
     'on a Cluster with retryDelayOnFailover: 0 a save whose answer is lost is an error, and not a conflict with itself',

@@ -122,6 +122,8 @@ function createConnection(link: Link): Connection {
   function start(call: Call): void {
     if (link.state() === 'idle') link.connect?.()
     const state = link.state()
+    // What was to end the connection may get no answer either.
+    if (isDropping) silentSince ??= tick
     if (!isDropping && (state === 'ready' || state === 'closed')) send(call)
   }
 

@@ -43,6 +43,10 @@ export function wordOf(error: unknown): string {
   return word
 }
 
+/** Whether the server does not have the command. */
+export const isUnknownCommand = (error: unknown): boolean =>
+  wordOf(error) === 'ERR' && (error as Error).message.includes('unknown command')
+
 /** Whether the server has refused to go to the database of the URL. */
 export function isRefusedSelect(error: unknown): boolean {
   const { name, command } = (error ?? {}) as { name?: unknown; command?: { name?: unknown } }
@@ -69,7 +73,7 @@ export function whyOf(error: unknown): string {
       return 'it has no database of this number (`databases` in its configuration says how many there are)'
     if (message.includes('SELECT is not allowed in cluster mode'))
       return 'it is a node of a Cluster, which has one database: pass a client for Clusters'
-    if (message.includes('unknown command'))
+    if (isUnknownCommand(error))
       return 'it does not know a command (are EVAL and EVALSHA disabled?)'
     if (message.includes('are allowed in this context')) return SUBSCRIBED
     if (message.includes('max requests limit exceeded'))
@@ -93,13 +97,14 @@ export function whyOf(error: unknown): string {
 }
 
 /**
- * The driver's error as it may be shown: ioredis puts the command on it with its arguments (keys, data, and of AUTH the password), and
- * a server that does not know a command repeats them.
+ * The driver's error as it may be shown: ioredis puts the command on it with its arguments (keys, data, and of AUTH the password), its
+ * Cluster on an error within; and a server that does not know a command repeats them.
  */
 export function showable(error: unknown): unknown {
   if (!(error instanceof Error)) return error
   const [message = ''] = error.message.split(', with args beginning with')
-  if (!('command' in error) && message === error.message) return error
+  const isPlain = !('command' in error || 'lastNodeError' in error)
+  if (isPlain && message === error.message) return error
   const shown = new Error(message)
   shown.name = error.name
   shown.stack = `${error.name}: ${message}`

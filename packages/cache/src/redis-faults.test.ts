@@ -361,6 +361,7 @@ test('what another application keeps under the key is a clear error, no crash an
     ['no session', (key: string) => admin.set(key, '{"user":"ann"}')],
     ['no session', (key: string) => admin.set(key, '')],
     ['no session', (key: string) => admin.set(key, 'none:1')],
+    ['no session', (key: string) => admin.set(key, 'none')],
     ['no session', (key: string) => admin.set(key, ':{}')],
     ['WRONGTYPE', (key: string) => admin.hset(key, 'user', 'ann')],
   ] as const) {

@@ -1,7 +1,7 @@
 // The commands of the engines on Redis: scripts of a single key, so that each call is one round trip and is done whole or not at all.
 import type { Run } from './redis-clients/link.ts'
 import { linkOf, type RedisClient } from './redis-clients/pick.ts'
-import { wordOf } from './redis-failure.ts'
+import { isUnknownCommand, wordOf } from './redis-failure.ts'
 
 /**
  * `value` is what is there; `tell` answers without having changed anything. A master that has become a replica would answer of what it
@@ -48,7 +48,9 @@ const OPEN = `${FIND}
 /** The answers are words, which no option of a client turns into something else, as it may numbers. */
 export const SCRIPTS: Readonly<Record<'Load' | 'Create' | 'Save' | 'Touch' | 'Delete', string>> = {
   Load: `${READ}
-  return tell(value or 'none')`,
+  if not value then return tell('none') end
+  if not string.find(value, '^%d+:') then return tell('foreign') end
+  return tell(value)`,
 
   Create: `${FIND}
   if not missing then return tell('exists') end${put('ARGV[1]')}`,
@@ -87,8 +89,8 @@ const REFUSALS = new Set(['ERR', 'NOPERM', 'NOREPLICAS', 'MISCONF'])
 
 /**
  * Loads by GETEX, which costs Redis as much as a GET and is a change to it: a master that has become a replica refuses it, and a
- * Cluster's client sends it to no replica, which may not have heard yet. The script is asked too where the answer is no text, as it alone
- * is believed, in a word, that there is nothing; and where the server refuses GETEX for another reason.
+ * Cluster's client sends it to no replica, which may not have heard yet. The script is asked too where the answer is no record, as it alone
+ * is believed, in a word, that there is none; and where the server refuses GETEX for another reason.
  */
 export function loadBy(client: RedisClient, script: Run): Run {
   const { getex } = linkOf(client)
@@ -97,11 +99,11 @@ export function loadBy(client: RedisClient, script: Run): Run {
   return (key) => {
     if (isRefused) return script(key)
     return getex(key).then(
-      (value) => (typeof value === 'string' ? value : script(key)),
+      (value) => (typeof value === 'string' && /^\d+:/.test(value) ? value : script(key)),
       (error: unknown) => {
         const word = wordOf(error)
         if (!REFUSALS.has(word)) throw error
-        isRefused = word === 'ERR' || word === 'NOPERM'
+        isRefused = word === 'NOPERM' || isUnknownCommand(error)
         return script(key)
       },
     )

@@ -131,7 +131,9 @@ function singleLink(client: SingleClient): Link {
     },
 
     reconnect(isSilent) {
-      if (client.options?.socket?.reconnectStrategy === false) return false
+      // One that is not open the application has closed, though it may still wait for answers.
+      const isOpen = client.isOpen || isReopening
+      if (!isOpen || client.options?.socket?.reconnectStrategy === false) return false
       if (isSilent) reopen()
       // The server answers what came before, and hangs up.
       else client.sendCommand(['QUIT']).catch(() => {})
@@ -147,7 +149,7 @@ function singleLink(client: SingleClient): Link {
     const letGo = setTimeout(() => {
       cease()
       client.connect().catch(() => {})
-    }, LET_GO).unref()
+    }, LET_GO)
     // The application may end it meanwhile, which would find nothing to end.
     for (const [name] of methods) Reflect.set(client, name, async () => cease())
     function cease(): void {
@@ -182,10 +184,12 @@ async function dropSilentNodes(cluster: ClusterClient): Promise<void> {
   await Promise.all(
     cluster.masters.map(async ({ client }) => {
       if (!client?.isReady || (await isThere(() => client.sendCommand(['PING'])))) return
+      // The application may have closed it meanwhile.
+      if (!client.isOpen) return
       client.destroy()
       setTimeout(() => {
         if (cluster.isOpen) client.connect().catch(() => {})
-      }, LET_GO).unref()
+      }, LET_GO)
     }),
   )
 }
