@@ -16,6 +16,8 @@ export interface BunClient {
  */
 export function bunLink(client: BunClient): Link {
   let isConnecting = false
+  /** How often it was asked to connect anew. */
+  let reconnects = 0
   let events: LinkEvents | undefined
 
   function connect(): void {
@@ -44,9 +46,13 @@ export function bunLink(client: BunClient): Link {
     watch: (given) => void (events = given),
     reconnect(isSilent) {
       isConnecting = true
+      const own = ++reconnects
+      const reopenOnce = () => {
+        if (own === reconnects) reopen()
+      }
       if (isSilent) reopen()
-      // Its answer is the last one of those that are owed.
-      else client.send('PING', []).then(reopen, reopen)
+      // Its answer is the last one of those that are owed; one that fell silent fails when it is closed.
+      else client.send('PING', []).then(reopenOnce, reopenOnce)
       return true
     },
   }
