@@ -37,6 +37,8 @@ export interface Connections<C> {
    * @param isRunning Whether the server may still work for it.
    */
   drop?(connection: C, isRunning: boolean): void
+  /** When one was made, whoever has used it since, by `performance.now()`: there where `drop` is. */
+  madeAt?(connection: C): number
   /** Whether what has just lost a race may be run again: not where it has ended a transaction of the application's. Default always. */
   mayRunAgain?(): boolean
   /** Ends them all; left out where they are the application's. */
@@ -86,8 +88,7 @@ export function createCalls<C extends object>(
   const lock = createLock()
   let room = connections.most
   const waiting: { attempt: Attempt; begin(): void }[] = []
-  /** When each connection was last of use, and when one was last found to be of none. */
-  const lastUse = new WeakMap<C, number>()
+  /** When a connection was last found to be of no use. */
   let lastFault = -Infinity
   let closing: Promise<void> | undefined
 
@@ -113,13 +114,17 @@ export function createCalls<C extends object>(
     }
   }
 
-  /** A connection that was of use after the last fault, or a new one: one call finds out for all. */
+  /** A connection that was made after the last fault, or for this call: one call finds out for all. */
   async function take(): Promise<C> {
+    const { drop, madeAt } = connections
     for (;;) {
+      const start = performance.now()
       const connection = await connections.take()
-      const used = lastUse.get(connection)
-      if (used === undefined || used > lastFault || !connections.drop) return connection
-      connections.drop(connection, false)
+      if (!drop || !madeAt) return connection
+      const made = madeAt(connection)
+      // Where calls find faults without end, those that the server does answer must not connect for ever.
+      if (made >= lastFault || made >= start) return connection
+      drop(connection, false)
     }
   }
 
@@ -152,10 +157,7 @@ export function createCalls<C extends object>(
         }
         try {
           const result = await work(connection, () => attempt.isOver)
-          if (!attempt.isOver) {
-            lastUse.set(connection, performance.now())
-            connections.free(connection)
-          }
+          if (!attempt.isOver) connections.free(connection)
           return result
         } catch (error) {
           if (attempt.isOver) throw error
@@ -298,6 +300,33 @@ export function madeOf<T>(by: string, make: () => T): T {
       `${by}: the driver does not take the URL${reasonIn(error)}; is one of its parameters wrong?`,
     )
   }
+}
+
+/** By pool, what tells when its connections were made. */
+const ages = new WeakMap<object, (connection: object) => number>()
+
+/**
+ * Makes what tells when a pool's connections were made, by `performance.now()`: those that were there before its first store in the
+ * beginning, and where the pool does not tell of new ones, each when it is asked about first.
+ * @param tell Calls back for each connection that the pool makes from now on; left out where it does not tell.
+ */
+export function agesIn(
+  pool: object,
+  tell: ((onNew: (connection: object) => void) => unknown) | undefined,
+): (connection: object) => number {
+  const known = ages.get(pool)
+  if (known) return known
+  const made = new WeakMap<object, number>()
+  const setMade = (connection: object) => {
+    const now = performance.now()
+    made.set(connection, now)
+    return now
+  }
+  tell?.(setMade)
+  const madeAt = (connection: object) =>
+    made.get(connection) ?? (tell ? -Infinity : setMade(connection))
+  ages.set(pool, madeAt)
+  return madeAt
 }
 
 /** That a call was over before its answer was there. */

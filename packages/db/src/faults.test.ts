@@ -33,8 +33,8 @@ interface Engine {
   readonly kind: Kind
   open(database: any, table: string): Store
   connect(url: string): Promise<Session>
-  /** A pool and a single connection of the application's. */
-  pool(url: string): { database: unknown; end(): unknown }
+  /** A pool, whose connections the application itself may use all at once, and a single connection of the application's. */
+  pool(url: string): { database: unknown; useAll(): Promise<void>; end(): unknown }
   single(url: string): Promise<{ database: unknown; end(): unknown }>
   /** Makes the server a standby's: it refuses to write. */
   readonly readOnly: readonly string[]
@@ -48,6 +48,12 @@ interface Engine {
 }
 
 const ignore = () => {}
+
+async function useAll(lend: () => Promise<{ release(): void }>): Promise<void> {
+  const loans = await Promise.all(Array.from({ length: 10 }, lend))
+  for (const loan of loans) loan.release()
+}
+
 const engines: Record<string, Engine> = {
   postgres: {
     kind: postgres,
@@ -59,7 +65,7 @@ const engines: Record<string, Engine> = {
     },
     pool(connectionString) {
       const pool = new pg.Pool({ connectionString }).on('error', ignore)
-      return { database: pool, end: () => pool.end() }
+      return { database: pool, useAll: () => useAll(() => pool.connect()), end: () => pool.end() }
     },
     async single(connectionString) {
       const client = new pg.Client({ connectionString }).on('error', ignore)
@@ -84,7 +90,11 @@ const engines: Record<string, Engine> = {
     },
     pool(url) {
       const pool = mysql.createPool(url)
-      return { database: pool, end: () => pool.end() }
+      return {
+        database: pool,
+        useAll: () => useAll(() => pool.getConnection()),
+        end: () => pool.end(),
+      }
     },
     async single(url) {
       const connection = await mysql.createConnection(url)
@@ -249,12 +259,23 @@ for (const [name, engine] of Object.entries(engines)) {
         await engine.open(at, table).migrate()
       }
       const { url: proxied, proxy } = await proxyTo(asUser(url!))
-      for (const database of [proxied, engine.pool(proxied).database]) {
-        const store = await opened(database, table)
+      const pool = engine.pool(proxied)
+      for (const database of [proxied, pool.database]) {
+        // Of the connections of the application's pool the store has used few.
+        if (database === pool.database) await pool.useAll()
+        const store = engine.open(database, table)
+        await (database === pool.database
+          ? visit(store)()
+          : Promise.all(Array.from({ length: 20 }, visit(store))))
         await setReadOnly('on')
         proxy.pointTo(Number(new URL(other.url).port))
-        const first = await outcome(visit(store))
-        expect(first.code).toBe('ERR_SESSION_STORE')
+        // Loads are under way when the fault is found, and answered after it.
+        proxy.delay(200)
+        const first = outcome(visit(store))
+        await setTimeout(50)
+        await Promise.all(Array.from({ length: 3 }, () => store.load(KEY)))
+        expect((await first).code).toBe('ERR_SESSION_STORE')
+        proxy.delay(0)
         const outcomes = await Promise.all(Array.from({ length: 20 }, () => outcome(visit(store))))
         expect(outcomes.map(({ code }) => code)).toEqual(Array(20).fill(undefined))
         await setReadOnly('off')

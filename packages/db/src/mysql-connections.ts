@@ -1,6 +1,6 @@
 // Connections to MySQL and MariaDB: a pool of the engine's own by mysql2, or what the application has; and what their errors mean.
 import { loadDriver, readUrl, refuseOption, warnDeveloper } from '@coatcheck/core/store'
-import { CALL_TIME, failure, madeOf, POOL_SIZE, type Connections } from './connections.ts'
+import { agesIn, CALL_TIME, failure, madeOf, POOL_SIZE, type Connections } from './connections.ts'
 import { createSockets } from './sockets.ts'
 
 /** A statement as mysql2 takes it, with how its answer is to be read. */
@@ -39,8 +39,12 @@ interface Packet {
   eofStatusFlags(): number
 }
 
+/** As much of what lends connections as the engine uses. */
 interface Pool {
   getConnection(): Promise<PoolConnection>
+  /** What the promises of a pool are made around: it tells of new connections, which a cluster does not. */
+  readonly pool?: unknown
+  on?(event: 'connection', listener: (core: Core) => void): unknown
 }
 
 interface OwnPool extends Pool {
@@ -143,9 +147,11 @@ function isPool(database: unknown): database is Pool {
 
 function fromPool(pool: Pool): Connections<PoolConnection> {
   const loans = new WeakMap<object, PoolConnection>()
+  const coreMadeAt = agesIn(pool, pool.pool ? (onNew) => pool.on?.('connection', onNew) : undefined)
   return {
     // An application's pool has its own bound.
     most: Infinity,
+    madeAt: (connection) => coreMadeAt(connection.connection ?? connection),
     async take() {
       const loan = await pool.getConnection()
       const core = loan.connection ?? loan
@@ -165,6 +171,7 @@ function fromPool(pool: Pool): Connections<PoolConnection> {
           }
           return answer
         },
+        ...(loan.connection && { connection: loan.connection }),
         release: () => loan.release(),
         destroy() {
           loan.destroy()

@@ -2,7 +2,7 @@
 import { connect } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { isCutShort, loadDriver, refuseUrl, warnDeveloper } from '@coatcheck/core/store'
-import { CALL_TIME, madeOf, POOL_SIZE, type Connections } from './connections.ts'
+import { agesIn, CALL_TIME, madeOf, POOL_SIZE, type Connections } from './connections.ts'
 import { createSockets, guardReading } from './sockets.ts'
 
 /** A query as pg takes it. */
@@ -35,6 +35,7 @@ interface Pool {
   connect(taken: (error: Error | undefined, client: Client) => void): void
   end(): Promise<void>
   on(event: 'error', listener: () => void): unknown
+  on(event: 'connect', listener: (client: object) => void): unknown
 }
 
 /** A pg `Client` before it is connected: of its connection, which pg-native has not, the stream becomes another one by TLS. */
@@ -121,6 +122,7 @@ function fromPool(pool: Pool): Connections<Client> {
   return {
     // An application's pool has its own bound.
     most: Infinity,
+    madeAt: agesIn(pool, (onNew) => pool.on('connect', onNew)),
     async take() {
       for (;;) {
         const client = await lend(pool)
