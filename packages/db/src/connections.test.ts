@@ -1,5 +1,7 @@
 // How calls get connections, and what becomes of those: with connections that are none.
 import { setTimeout } from 'node:timers/promises'
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
 import { expect, test } from 'vitest'
 import { createCalls } from './connections.ts'
 
@@ -53,4 +55,27 @@ test('waiting behind another call for the same row counts in the time of a call'
   await expect(calls.run(lose, { name: 'a', time: 200 })).rejects.toBe(lost)
   expect(isFirstOver).toBe(false)
   await first
+})
+
+test('a call whose time is over while it waits for the only connection leaves no trace', async () => {
+  setFlagsFromString('--expose-gc')
+  const collectGarbage: () => void = runInNewContext('gc')
+  const calls = createCalls<object>(
+    { most: 1, take: async () => ({}), free() {} },
+    { isBroken: () => false, isLostRace: () => false },
+  )
+  let isFirstOver = false
+  void calls.run(() => setTimeout(1000)).then(() => (isFirstOver = true))
+  const wait = async () => {
+    const data = { large: 'data' }
+    // The error itself knows where it was made, and all that is there.
+    const code = await calls.run(async () => data, { time: 50 }).catch((error) => error.code)
+    return { code, data: new WeakRef(data) }
+  }
+  const { code, data } = await wait()
+  expect(code).toBe('ETIMEDOUT')
+  await setTimeout(10)
+  collectGarbage()
+  expect(data.deref()).toBeUndefined()
+  expect(isFirstOver).toBe(false)
 })

@@ -87,7 +87,8 @@ export function createCalls<C extends object>(
   const underWay = createUnderWay()
   const lock = createLock()
   let room = connections.most
-  const waiting: { attempt: Attempt; begin(): void }[] = []
+  /** What begins those that wait for their turn, in their order. */
+  const waiting = new Set<() => void>()
   /** When a connection was last found to be of no use. */
   let lastFault = -Infinity
   let closing: Promise<void> | undefined
@@ -98,20 +99,19 @@ export function createCalls<C extends object>(
       room--
       return undefined
     }
-    return new Promise((begin) => void waiting.push({ attempt, begin }))
+    return new Promise((begin) => {
+      waiting.add(begin)
+      attempt.giveUp = () => void waiting.delete(begin)
+    })
   }
 
   function leave(): void {
-    for (;;) {
-      const next = waiting.shift()
-      if (!next) {
-        room++
-        return
-      }
-      if (next.attempt.isOver) continue
-      next.begin()
+    for (const begin of waiting) {
+      waiting.delete(begin)
+      begin()
       return
     }
+    room++
   }
 
   /** A connection that was made after the last fault, or for this call: one call finds out for all. */
