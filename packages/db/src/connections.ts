@@ -37,6 +37,8 @@ export interface Connections<C> {
    * @param isRunning Whether the server may still work for it.
    */
   drop?(connection: C, isRunning: boolean): void
+  /** Asks the server to end what runs on the application's only connection for a call that waits no more. */
+  cancel?(): void
   /** When one was made, whoever has used it since, by `performance.now()`: there where `drop` is. */
   madeAt?(connection: C): number
   /** Whether what has just lost a race may be run again: not where it has ended a transaction of the application's. Default always. */
@@ -150,7 +152,10 @@ export function createCalls<C extends object>(
         }
         attempt.giveUp = () => {
           lastFault = performance.now()
-          if (!connections.drop) return
+          if (!connections.drop) {
+            connections.cancel?.()
+            return
+          }
           connections.drop(connection, true)
           // A driver need not tell of what it has dropped.
           out()
@@ -167,8 +172,12 @@ export function createCalls<C extends object>(
             throw error
           }
           lastFault = performance.now()
-          if (connections.drop) connections.drop(connection, isUnanswered?.(error) ?? false)
-          else connections.free(connection)
+          const isRunning = isUnanswered?.(error) ?? false
+          if (connections.drop) connections.drop(connection, isRunning)
+          else {
+            if (isRunning) connections.cancel?.()
+            connections.free(connection)
+          }
           if (!isFirst || !isRepeatable) throw error
         }
       }

@@ -330,6 +330,32 @@ for (const [name, engine] of Object.entries(engines)) {
         expect(await store.load(KEY)).toMatchObject({ data: 'old' })
         await Promise.all([store.close?.(), patient.close?.(), pool.end()])
       })
+
+      test('on a single client what waited for a lock is not done later, and what the application itself runs is let be', async () => {
+        const table = freshTable()
+        const single = await engine.single(url!)
+        const busy = await engine.single(url!)
+        const store = await opened(single.database, table)
+        const behind = await opened(busy.database, table)
+        await store.create(KEY, { data: 'old', expiresAt: later() })
+        const holder = await engine.connect(url!)
+        await holder.run('BEGIN')
+        await holder.run(`SELECT * FROM ${table} WHERE session_key = '${KEY}' FOR UPDATE`)
+        const own = (busy.database as pg.Client).query('SELECT pg_sleep(6)')
+        const saves = [store, behind].map((one) =>
+          outcome(() => one.save(KEY, { data: 'late', expiresAt: later() })),
+        )
+        const codes = (await Promise.all(saves)).map(({ code }) => code)
+        expect(codes).toEqual(['ERR_SESSION_STORE', 'ERR_SESSION_STORE'])
+        const lockWaits = async () => Number((await tell(url!, engine.lockWaits))[0].n)
+        await expect.poll(lockWaits, { timeout: 15_000 }).toBe(0)
+        expect((await own).rowCount).toBe(1)
+        await holder.run('COMMIT')
+        await holder.end()
+        for (const one of [store, behind])
+          expect(await one.load(KEY)).toMatchObject({ data: 'old' })
+        await Promise.all([single.end(), busy.end()])
+      })
     }
 
     test('on a pool and on a connection of the application’s a stopped server costs a bounded time too, and what waited is not done later', async () => {

@@ -28,6 +28,9 @@ interface Client extends PostgresConnection {
   readonly port?: number
   readonly processID?: unknown
   readonly secretKey?: unknown
+  /** The query that is under way; older versions of pg have it as `activeQuery`. */
+  readonly _activeQuery?: PostgresQuery | null
+  readonly activeQuery?: PostgresQuery | null
 }
 
 /** As much of a pg `Pool` as the engine uses. */
@@ -91,8 +94,11 @@ export function connectionsOf(database: PostgresConnection): Connections<Client>
   // A client runs one query at a time; pg means to refuse a second one. Other objects may be in front of a pool.
   const most = 'getTypeParser' in only ? 1 : Infinity
   let isTold = false
+  /** Of the engine's last query: no other has this very list. */
+  let values: unknown[] | undefined
   const timed: PostgresConnection = {
     async query(query) {
+      values = query.values
       // With a time-out of its own, pg takes a query back that waits behind one of the application's.
       const result = await only.query({ ...query, query_timeout: CALL_TIME } as PostgresQuery)
       if (only.getTransactionStatus?.() === 'T' && !isTold) {
@@ -109,6 +115,12 @@ export function connectionsOf(database: PostgresConnection): Connections<Client>
     most,
     take: () => Promise.resolve(timed),
     free() {},
+    cancel() {
+      const { _activeQuery: active = only.activeQuery } = only
+      // Not one of the application's; and within a transaction of its own the server would end that.
+      const isOwn = values !== undefined && active?.values === values
+      if (isOwn && (only.getTransactionStatus?.() ?? 'I') === 'I') cancel(only)
+    },
     // A deadlock ends the application's transaction as a whole; of a client that is not pg's, or does not tell, nothing is known.
     mayRunAgain: () => most > 1 || only.getTransactionStatus?.() === 'I',
   }
