@@ -344,6 +344,139 @@ describe('a save that fails', () => {
   })
 })
 
+/** What a client gets of a handler behind no session, behind one that is stored at once and behind one that takes its time. */
+async function compare(handler: Handler, request?: string): Promise<string[]> {
+  const alone = createServer((incoming, response) => handler(incoming, response, () => {}))
+  const ports = [
+    await listen(alone),
+    await serve(lruStore(), handler),
+    await serve(slowly(), handler),
+  ]
+  const answers = await Promise.all(ports.map((port) => ask(port, request)))
+  return answers.map((answer) =>
+    answer.replaceAll(
+      /^(?:Date:|Set-Cookie: sessionid|Vary:|Cache-Control:).*\r\n|(?<=HTTP.{5}500 ).*/gm,
+      '',
+    ),
+  )
+}
+
+describe('a writeHead that Node refuses leaves what it leaves without a session', () => {
+  const pdf = { 'Content-Length': 5, 'X-File': 'a', 'Content-Disposition': 'filename="日本.pdf"' }
+  const KEEP_ALIVE = 'Host: x\r\n\r\nGET /next HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n'
+  const POST = `POST /refused HTTP/1.1\r\nContent-Length: 0\r\n${KEEP_ALIVE}`
+  const HEAD = `POST /next HTTP/1.1\r\nContent-Length: 0\r\nHost: x\r\n\r\nHEAD /refused HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n`
+  const refused =
+    (headers: any, before?: string): Handler =>
+    (request, response) => {
+      if (request.url === '/next') return response.end('next page')
+      if (before !== undefined) response.setHeader(before, 'b')
+      try {
+        response.writeHead(200, headers).end('%PDF-')
+      } catch (error) {
+        response.statusCode = 500
+        response.end(`error page ${(error as { code: string }).code}`)
+      }
+    }
+
+  test.each<[string, Handler, string]>([
+    ['a character in a value', refused(pdf), POST],
+    ['a character in a value of a list', refused(Object.entries(pdf).flat()), POST],
+    ['an odd list', refused(['Connection', 'close', 'X-A']), POST],
+    ['an empty name', refused({ 'Content-Length': 5, '': 'a' }), POST],
+    ['a header that Node would add itself', refused({ Date: 'x', 'X-A': '€' }), POST],
+    [
+      'trailers of an answer without a body',
+      refused({ 'Content-Length': 5, Trailer: 'X-A' }),
+      HEAD,
+    ],
+    [
+      'trailers of an answer of a known length',
+      refused({ 'Content-Length': 5, Trailer: 'X-A' }),
+      POST,
+    ],
+  ])('%s', async (_, handler, request) => {
+    const [alone, ...behind] = await compare(handler, request)
+    expect(alone).toMatch(/ 500 /)
+    expect(behind).toEqual([alone, alone])
+  })
+
+  test('beside headers that were set before', async () => {
+    const [alone, ...behind] = await compare(refused({ ...pdf, 'Content-Length': [] }, 'X-Before'))
+    expect(alone).toMatch(/X-Before: b\r\nX-File: a\r\n[^]*error page ERR_INVALID_CHAR/)
+    expect(behind).toEqual([alone, alone])
+  })
+
+  test('over http2', async () => {
+    const answerOf = async (listener: any) => {
+      const client = connectHttp2(`http://127.0.0.1:${await listen(createHttp2Server(listener))}`)
+      closing.push(() => client.destroy())
+      const stream = client.request({ ':path': '/refused' })
+      const [headers] = await once(stream, 'response')
+      let body = ''
+      for await (const chunk of stream) body += String(chunk)
+      return [headers[':status'], headers['x-before'], headers['x-a'], headers['x-b'], body]
+    }
+    for (const list of [
+      ['X-A', ['a', 'b'], 'X-Before', 'c', 'X-B', undefined],
+      ['X-A', ['a', 'b'], 'X-Before'],
+      [
+        ['X-A', 'a'],
+        ['X-B', ['a', 'b']],
+        ['', 'a'],
+      ],
+    ]) {
+      const handler = refused(list, 'X-Before')
+      const alone = await answerOf(handler)
+      expect(alone.at(-1)).toMatch('error page')
+      expect(await answerOf(applicationOf(slowly(), handler))).toEqual(alone)
+    }
+  })
+
+  test('trailers that can be sent are', async () => {
+    const [alone, ...behind] = await compare((_request, response) => {
+      response.writeHead(200, { Trailer: 'X-A' })
+      response.addTrailers({ 'X-A': 'a' })
+      response.end('page')
+    })
+    expect(alone).toMatch(/page\r\n0\r\nX-A: a\r\n\r\n$/)
+    expect(behind).toEqual([alone, alone])
+  })
+})
+
+test.each<[string, unknown[], string?]>([
+  ['an odd number of values', ['Set-Cookie', ['a=1', 'b=2'], 'X-B', 'b']],
+  ['an even number of values', ['X-A', ['1', '2', '3'], 'X-B', 'b']],
+  [
+    'pairs',
+    [
+      ['X-A', 'a'],
+      ['X-B', ['1', '2']],
+    ],
+  ],
+  ['names alone', ['X-A', 'a', 'X-A', 'b']],
+  [
+    'pairs beside headers that were set before',
+    [
+      ['X-A', 'a'],
+      ['X-B', 'b'],
+    ],
+    'X-A',
+  ],
+  ['values beside headers that were set before', ['X-A', ['1', '2'], '', 'b', 'X-A', '3'], 'X-A'],
+])('a list of headers is taken as Node takes it: %s', async (_, list, before) => {
+  const [alone, ...behind] = await compare((_request, response) => {
+    if (before) response.setHeader(before, 'before')
+    try {
+      response.writeHead(200, structuredClone(list) as string[]).end('page')
+    } catch (error) {
+      response.statusCode = 500
+      response.end((error as { code: string }).code)
+    }
+  })
+  expect(behind).toEqual([alone, alone])
+})
+
 test('over http2 no warning comes of a status message', async () => {
   const warnings: string[] = []
   const listen2 = (warning: Error) => void warnings.push(warning.name)

@@ -101,27 +101,83 @@ export function applyHead(response: ServerResponse, [status, ...rest]: unknown[]
     response.statusCode = (status as number) | 0
     if (reason !== undefined) response.statusMessage = reason
   }
-  if (Array.isArray(headers)) applyPairs(response, headers)
-  else {
-    for (const [name, value] of Object.entries((headers ?? {}) as OutgoingHttpHeaders)) {
-      // As Node does.
-      if (name === '') continue
-      response.setHeader(name, value as OutgoingHttpHeader)
+  const isBare = !isHttp2(response) && response.getHeaderNames?.().length === 0
+  try {
+    if (Array.isArray(headers)) applyList(response, headers, isBare)
+    else {
+      for (const [name, value] of Object.entries((headers ?? {}) as OutgoingHttpHeaders)) {
+        if (isSkipped(response, name, isBare)) continue
+        response.setHeader(name, value as OutgoingHttpHeader)
+      }
     }
+    if (isBare) assertTrailer(response)
+  } catch (error) {
+    // Where no header was set before, Node sets none: what it refuses leaves nothing for the next answer.
+    if (isBare) takeHeadersOff(response)
+    throw error
   }
   response.statusCode = (status as number) | 0
 }
 
-function applyPairs(response: ServerResponse, headers: unknown[]): void {
-  // Beside headers that were set before, Node takes pairs for names.
-  const mayBePairs = isHttp2(response) || response.getHeaderNames().length === 0
-  const flat = (mayBePairs ? headers.flat() : headers) as string[]
-  if (flat.length % 2 !== 0) {
+/** @throws what Node throws for an answer that announces trailers and is not chunked. */
+function assertTrailer(response: ServerResponse): void {
+  if (!response.hasHeader('Trailer')) return
+  const { statusCode, useChunkedEncodingByDefault, req } = response
+  const coding = response.getHeader('Transfer-Encoding')
+  const isChunked =
+    coding === undefined
+      ? useChunkedEncodingByDefault &&
+        !response.hasHeader('Content-Length') &&
+        req.method !== 'HEAD' &&
+        statusCode >= 200
+      : /\bchunked\b/i.test(String(coding))
+  if (isChunked && statusCode !== 204 && statusCode !== 304) return
+  const error = new Error('Trailers are invalid with this transfer encoding')
+  throw coded(error, 'ERR_HTTP_TRAILER_INVALID')
+}
+
+/** What Node remembers of headers that were removed: it sends none of its own in their place. */
+const REMOVALS = ['_removedConnection', '_removedContLen', '_removedTE', 'sendDate']
+
+/** Takes all headers off a response as if they had never been set. */
+function takeHeadersOff(response: ServerResponse): void {
+  const properties = response as unknown as Record<string, unknown>
+  const before = REMOVALS.map((name) => [name, properties[name]] as const)
+  for (const name of response.getHeaderNames()) response.removeHeader(name)
+  for (const [name, value] of before) if (name in response) properties[name] = value
+}
+
+/** Beside headers that were set before, Node leaves out what has no name, and refuses it elsewhere. */
+function isSkipped(response: ServerResponse, name: string, isBare: boolean): boolean {
+  return name === '' && !isBare && !isHttp2(response)
+}
+
+type Pair = readonly [name: string, value: string | readonly string[]]
+
+/** @param headers Names and values in turn. Or pairs, which Node takes for names beside headers that were set before. */
+function applyList(response: ServerResponse, headers: unknown[], isBare: boolean): void {
+  const mayBePairs = isBare || isHttp2(response)
+  const isFlat = !mayBePairs || !Array.isArray(headers[0])
+  const isOdd = isFlat && headers.length % 2 !== 0
+  const pairs = (isFlat ? pairsOf(headers) : headers) as Pair[]
+  // Of an odd list Node's http2 finds out later.
+  const replaces = isHttp2(response) || !(isBare || isOdd)
+  if (replaces) for (const [name] of pairs) response.removeHeader(name)
+  if (isOdd) {
     const error = new TypeError("The argument 'headers' is invalid")
     throw coded(error, 'ERR_INVALID_ARG_VALUE')
   }
-  for (let i = 0; i < flat.length; i += 2) response.removeHeader(flat[i]!)
-  for (let i = 0; i < flat.length; i += 2) response.appendHeader(flat[i]!, flat[i + 1]!)
+  for (const [name, value] of pairs) {
+    if (isSkipped(response, name, isBare)) continue
+    // Node appends to the list that it was given.
+    response.appendHeader(name, Array.isArray(value) ? [...value] : value)
+  }
+}
+
+function pairsOf(list: unknown[]): unknown[][] {
+  const pairs = []
+  for (let i = 0; i < list.length; i += 2) pairs.push(list.slice(i, i + 2))
+  return pairs
 }
 
 function coded<E extends Error>(error: E, code: string): E {
