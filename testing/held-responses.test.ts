@@ -477,6 +477,94 @@ test.each<[string, unknown[], string?]>([
   expect(behind).toEqual([alone, alone])
 })
 
+describe('a method of a response that was taken or wrapped while it was held is its own afterwards', () => {
+  const destroyers: Record<string, Handler> = {
+    'destroy, taken': async (_request, response) => {
+      response.write('page')
+      const destroy = response.destroy.bind(response)
+      await setTimeout(200)
+      destroy()
+    },
+    'destroy, wrapped': async (request, response) => {
+      response.write('page')
+      const { destroy } = response
+      request.calls = 0
+      response.destroy = function (this: ServerResponse, error) {
+        request.calls++
+        return destroy.call(this, error)
+      }
+      await setTimeout(200)
+      response.destroy()
+      expect(request.calls).toBe(1)
+    },
+    'destroy, wrapped and called at once': async (request, response) => {
+      response.write('page')
+      const { destroy } = response
+      request.calls = 0
+      response.destroy = function (this: ServerResponse, error) {
+        request.calls++
+        return destroy.call(this, error)
+      }
+      response.destroy()
+      await setTimeout(200)
+      expect(request.calls).toBe(1)
+    },
+  }
+  const twice = (handler: Handler) => {
+    const [outer, inner] = ['a', 'b'].map((name) => session({ store: slowly(), cookie: { name } }))
+    return (request: any, response: ServerResponse) =>
+      outer!(request, response, () => {
+        request.session.set('a', 1)
+        inner!(request, response, () => {
+          request.session.set('a', 1)
+          handler(request, response, () => {})
+        })
+      })
+  }
+
+  test.each(Object.entries(destroyers))('%s', async (_, handler) => {
+    await ask(await serve(slowly(), handler))
+    await ask(await listen(createServer(twice(handler))))
+  })
+
+  test.each(Object.entries(destroyers))('%s, over http2', async (_, handler) => {
+    for (const application of [applicationOf(slowly(), handler), twice(handler)]) {
+      const port = await listen(createHttp2Server(application as never))
+      const client = connectHttp2(`http://127.0.0.1:${port}`)
+      closing.push(() => client.destroy())
+      const stream = client.request()
+      stream.resume()
+      await once(stream, 'close')
+    }
+  })
+
+  test('setHeader, over http2', async () => {
+    let set: Function | undefined
+    const application = applicationOf(
+      failing(),
+      (_request, response) => {
+        response.write('never')
+        set = response.setHeader.bind(response)
+        expect(() => set!('X-A', 'held')).toThrow('already been initiated')
+        const { setHeader } = response
+        response.setHeader = (...args) => setHeader.apply(response, args)
+      },
+      (_error, response) => {
+        set!('X-A', 'a')
+        response.setHeader('X-B', 'b')
+        response.end('error page')
+      },
+    )
+    const port = await listen(createHttp2Server(application as never))
+    const client = connectHttp2(`http://127.0.0.1:${port}`)
+    closing.push(() => client.destroy())
+    const stream = client.request()
+    const [headers] = await once(stream, 'response')
+    stream.resume()
+    expect([headers['x-a'], headers['x-b']]).toEqual(['a', 'b'])
+  })
+})
+
 test('over http2 no warning comes of a status message', async () => {
   const warnings: string[] = []
   const listen2 = (warning: Error) => void warnings.push(warning.name)

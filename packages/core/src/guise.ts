@@ -15,6 +15,8 @@ export interface Guise {
   lift(): void
   /** What the handler has asked for meanwhile: to destroy it. */
   readonly destruction: { readonly error: Error | undefined } | undefined
+  /** Destroys it, once the guise is lifted: as the response itself does, without what was put over its `destroy`. */
+  destroy(error: Error | undefined): void
 }
 
 const SETTERS = {
@@ -32,15 +34,57 @@ export function guiseOf(response: ServerResponse): Guise {
   return isPlain ? new NodeGuise(response) : new CoveredGuise(response)
 }
 
-/** What a response looks like, on the response itself. */
+/** What a response looks like, or looked like last, on the response itself. */
 const WORN = Symbol('coatcheck.guise')
-type Wearer = Properties & { [WORN]: NodeGuise }
+type Wearer = Properties & { [WORN]: BaseGuise }
 
 /** One function for all responses: with one for each, much that was long dead outlived V8's collections of young objects. */
 function destroyLater(this: Wearer, error?: Error): unknown {
-  this[WORN].destruction ??= { error }
-  this['destroyed'] = true
+  this[WORN].destroyOrNote(error)
   return this
+}
+
+/** How a held response is destroyed: later. Whoever has taken `destroy` meanwhile, or wrapped it, has what destroys it afterwards. */
+abstract class BaseGuise {
+  /** The response's own `destroy`, under all guises. */
+  readonly #native: Function
+  #covered: Function | undefined
+  readonly #wearer: Wearer
+  destruction: Guise['destruction']
+
+  constructor(response: ServerResponse) {
+    this.#wearer = response as unknown as Wearer
+    const before = this.#wearer[WORN] as BaseGuise | undefined
+    this.#native = before ? before.#native : response.destroy
+  }
+
+  protected coverDestroy(): void {
+    const wearer = this.#wearer
+    if (!wearer['destroy']) return
+    wearer[WORN] = this
+    this.#covered = wearer['destroy'] as Function
+    Reflect.set(wearer, 'destroy', destroyLater)
+  }
+
+  protected uncoverDestroy(): void {
+    const wearer = this.#wearer
+    if (wearer['destroy'] === destroyLater) wearer['destroy'] = this.#covered
+    this.#covered = undefined
+  }
+
+  destroy(error: Error | undefined): void {
+    // With two sessions on one response, the other one may hold it by now.
+    destroyLater.call(this.#wearer, error)
+  }
+
+  destroyOrNote(error: Error | undefined): void {
+    if (this.#covered) this.note(error)
+    else this.#native.call(this.#wearer, error)
+  }
+
+  protected note(error: Error | undefined): void {
+    this.destruction ??= { error }
+  }
 }
 
 const nothing = () => {}
@@ -49,18 +93,16 @@ const nothing = () => {}
  * Node's own response tells all that is asked, and throws what it throws, by a few fields: to set them costs a tenth of what it costs to
  * put properties over them.
  */
-class NodeGuise implements Guise {
+class NodeGuise extends BaseGuise implements Guise {
   readonly #response: Properties
-  readonly #destroy: Function
   readonly #addTrailers: Function
   #bytes = 0
   #isEnded = false
   #isFull = false
-  destruction: Guise['destruction']
 
   constructor(response: ServerResponse) {
+    super(response)
     this.#response = response
-    this.#destroy = response.destroy
     this.#addTrailers = response.addTrailers
   }
 
@@ -69,8 +111,7 @@ class NodeGuise implements Guise {
     response['_header'] = 'HTTP/1.1 held\r\n\r\n'
     // What Node asks before it answers a request that it cannot read.
     response['_headerSent'] = true
-    response[WORN] = this
-    response['destroy'] = destroyLater
+    this.coverDestroy()
   }
 
   seemWritten(bytes: number, isFull: boolean): void {
@@ -97,7 +138,7 @@ class NodeGuise implements Guise {
     response['_header'] = null
     response['_headerSent'] = false
     response['outputSize'] -= this.#bytes
-    response['destroy'] = this.#destroy
+    this.uncoverDestroy()
     if (this.#isFull) delete response['writableNeedDrain']
     if (this.#isEnded) {
       response['finished'] = false
@@ -108,18 +149,24 @@ class NodeGuise implements Guise {
     // Where the client is gone, Node has said so too.
     if (this.destruction && !response['closed']) response['destroyed'] = false
   }
+
+  protected override note(error: Error | undefined): void {
+    super.note(error)
+    this.#response['destroyed'] = true
+  }
 }
 
 /** Of http2's response, and of those of other platforms, nothing is known but their properties. */
-class CoveredGuise implements Guise {
+class CoveredGuise extends BaseGuise implements Guise {
   readonly #response: ServerResponse
-  #covered: [name: string, own: PropertyDescriptor | undefined][] = []
+  #covered: [name: string, own: PropertyDescriptor | undefined, over: PropertyDescriptor][] = []
+  #isWorn = false
   #bytes = 0
   #isFull = false
   #isEnded = false
-  destruction: Guise['destruction']
 
   constructor(response: ServerResponse) {
+    super(response)
     this.#response = response
   }
 
@@ -130,18 +177,17 @@ class CoveredGuise implements Guise {
     this.#cover('writableLength', { get: () => this.#bytes })
     this.#cover('writableNeedDrain', { get: () => this.#isFull && !this.#isEnded })
     for (const [name, action] of Object.entries(SETTERS)) {
+      const native = (response as unknown as Properties)[name] as Function
       this.#cover(name, {
-        value() {
-          throw headersSentError(response, action)
+        value: (...args: unknown[]) => {
+          if (this.#isWorn) throw headersSentError(response, action)
+          return native.apply(response, args)
         },
+        writable: true,
       })
     }
-    this.#cover('destroy', {
-      value: (error?: Error) => {
-        this.destruction ??= { error }
-        return response
-      },
-    })
+    this.coverDestroy()
+    this.#isWorn = true
   }
 
   seemWritten(bytes: number, isFull: boolean): void {
@@ -156,17 +202,22 @@ class CoveredGuise implements Guise {
   }
 
   lift(): void {
-    for (const [name, own] of this.#covered.toReversed()) {
+    for (const [name, own, over] of this.#covered.toReversed()) {
+      const now = Object.getOwnPropertyDescriptor(this.#response, name)
+      // Somebody has wrapped it meanwhile.
+      if (typeof now?.value === 'function' && now.value !== over.value) continue
       if (own) Object.defineProperty(this.#response, name, own)
       else delete (this.#response as unknown as Properties)[name]
     }
     this.#covered = []
+    this.uncoverDestroy()
+    this.#isWorn = false
   }
 
   #cover(name: string, descriptor: PropertyDescriptor): void {
     const response = this.#response
     if (!(name in response)) return
-    this.#covered.push([name, Object.getOwnPropertyDescriptor(response, name)])
+    this.#covered.push([name, Object.getOwnPropertyDescriptor(response, name), descriptor])
     cover(response, name, descriptor)
   }
 }

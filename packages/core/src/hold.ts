@@ -327,7 +327,7 @@ export class ResponseHold {
     }
     const isDrained = wait.isFull && !response.writableEnded && !response.writableNeedDrain
     if (isDrained) emitDrain(response)
-    if (guise.destruction) response.destroy(guise.destruction.error)
+    if (guise.destruction) guise.destroy(guise.destruction.error)
     wait.letGo?.(true)
   }
 
