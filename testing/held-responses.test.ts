@@ -565,6 +565,20 @@ describe('a method of a response that was taken or wrapped while it was held is 
   })
 })
 
+test.each<[string, Handler]>([
+  ['writeHead', (_request, response) => response.writeHead(404)],
+  ['write', (_request, response) => response.write('a')],
+  ['a status of no name', (_request, response) => response.writeHead(299)],
+  ['a message of its own', (_request, response) => response.writeHead(200, 'Fine')],
+])('the message of a status is there once the headers are due: %s', async (_, begin) => {
+  const [alone, ...behind] = await compare((request, response, next) => {
+    begin(request, response, next)
+    response.end(`message: ${response.statusMessage}`)
+  })
+  expect(alone).toMatch(/message: \w/)
+  expect(behind).toEqual([alone, alone])
+})
+
 test('over http2 no warning comes of a status message', async () => {
   const warnings: string[] = []
   const listen2 = (warning: Error) => void warnings.push(warning.name)

@@ -1,6 +1,6 @@
 // What a response of node:http says of itself while it waits for its session, and to all but the error's answer after it was dropped.
 import { AsyncResource } from 'node:async_hooks'
-import type { ServerResponse } from 'node:http'
+import { STATUS_CODES, type ServerResponse } from 'node:http'
 import { headersSentError, isHttp2 } from './node-rules.ts'
 
 /** How a response looks while it is held. */
@@ -111,6 +111,8 @@ class NodeGuise extends BaseGuise implements Guise {
     response['_header'] = 'HTTP/1.1 held\r\n\r\n'
     // What Node asks before it answers a request that it cannot read.
     response['_headerSent'] = true
+    // The hold gives the response its own status back.
+    response['statusMessage'] ||= STATUS_CODES[response['statusCode']] ?? 'unknown'
     this.coverDestroy()
   }
 
