@@ -579,6 +579,16 @@ test.each<[string, Handler]>([
   expect(behind).toEqual([alone, alone])
 })
 
+test('an uncork after the end leaves the answer whole', async () => {
+  const [alone, ...behind] = await compare((_request, response) => {
+    response.write('a')
+    response.end('hello')
+    response.uncork()
+  })
+  expect(alone).toMatch(/1\r\na\r\n5\r\nhello\r\n0\r\n\r\n$/)
+  expect(behind).toEqual([alone, alone])
+})
+
 test('over http2 no warning comes of a status message', async () => {
   const warnings: string[] = []
   const listen2 = (warning: Error) => void warnings.push(warning.name)

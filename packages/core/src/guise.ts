@@ -141,6 +141,11 @@ class NodeGuise extends BaseGuise implements Guise {
     response['_headerSent'] = false
     response['outputSize'] -= this.#bytes
     this.uncoverDestroy()
+    // Of an uncork after the end Node's own response has no harm: here the end is still to come.
+    while (response['writableCorked'] < 0) {
+      response['cork']()
+      response['socket']?.uncork()
+    }
     if (this.#isFull) delete response['writableNeedDrain']
     if (this.#isEnded) {
       response['finished'] = false
