@@ -85,6 +85,15 @@ test('read gives empty text for what the format does not know, once, and every k
   ])
 })
 
+test('the format is asked for every line: its secret may have changed', () => {
+  let secret = 'old'
+  const format = { write: (key: string) => `${key}.${secret}`, read: () => undefined }
+  const { write } = sessionCookie({ format })
+  expect(write('abc', 60, false)).toMatch(/^sessionid=abc\.old;/)
+  secret = 'new'
+  expect(write('abc', 60, false)).toMatch(/^sessionid=abc\.new;/)
+})
+
 const refused: Record<string, [options: object, words: RegExp]> = {
   '__Host- without secure': [{ name: '__Host-id' }, /secure: true.*path: '\/'.*no domain/],
   '__Host- with a path': [{ name: '__Host-id', secure: true, path: '/app' }, /prefix __Host-\)/],

@@ -260,7 +260,7 @@ export function sessionCookie(options: CookieOptions = {}): SessionCookie {
     }
     return end.text
   }
-  /** The last line: what was checked before a write is what is sent after it. */
+  /** The last line: what was checked before a write is what is sent after it. A format may write the same key otherwise the next time. */
   let last = { key: '', end: '', text: '' }
   function write(key: string, maxAge: number | undefined, secureRequest: boolean): string {
     const ending = lastEnd(maxAge, secureRequest)
@@ -276,7 +276,7 @@ export function sessionCookie(options: CookieOptions = {}): SessionCookie {
         'Browsers drop what is larger. Keep less in the session, or use an engine that stores it on the server.',
       )
     }
-    last = { key, end: ending, text }
+    if (!format) last = { key, end: ending, text }
     return text
   }
 
