@@ -63,7 +63,7 @@ function statementsOf(table: string): Statements {
          column_key AS \`index\`, engine AS engine,
          CONCAT_WS(',', @@character_set_client, @@character_set_connection, @@character_set_results)
            AS connection,
-         table_type AS kind,
+         @@sql_mode AS mode, table_type AS kind,
          CAST(EXISTS (
            SELECT 1 FROM information_schema.statistics AS s
            WHERE s.table_schema = c.table_schema AND ${same('s.table_name', 'c.table_name')}
@@ -93,6 +93,8 @@ const LOOKED_AT = [
   'engine',
   // The character sets of the connection.
   'connection',
+  // The SQL modes of the connection.
+  'mode',
   'kind',
   // Whether there is a unique index of the whole of this column alone: '1' or '0'.
   'unique',
@@ -209,4 +211,20 @@ export const mysqlDialect: Dialect = {
     sentIn(error).sqlState === undefined ||
     is(error, BROKEN),
   isLostRace: (error) => is(error, LOST_RACE),
+}
+
+/**
+ * The same by a client that may write parameters into the text of a statement itself, as mysql2 does in `query()`: it marks a quote by a
+ * backslash, which is no mark in one of the modes, so that what follows the quote would be run.
+ */
+export const mysqlTextDialect: Dialect = {
+  ...mysqlDialect,
+  shapeOf(table, columns: readonly MysqlColumn[]) {
+    if (columns.some(({ mode }) => mode!.split(',').includes('NO_BACKSLASH_ESCAPES'))) {
+      throw new SessionStoreError(
+        `The connection's sql_mode has NO_BACKSLASH_ESCAPES, in which a client that writes parameters into the statement lets the data of a session change it. Take that mode out of sql_mode, on every connection of the client, or use mysqlStore.`,
+      )
+    }
+    return mysqlDialect.shapeOf(table, columns)
+  },
 }

@@ -6,7 +6,8 @@ import { PGlite } from '@electric-sql/pglite'
 import { describe, expect, test } from 'vitest'
 import { testWith } from '../../../testing/needs.ts'
 import { mariadb } from '../../../testing/services.ts'
-import { schema, sqlStore, type SqlDialect, type SqlRun } from './sql.ts'
+import { mysqlStore } from './mysql.ts'
+import { schema, sqlStore, type SqlDialect, type SqlRun, type SqlStore } from './sql.ts'
 
 const { url, test: testMariadb } = await testWith(mariadb)
 
@@ -456,6 +457,35 @@ testMariadb('MariaDB that is given statements of another dialect is asked about'
   }
   await pool.end()
 })
+
+testMariadb(
+  'MariaDB in which a backslash marks no quote is refused, before a session is stored: it would be run',
+  async () => {
+    const { createPool } = await import('mysql2/promise')
+    const pool = createPool({ uri: url!, charset: 'utf8mb4' })
+    const mode = `SET sql_mode = CONCAT(@@sql_mode, ',NO_BACKSLASH_ESCAPES')`
+    pool.on('connection', (connection) => void connection.query(mode))
+    const run: SqlRun = async (sql, parameters) => {
+      const [result] = await pool.query<any>(sql, parameters)
+      return Array.isArray(result) ? { rows: result } : { changes: result.affectedRows }
+    }
+    const prepared = mysqlStore(pool, { table: 'quoted' })
+    await prepared.migrate()
+    const stored = { ...record(), data: `{"a":"', '2099-01-01') -- \\"}` }
+    await prepared.create(KEY, stored)
+    const message = /sql_mode has NO_BACKSLASH_ESCAPES.* Take that mode out of sql_mode/
+    for (const call of [
+      (store: SqlStore) => store.migrate(),
+      (store: SqlStore) => store.load(KEY),
+      (store: SqlStore) => store.save(KEY, record()),
+    ]) {
+      const store = sqlStore({ dialect: 'mysql', table: 'quoted', run })
+      await expect(call(store)).rejects.toEqual(storeError(message))
+    }
+    expect(await prepared.load(KEY)).toEqual(stored)
+    await pool.end()
+  },
+)
 
 test.each<[string, (changes: number | bigint | undefined) => object]>([
   ['no changes', () => ({})],

@@ -16,7 +16,7 @@ import { copyOf } from './causes.ts'
 import type { Answer, Dialect, Parameter, Row, Statement } from './dialect.ts'
 import { createEngine } from './engine.ts'
 import { executorOver } from './executor.ts'
-import { mysqlDialect } from './mysql-dialect.ts'
+import { mysqlTextDialect } from './mysql-dialect.ts'
 import { postgresDialect } from './postgres-dialect.ts'
 import { sqliteDialect } from './sqlite-dialect.ts'
 import { DEFAULT_TABLE, tableName } from './table.ts'
@@ -68,7 +68,7 @@ export interface SqlStore extends SessionStore {
   migrate(): Promise<void>
 }
 
-const DIALECTS = { sqlite: sqliteDialect, postgres: postgresDialect, mysql: mysqlDialect }
+const DIALECTS = { sqlite: sqliteDialect, postgres: postgresDialect, mysql: mysqlTextDialect }
 
 const dialectName = rules.oneOf(...Object.keys(DIALECTS))
 
