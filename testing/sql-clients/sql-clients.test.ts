@@ -1,4 +1,5 @@
 // sqlStore over every client: the whole conformance suite, by the recipes that the docs have.
+import { AsyncLocalStorage } from 'node:async_hooks'
 import { globSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -9,6 +10,7 @@ import { testWith } from '../needs.ts'
 import { mariadb, postgres } from '../services.ts'
 import { shareOf } from '../share.ts'
 import { clients, generatePrisma } from './clients.ts'
+import { runBySequelize } from './recipes/sequelize.ts'
 import { subjectAt } from './subjects.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'coatcheck-sql-clients-'))
@@ -43,6 +45,33 @@ for (const [name, { dialect, needs, open }] of Object.entries(clients)) {
     await close()
   })
 }
+
+servers.postgres.test(
+  'Sequelize, where every query is in the transaction of its request, keeps a logout that the request takes back',
+  async () => {
+    const { Sequelize } = await import('sequelize')
+    const values = new AsyncLocalStorage<Map<string, unknown>>()
+    Sequelize.useCLS({
+      get: (name: string) => values.getStore()?.get(name),
+      set: (name: string, value: unknown) => values.getStore()?.set(name, value),
+      run: (work: () => void) => values.run(new Map(), work),
+      bind: (work: unknown) => work,
+    })
+    const sequelize = new Sequelize(servers.postgres.url!, { logging: false })
+    const run = runBySequelize(sequelize)
+    const store = sqlStore({ dialect: 'postgres', run, table: 'of_cls' })
+    await store.migrate()
+    const key = await store.create('k'.repeat(32), { data: '{}', expiresAt: Date.now() + 60_000 })
+    const request = sequelize.transaction(async () => {
+      await store.delete(key)
+      throw new Error('the request fails')
+    })
+    await expect(request).rejects.toThrow('the request fails')
+    expect(await store.load(key)).toBeUndefined()
+    Reflect.deleteProperty(Sequelize, '_cls')
+    await sequelize.close()
+  },
+)
 
 test.each(globSync('recipes/*.ts', { cwd: import.meta.dirname }))(
   'docs/clients.md has %s',

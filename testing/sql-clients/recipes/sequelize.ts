@@ -8,7 +8,9 @@ interface Result {
 export const runBySequelize =
   (sequelize: Sequelize): SqlRun =>
   async (sql, bind) => {
-    const [rows, result] = await sequelize.query(sql, bind.length > 0 ? { bind } : {})
+    const options = bind.length > 0 ? { bind } : {}
+    // Not in the request's, which Sequelize.useCLS would take.
+    const [rows, result] = await sequelize.query(sql, { ...options, transaction: null })
     const changes = typeof result === 'number' ? result : (result as Result).rowCount
     return { rows, changes }
   }
