@@ -14,7 +14,7 @@ import {
   type SessionRecord,
   type SessionStore,
 } from '@coatcheck/core/store'
-import { datesOf, formatEnd, lastDateOf, parseDate } from './date.ts'
+import { datesOf, formatDate, formatEnd, lastDateOf, parseDate } from './date.ts'
 import type { Answer, Column, Dialect, Parameter, Row, Statement } from './dialect.ts'
 import type { Executor, Send, Work } from './executor.ts'
 import { assertData, assertKey, createLook, holdsKey, unknownShape, type Shape } from './shape.ts'
@@ -87,15 +87,35 @@ export function createEngine({
       return columns.length > 0 ? dialect.shapeOf(table, columns) : again()
     })
 
-  const lookBy = (send: Send): Awaitable<Shape> =>
+  /** @param unseen What to do if nothing is told of a table that is there. */
+  const lookBy = (send: Send, unseen = () => unknownShape(table)): Awaitable<Shape> =>
     shapeBy(send, () =>
       // It is not there, and the database says so; or nothing is told of a temporary one; or it was made a moment ago.
-      after(send(statements.select, ['']), () => shapeBy(send, () => unknownShape(table))),
+      after(send(statements.select, ['']), () => shapeBy(send, unseen)),
+    )
+
+  /** A client that answers every SELECT with nothing has a table that is there, and no session in it. */
+  const refuseUnseen = (): never => {
+    throw new SessionStoreError(
+      `The columns of '${table}' are not told, though it was made: does \`run\` give the rows of a SELECT?`,
+    )
+  }
+
+  /** Of no row, as no key is empty: where some is counted, a sweep would never come to an end. */
+  const assertNoneCounted = (): Awaitable<void> =>
+    run(
+      'clearExpired',
+      (send) =>
+        after(send(statements.remove, ['']), ({ changes }) => {
+          if (changes) throw wrongCount()
+        }),
+      '',
+      true,
     )
 
   // Where others wait for it, it is bounded as a call is, whoever has begun it.
   const look = createLook(
-    (action) => run(executor.isSync ? action : 'look', lookBy, '', true),
+    (action) => run(executor.isSync ? action : 'look', (send) => lookBy(send), '', true),
     !executor.isSync,
   )
 
@@ -106,8 +126,13 @@ export function createEngine({
     if (typeof data !== 'string' || typeof end !== 'string') {
       throw new SessionStoreError(`A row in '${table}' does not hold text, so it is no session.`)
     }
-    // A date that is none is never later.
     const expiresAt = parseDate(end)
+    // A client may have made something else of it. Without one, a date that is none is never later.
+    if (isForeign && Number.isNaN(expiresAt)) {
+      throw new SessionStoreError(
+        `A row in '${table}' has an end that is no date, such as '${formatDate(0)}', so it is no session.`,
+      )
+    }
     return expiresAt > now() ? { data, expiresAt } : undefined
   }
 
@@ -162,6 +187,7 @@ export function createEngine({
           time: timeNow(),
           batchSize,
           isOver: () => executor.isClosed || signal?.aborted === true,
+          ...(isForeign && { betweenBatches: assertNoneCounted }),
           run: (statement, parameters) =>
             run(
               'clearExpired',
@@ -272,7 +298,7 @@ export function createEngine({
             (before, text) => after(before, () => send({ text, isDefinition: true }, [])),
             undefined,
           )
-          return after(made, () => shape ?? lookBy(send))
+          return after(made, () => shape ?? lookBy(send, isForeign ? refuseUnseen : undefined))
         })
       return after(run('migrate', migrateBy, '', true), look.is)
     }),
@@ -284,6 +310,13 @@ function refusal(condition: unknown, found: SessionRecord | undefined): SessionE
   return condition !== undefined && found?.data
     ? new SessionConflictError()
     : new SessionGoneError()
+}
+
+/** What a write answers that has changed nothing is more than none. */
+export function wrongCount(): SessionStoreError {
+  return new SessionStoreError(
+    'sqlStore: `run` must answer a write with `changes`, how many rows that one has changed, and gave some for one that has changed none.',
+  )
 }
 
 /** A row of text, whatever a client makes of it, by the columns' names. */

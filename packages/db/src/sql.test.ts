@@ -84,6 +84,11 @@ describe('an answer that does not say what it must is an error, and neither a lo
     ['rows without a column', () => ({ rows: [{ data: 'x' }] }), /hold data, expires, and gave an/],
     ['rows that are too short', () => ({ rows: [['x']] }), /hold data, expires, and gave a list/],
     ['a date for text', () => ({ rows: [['x', new Date()]] }), /does not hold text/],
+    [
+      'a date in another form',
+      () => ({ rows: [['x', '2099-11-24T15:04:05.123Z']] }),
+      /has an end that is no date, such as '1970-01-01 00:00:00\.000000', so it is no session\.$/,
+    ],
   ]
   test.each(answers)('of a load: %s', async (_, answer, message) => {
     const { run } = open()
@@ -503,6 +508,55 @@ test.each<[string, (changes: number | bigint | undefined) => object]>([
     storeError(/^sqlStore: `run` must answer a write with `changes`/),
   )
   expect(database.prepare('SELECT * FROM coatcheck_session').all()).toEqual([])
+})
+
+/** Changes a count; each has its own. */
+const miscounts: [string, () => (changes: number) => number][] = [
+  ['is always 1', () => () => 1],
+  [
+    'is of all writes together',
+    () => {
+      let sum = 0
+      return (changes) => (sum += changes)
+    },
+  ],
+]
+const miscounting =
+  (run: SqlRun, miscount: (changes: number) => number): SqlRun =>
+  async (sql, parameters) => {
+    const { rows, changes } = await run(sql, parameters)
+    return { rows, ...(changes !== undefined && { changes: miscount(Number(changes)) }) }
+  }
+
+test.each(miscounts)('migrate() refuses a run whose count %s', async (_, makeMiscount) => {
+  const { database, run } = open()
+  const store = sqlStore({ dialect: 'sqlite', run: miscounting(run, makeMiscount()) })
+  await expect(store.migrate()).rejects.toEqual(
+    storeError(/gave some for one that has changed none/),
+  )
+  expect(database.prepare('SELECT * FROM coatcheck_session').all()).toEqual([])
+})
+
+test.each(miscounts)('a sweep by a run whose count %s has an end', async (_, makeMiscount) => {
+  const { run } = open()
+  const store = sqlStore({ dialect: 'sqlite', run })
+  await store.migrate()
+  await store.create(KEY, { data: '{}', expiresAt: 1 })
+  const wrong = sqlStore({ dialect: 'sqlite', run: miscounting(run, makeMiscount()) })
+  await expect(wrong.clearExpired!({ batchSize: 1 })).rejects.toEqual(
+    storeError(/gave some for one that has changed none/),
+  )
+})
+
+test('migrate() refuses a run that gives no rows', async () => {
+  const { run } = open()
+  const store = sqlStore({
+    dialect: 'sqlite',
+    run: async (sql, parameters) => ({ ...(await run(sql, parameters)), rows: [] }),
+  })
+  await expect(store.migrate()).rejects.toEqual(
+    storeError(/not told, though it was made: does `run` give the rows of a SELECT\?$/),
+  )
 })
 
 test('an error of the application’s own in run says where it was thrown, and how its text is read', async () => {

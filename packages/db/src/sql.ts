@@ -6,6 +6,7 @@ import {
   KeyExistsError,
   refuseOption,
   rules,
+  SessionGoneError,
   SessionStoreError,
   systemClock,
   type Awaitable,
@@ -14,7 +15,7 @@ import {
 import { isOfAnotherDatabase } from './another-database.ts'
 import { copyOf } from './causes.ts'
 import type { Answer, Dialect, Parameter, Row, Statement } from './dialect.ts'
-import { createEngine } from './engine.ts'
+import { createEngine, wrongCount } from './engine.ts'
 import { executorOver } from './executor.ts'
 import { mysqlTextDialect } from './mysql-dialect.ts'
 import { postgresDialect } from './postgres-dialect.ts'
@@ -63,7 +64,8 @@ export interface SqlStoreOptions {
 export interface SqlStore extends SessionStore {
   /**
    * Makes the table and its index where they are missing, as {@link schema} has them, and tries `run` out on a row that has ended, which
-   * it takes away again. Throws SessionStoreError if the database refuses, or if `run` does not tell how many rows a write has changed.
+   * it takes away again. Throws SessionStoreError if the database refuses, or if `run` does not tell what a SELECT finds, or how many rows a
+   * write has changed.
    */
   migrate(): Promise<void>
 }
@@ -152,18 +154,24 @@ const meaningFor = (name: SqlDialect, dialect: Dialect) => (error: unknown) =>
     ? `is \`dialect: '${name}'\` what \`run\` speaks?`
     : dialect.meaningOf?.(error)
 
-/** @throws SessionStoreError if what `run` answers to a write does not say that a row was changed. */
-async function assertCounts(store: Pick<SessionStore, 'create' | 'delete'>): Promise<void> {
+/** @throws SessionStoreError if what `run` answers to a write does not say whether a row was changed. */
+async function assertCounts(
+  store: Pick<SessionStore, 'create' | 'touch' | 'delete'>,
+): Promise<void> {
   const key = createKey()
   try {
     await store.create(key, { data: '{}', expiresAt: 0 })
+    // What has ended is not touched.
+    await store.touch(key, 0)
   } catch (error) {
+    if (error instanceof SessionGoneError) return
     if (!(error instanceof KeyExistsError)) throw error
     throw nonsense('a write with `changes`, how many rows it has changed', 0)
   } finally {
     // A row that stays has ended: nobody sees it, and a sweep removes it.
     await Promise.resolve(store.delete(key)).catch(() => {})
   }
+  throw wrongCount()
 }
 
 function dialectOf(by: string, name: SqlDialect) {

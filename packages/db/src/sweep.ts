@@ -21,6 +21,8 @@ export interface SweepParts {
   readonly batchSize: number
   /** Whether no further batch is to begin. */
   isOver(): boolean
+  /** What is done before each further batch. */
+  betweenBatches?(): Awaitable<void>
   run(statement: Statement, parameters: readonly Parameter[]): Awaitable<Answer>
 }
 
@@ -31,6 +33,7 @@ export async function sweepBatches({
   time,
   batchSize,
   isOver,
+  betweenBatches,
   run,
 }: SweepParts): Promise<number> {
   const { rest, isFull } = dialect
@@ -48,6 +51,7 @@ export async function sweepBatches({
       size = Math.ceil(size / 10)
     }
     if (changes < size) return removed
+    await betweenBatches?.()
     if (rest) await setTimeout((performance.now() - start) * rest)
   }
   return removed
