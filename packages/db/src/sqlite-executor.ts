@@ -16,6 +16,9 @@ import { restartLog } from './sqlite-file.ts'
 import type { Opened } from './sqlite-open.ts'
 import type { Action } from './table.ts'
 
+/** No busy timeout of SQLite's is longer, in ms. */
+export const LONGEST = 2_147_483_647
+
 /** So long, in ms, a load waits in the thread for a lock that stops even readers. */
 const LOAD_TIMEOUT = 40
 
@@ -137,13 +140,16 @@ export function sqliteExecutor(
   /** Waits in the thread, as at the opening. */
   function runInThread<T>(work: Work<T>): Awaitable<T> {
     own?.look(true)
-    if (own) setTimeoutTo(busyTimeout)
+    itsTimeout ??= timeoutOf(connection)
+    const start = performance.now()
+    setTimeoutTo(Math.min(busyTimeout, LONGEST))
     try {
       return work(execute)
     } catch (error) {
-      throw isLocked(error) ? stayedLocked(table, busyTimeout, error) : error
+      const waited = Math.round(performance.now() - start)
+      throw isLocked(error) ? stayedLocked(table, waited, error) : error
     } finally {
-      if (own) setTimeoutTo(0)
+      setTimeoutTo(itsTimeout)
     }
   }
 

@@ -116,6 +116,26 @@ test('on a connection of the application’s the wait may be of any length: it i
   expect(await creating).toBe(KEY)
 })
 
+test('migrate() on a connection of the application’s waits for a lock as long as it is told, whatever that one does by itself', async () => {
+  for (const timeout of [0, LONG]) {
+    const file = filename()
+    const connection = new Database(file, { timeout })
+    using other = await otherProcess(file)
+    await other.ask('BEGIN IMMEDIATE')
+    const { error } = timed(() => sqliteStore(connection, { busyTimeout: 50 }).migrate())
+    const [, waited] = /stayed locked by another program for (\d+) ms/.exec(String(error))!
+    expect(Number(waited)).toBeGreaterThanOrEqual(40)
+    expect(Number(waited)).toBeLessThan(LONG / 2)
+    // It is busy for a while, and the thread waits meanwhile.
+    const freed = other.ask(
+      `WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1000000) SELECT max(i) FROM n; COMMIT`,
+    )
+    sqliteStore(connection, { busyTimeout: LONG }).migrate()
+    await freed
+    expect(connection.pragma('busy_timeout', { simple: true })).toBe(timeout)
+  }
+})
+
 test("the application's own connection stays open", () => {
   const connection = new Database(':memory:')
   const store = migrated(sqliteStore(connection))

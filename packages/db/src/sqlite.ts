@@ -3,7 +3,7 @@ import { assertOptions, rules, systemClock, type SessionStore } from '@coatcheck
 import { createEngine } from './engine.ts'
 import type { SqliteConnection } from './sqlite-connection.ts'
 import { sqliteDialect } from './sqlite-dialect.ts'
-import { sqliteExecutor } from './sqlite-executor.ts'
+import { LONGEST, sqliteExecutor } from './sqlite-executor.ts'
 import { isFilename } from './sqlite-file.ts'
 import { openSqlite } from './sqlite-open.ts'
 import { assertDatabase, DEFAULT_TABLE, tableName } from './table.ts'
@@ -22,9 +22,6 @@ export interface SqliteStoreOptions {
   /** The clock, in ms since the Unix epoch. Default `Date.now()`, asked at each call. */
   readonly now?: () => number
 }
-
-/** No busy timeout of SQLite's is longer, in ms. */
-const LONGEST = 2_147_483_647
 
 /**
  * A session store on SQLite. `load` answers without a promise; so do `create`, `save`, `touch` and `delete`, unless somebody else
