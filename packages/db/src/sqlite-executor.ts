@@ -173,7 +173,7 @@ export function sqliteExecutor(
       return isClosed
     },
     close() {
-      isClosed = own !== undefined
+      isClosed = true
       return after(lines.empty(), () => own?.connection.close())
     },
   }

@@ -698,6 +698,17 @@ test('close ends a sweep after the batch under way, which tells what it has remo
   await expect(store.clearExpired!()).rejects.toThrow('The store is closed. Make another one.')
 })
 
+test('close ends it on a connection of the application’s too, which can be closed then', async () => {
+  const connection = new Database(filename())
+  const store = migrated(sqliteStore(connection))
+  for (let n = 0; n < 10; n += 2) fillIn(store, n)
+  const swept = store.clearExpired!({ batchSize: 1 })
+  await store.close!()
+  connection.close()
+  expect(await swept).toBe(1)
+  expect(() => store.load(KEY)).toThrow('The store is closed. Make another one.')
+})
+
 describe('a table that somebody else has made', () => {
   const KEYS = 'session_key varchar(40) PRIMARY KEY'
   const made = (columns: string, rest = '') => {
