@@ -85,8 +85,11 @@ export interface Dialect extends Verdicts {
   statementsOf(table: string): Statements
   /** What makes the table and its index where they are missing, a statement each. */
   schemaOf(table: string): readonly string[]
-  /** The same by what keeps two processes apart that start together, where {@link Dialect.schemaOf} does not. */
-  migrationOf?(table: string): readonly string[]
+  /**
+   * What of that `migrate()` runs.
+   * @param columns Those that there are: none where there is no table, or nobody may look at it.
+   */
+  migrationOf(table: string, columns: readonly Column<any>[]): readonly string[]
   /** What a write changes is counted by what it has found, whatever the client: a row that stays as it was is one. */
   readonly countsFound?: boolean
   /**

@@ -101,6 +101,19 @@ export function createEngine({
     )
   }
 
+  const migrateBy = (send: Send): Awaitable<Shape> =>
+    after(columnsBy(send), (found) => {
+      const columns = 'denied' in found ? [] : found
+      const shape = columns.length > 0 ? dialect.shapeOf(table, columns) : undefined
+      const made = dialect
+        .migrationOf(table, columns)
+        .reduce<Awaitable<unknown>>(
+          (before, text) => after(before, () => send({ text, isDefinition: true }, [])),
+          undefined,
+        )
+      return after(made, () => shape ?? lookBy(send, isForeign ? refuseUnseen : undefined))
+    })
+
   /** Of no row, as no key is empty: where some is counted, a sweep would never come to an end. */
   const assertNoneCounted = (): Awaitable<void> =>
     run(
@@ -288,20 +301,7 @@ export function createEngine({
 
     close: () => executor.close(),
 
-    migrate: executor.method(() => {
-      const definitions = dialect.migrationOf?.(table) ?? dialect.schemaOf(table)
-      const migrateBy = (send: Send): Awaitable<Shape> =>
-        after(columnsBy(send), (columns) => {
-          const isThere = !('denied' in columns) && columns.length > 0
-          const shape = isThere ? dialect.shapeOf(table, columns) : undefined
-          const made = definitions.reduce<Awaitable<unknown>>(
-            (before, text) => after(before, () => send({ text, isDefinition: true }, [])),
-            undefined,
-          )
-          return after(made, () => shape ?? lookBy(send, isForeign ? refuseUnseen : undefined))
-        })
-      return after(run('migrate', migrateBy, '', true), look.is)
-    }),
+    migrate: executor.method(() => after(run('migrate', migrateBy, '', true), look.is)),
   }
 }
 

@@ -70,7 +70,12 @@ function statementsOf(table: string): Statements {
              AND non_unique = 0
            GROUP BY index_name
            HAVING COUNT(*) = 1 AND MAX(s.column_name) = c.column_name AND MAX(sub_part) IS NULL
-         ) AS CHAR) AS \`unique\`
+         ) AS CHAR) AS \`unique\`,
+         CAST(EXISTS (
+           SELECT 1 FROM information_schema.statistics AS s
+           WHERE s.table_schema = c.table_schema AND ${same('s.table_name', 'c.table_name')}
+             AND s.column_name = c.column_name AND seq_in_index = 1
+         ) AS CHAR) AS leads
        FROM information_schema.columns AS c LEFT JOIN information_schema.tables AS t
          ON t.table_schema = c.table_schema AND ${same('t.table_name', 'c.table_name')}
        WHERE c.table_schema = DATABASE() AND ${same('c.table_name', `'${table}'`)}`,
@@ -98,6 +103,8 @@ const LOOKED_AT = [
   'kind',
   // Whether there is a unique index of the whole of this column alone: '1' or '0'.
   'unique',
+  // Whether there is an index that begins with this column: '1' or '0'.
+  'leads',
 ] as const
 
 type MysqlColumn = Column<(typeof LOOKED_AT)[number]>
@@ -111,8 +118,10 @@ const REPERTOIRES: Record<string, Shape['data']['repertoire']> = {
   ascii: 'ascii',
 }
 
+const nameOf = ({ name }: MysqlColumn) => name!.toLowerCase()
+
 function shapeOf(table: string, columns: readonly MysqlColumn[]): Shape {
-  const [key, data, date] = columnsOf(table, columns, (column) => column.name!.toLowerCase())
+  const [key, data, date] = columnsOf(table, columns, nameOf)
   if (key.kind === 'VIEW') throw noTable(table, 'a view')
   const charsets = key.connection!.split(',')
   if (charsets.some((charset) => charset !== 'utf8mb4')) {
@@ -165,6 +174,21 @@ function shapeOf(table: string, columns: readonly MysqlColumn[]): Shape {
   }
 }
 
+const schemaOf = (table: string) => [
+  `CREATE TABLE IF NOT EXISTS \`${table}\` (
+  session_key varchar(64) CHARACTER SET ascii COLLATE ascii_bin NOT NULL PRIMARY KEY,
+  session_data longtext CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL,
+  expire_date datetime(6) NOT NULL,
+  KEY ${table}_expire_date (expire_date)
+) ENGINE=InnoDB`,
+]
+
+function migrationOf(table: string, columns: readonly MysqlColumn[]): string[] {
+  if (columns.length === 0) return schemaOf(table)
+  if (columnsOf(table, columns, nameOf)[2].leads === '1') return []
+  return [`CREATE INDEX ${table}_expire_date ON \`${table}\` (expire_date)`]
+}
+
 function describe({ type, charset, collation }: MysqlColumn): string {
   return charset === null ? type! : `${type} of ${charset} (${collation})`
 }
@@ -175,8 +199,8 @@ const DENIED = new Set([1044, 1142, 1143])
 /** A standby's (read-only), a Galera node that is out, a server that is going down, statements that it has forgotten. */
 const BROKEN = new Set([1290, 1792, 1836, 1047, 1053, 1152, 1243, 1615])
 
-/** A deadlock (or Galera's certification), and MariaDB's "record has changed since last read". */
-const LOST_RACE = new Set([1213, 1020])
+/** A deadlock (or Galera's certification), MariaDB's "record has changed since last read", an index that another process has made. */
+const LOST_RACE = new Set([1213, 1020, 1061])
 
 /** What the server has sent: its number, its SQLSTATE; or nothing. */
 function sentIn(error: unknown): { errno?: number; sqlState?: string } {
@@ -193,14 +217,8 @@ export const mysqlDialect: Dialect = {
   name: 'MySQL',
   batchSize: BATCH_SIZE,
   statementsOf,
-  schemaOf: (table) => [
-    `CREATE TABLE IF NOT EXISTS \`${table}\` (
-  session_key varchar(64) CHARACTER SET ascii COLLATE ascii_bin NOT NULL PRIMARY KEY,
-  session_data longtext CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL,
-  expire_date datetime(6) NOT NULL,
-  KEY ${table}_expire_date (expire_date)
-) ENGINE=InnoDB`,
-  ],
+  schemaOf,
+  migrationOf,
   shapeOf,
   isMissing: (error) => sentIn(error).errno === 1146,
   isDenied: (error) => is(error, DENIED),

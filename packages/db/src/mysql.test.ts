@@ -32,6 +32,34 @@ test('a missing table is an error that says what to call', async () => {
   })
 })
 
+test('migrate() makes the index that a table lacks, once, and asks for no privilege where it lacks nothing', async () => {
+  const table = freshTable()
+  const columns =
+    'session_key varchar(64) COLLATE ascii_bin PRIMARY KEY, session_data longtext NOT NULL, expire_date datetime(6) NOT NULL'
+  await pool!.query(`CREATE TABLE ${table} (${columns}) CHARSET=utf8mb4`)
+  const indexes = async () => {
+    const [rows] = await pool!.query<any[]>(`SHOW INDEX FROM ${table}`)
+    return rows.map(({ Key_name, Column_name }) => [Key_name, Column_name])
+  }
+  const stores = Array.from({ length: 4 }, () => mysqlStore(pool!, { table }))
+  await Promise.all(stores.map((store) => store.migrate()))
+  const made = [
+    ['PRIMARY', 'session_key'],
+    [`${table}_expire_date`, 'expire_date'],
+  ]
+  expect(await indexes()).toEqual(made)
+  await pool!.query(`ALTER TABLE ${table} RENAME INDEX ${table}_expire_date TO django`)
+  await pool!.query(`CREATE USER ${table}@'%' IDENTIFIED BY 'x'`)
+  await pool!.query(`GRANT SELECT, INSERT, UPDATE, DELETE ON ${table} TO ${table}@'%'`)
+  const allowed = new URL(url!)
+  allowed.username = table
+  allowed.password = 'x'
+  const store = mysqlStore(allowed.href, { table })
+  await store.migrate()
+  await store.close!()
+  expect(await indexes()).toEqual([made[0], ['django', 'expire_date']])
+})
+
 test('the cause of an error holds the server’s code, and neither key nor data', async () => {
   const table = freshTable()
   const store = mysqlStore(pool!, { table })

@@ -97,8 +97,9 @@ function migrationOf(table: string) {
   IF EXISTS (
     SELECT FROM pg_class WHERE oid = to_regclass('"${table}"') AND relkind IN ('r', 'p')
   ) AND NOT EXISTS (
-    SELECT FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid
-    WHERE indrelid = to_regclass('"${table}"') AND relname = '${table}_expire_date'
+    SELECT FROM pg_index JOIN pg_attribute ON attrelid = indrelid AND attnum = indkey[0]
+    WHERE indrelid = to_regclass('"${table}"') AND attname = 'expire_date'
+      AND indisvalid AND indpred IS NULL
   ) THEN
     ${createIndex};
   END IF;

@@ -63,6 +63,24 @@ test('migrate() of a table that is there sends the client no notice, which some 
   await client.end()
 })
 
+test('migrate() makes no second index over the ends, and none where the role may not', async () => {
+  const table = freshTable()
+  const owner = postgresStore(pool, { table })
+  await owner.migrate()
+  await pool.query(`ALTER INDEX ${table}_expire_date RENAME TO ${table}_django`)
+  await owner.migrate()
+  await pool.query(`CREATE ROLE ${table}_role; GRANT ALL ON ${table} TO ${table}_role`)
+  const client = new pg.Client({ connectionString: url, options: `-c role=${table}_role` })
+  await client.connect()
+  await postgresStore(client, { table }).migrate()
+  await client.end()
+  const indexes = 'SELECT indexname FROM pg_indexes WHERE tablename = $1 ORDER BY indexname'
+  expect((await pool.query(indexes, [table])).rows).toEqual([
+    { indexname: `${table}_django` },
+    { indexname: `${table}_pkey` },
+  ])
+})
+
 test('migrate() makes no second table in the first schema of the search path, which would hide the one in use', async () => {
   const table = freshTable()
   const owner = postgresStore(pool, { table })

@@ -51,20 +51,34 @@ function statementsOf(table: string): Statements {
            WHERE i."unique" = 1 AND i.partial = 0 AND c.name || ' BINARY' = (
              SELECT group_concat(coalesce(x.name, '') || ' ' || upper(x.coll))
              FROM pragma_index_xinfo(i.name) AS x WHERE x.key = 1)
-         ) AS "unique"
+         ) AS "unique",
+         EXISTS (
+           SELECT 1 FROM pragma_index_list('${table}') AS i, pragma_index_info(i.name) AS x
+           WHERE i.partial = 0 AND x.seqno = 0 AND x.name = c.name
+         ) AS leads
        FROM pragma_table_info('${table}') AS c, (
          SELECT type, strict FROM pragma_table_list('${table}')
          ORDER BY schema <> 'temp', schema <> 'main' LIMIT 1) AS t`,
-      ['name', 'type', 'kind', 'strict', 'unique'],
+      ['name', 'type', 'kind', 'strict', 'unique', 'leads'],
     ),
   }
 }
 
-type SqliteColumn = Column<'name' | 'type' | 'kind' | 'strict' | 'unique'>
+type SqliteColumn = Column<
+  | 'name'
+  | 'type'
+  | 'kind'
+  | 'strict'
+  | 'unique'
+  /** Whether there is an index of all rows that begins with this column. */
+  | 'leads'
+>
+
+const nameOf = ({ name }: SqliteColumn) => name!.toLowerCase()
 
 /** What SQLite keeps of text goes by a column's type, and it has no widths. */
 function shapeOf(table: string, columns: readonly SqliteColumn[]): Shape {
-  const [key, data] = columnsOf(table, columns, ({ name }) => name!.toLowerCase())
+  const [key, data] = columnsOf(table, columns, nameOf)
   if (key.kind === 'view') throw noTable(table, 'a view')
   const anew = `ALTER TABLE "${table}" RENAME TO "${table}_old"; DROP INDEX IF EXISTS "${table}_expire_date"; and then store.migrate()`
   const refuse = ({ name, type }: SqliteColumn, problem: string, mend: string) =>
@@ -100,6 +114,16 @@ const says = (error: unknown, what: RegExp): boolean => {
   return false
 }
 
+const schemaOf = (table: string) =>
+  [
+    `CREATE TABLE IF NOT EXISTS "${table}" (
+  "session_key" varchar(64) NOT NULL PRIMARY KEY,
+  "session_data" text NOT NULL,
+  "expire_date" datetime NOT NULL
+)`,
+    `CREATE INDEX IF NOT EXISTS "${table}_expire_date" ON "${table}" ("expire_date")`,
+  ] as const
+
 /** SQLite. */
 export const sqliteDialect: Dialect = {
   name: 'SQLite',
@@ -108,14 +132,12 @@ export const sqliteDialect: Dialect = {
   rest: 0.5,
   countsFound: true,
   statementsOf,
-  schemaOf: (table) => [
-    `CREATE TABLE IF NOT EXISTS "${table}" (
-  "session_key" varchar(64) NOT NULL PRIMARY KEY,
-  "session_data" text NOT NULL,
-  "expire_date" datetime NOT NULL
-)`,
-    `CREATE INDEX IF NOT EXISTS "${table}_expire_date" ON "${table}" ("expire_date")`,
-  ],
+  schemaOf,
+  migrationOf(table, columns: readonly SqliteColumn[]) {
+    const [createTable, createIndex] = schemaOf(table)
+    if (columns.length === 0) return [createTable, createIndex]
+    return columnsOf(table, columns, nameOf)[2].leads === '1' ? [] : [createIndex]
+  },
   shapeOf,
   isMissing: (error) => says(error, /no such table/),
   isDenied: (error) => says(error, /not authorized|SQLITE_AUTH/),

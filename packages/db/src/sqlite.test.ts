@@ -154,6 +154,27 @@ test("the table is Django's shape, with its dates as text in UTC", () => {
   expect(store.load(KEY)).toMatchObject({ expiresAt: Date.UTC(2100, 0, 2, 3, 4, 5) })
 })
 
+test('migrate() makes the index that a table lacks, and no second one', () => {
+  const columns =
+    'session_key varchar(40) PRIMARY KEY, session_data text NOT NULL, expire_date datetime NOT NULL'
+  const indexesAfter = (sql: string) => {
+    const connection = new Database(':memory:')
+    connection.exec(`CREATE TABLE django_session (${columns}); ${sql}`)
+    migrated(sqliteStore(connection, { table: 'django_session' }))
+    const indexes = `SELECT name FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL`
+    return connection.prepare(indexes).pluck().all()
+  }
+  const made = 'django_session_expire_date'
+  const on = 'ON django_session'
+  expect(indexesAfter('')).toEqual([made])
+  expect(indexesAfter(`CREATE INDEX a ${on} (Expire_date, session_key)`)).toEqual(['a'])
+  expect(indexesAfter(`CREATE INDEX a ${on} (session_key, expire_date)`)).toEqual(['a', made])
+  expect(indexesAfter(`CREATE INDEX a ${on} (expire_date) WHERE expire_date > '2030'`)).toEqual([
+    'a',
+    made,
+  ])
+})
+
 test('the sweep finds expired rows by the index', () => {
   const connection = new Database(':memory:')
   migrated(sqliteStore(connection))
