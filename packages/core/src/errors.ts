@@ -61,17 +61,19 @@ export class KeyExistsError extends SessionError {
 export class SessionTooLargeError extends SessionError {
   /** How large the refused thing is, in bytes. */
   readonly bytes: number
-  /** How large it may be, in bytes. */
+  /** How large it may be, in bytes; in characters, where a column of a database counts those. */
   readonly limit: number
 
   /**
    * @param what What was measured, as the message's first words: "The session's data", for one.
    * @param bytes Its size in bytes.
-   * @param limit The limit in bytes.
+   * @param limit The limit in bytes, or in characters.
    * @param advice What to do about it, a sentence.
+   * @param characters Its size in characters, where the limit is one of those.
    */
-  constructor(what: string, bytes: number, limit: number, advice: string) {
-    super(`${what} takes ${bytes} bytes and the limit is ${limit}. ${advice}`, {
+  constructor(what: string, bytes: number, limit: number, advice: string, characters?: number) {
+    const size = characters === undefined ? `${bytes} bytes` : `${characters} characters`
+    super(`${what} takes ${size} and the limit is ${limit}. ${advice}`, {
       code: 'ERR_SESSION_TOO_LARGE',
     })
     this.bytes = bytes

@@ -128,6 +128,16 @@ for (const mode of ['STRICT_TRANS_TABLES', '']) {
       await pool.end()
     })
 
+    test('a column of 50 characters keeps 50 emoji, and refuses more', async () => {
+      const { store, pool } = await withTable(table({ data: 'varchar(50)' }))
+      await store.create(SHORT, record('😀'.repeat(50)))
+      expect(await store.load(SHORT)).toMatchObject({ data: '😀'.repeat(50) })
+      await expect(store.save(SHORT, record('😀'.repeat(51)))).rejects.toThrow(
+        /takes 51 characters and the limit is 50\./,
+      )
+      await pool.end()
+    })
+
     const unfit: Record<string, { sql: string; says: RegExp }> = {
       'a date without fractions': {
         sql: table({ date: 'datetime' }),
@@ -284,6 +294,16 @@ describe('PostgreSQL', () => {
       /session_key .* is character varying\(40\), and would cut a key of 64 characters\. Run: ALTER TABLE "\w+" ALTER session_key TYPE varchar\(64\)/,
     )
     expect(await store.load(LONG)).toBeUndefined()
+    await pool.end()
+  })
+
+  test('a column of 50 characters keeps 50 emoji, and refuses more', async () => {
+    const { store, pool } = await withTable({ data: 'varchar(50)' })
+    await store.create(SHORT, record('😀'.repeat(50)))
+    expect(await store.load(SHORT)).toMatchObject({ data: '😀'.repeat(50) })
+    await expect(store.save(SHORT, record('😀'.repeat(51)))).rejects.toThrow(
+      /takes 51 characters and the limit is 50\./,
+    )
     await pool.end()
   })
 

@@ -71,16 +71,24 @@ export function assertKey(shape: Shape, key: string): void {
 const NOT_ASCII = /[^\0-\x7F]/
 const SURROGATE = /[\uD800-\uDFFF]/
 
+const PAIR = /[\uD800-\uDBFF][\uDC00-\uDFFF]/g
+
+/** Characters as databases count them: a pair of surrogates is one. */
+const charactersIn = (text: string) => text.length - (text.match(PAIR)?.length ?? 0)
+
 /** @throws SessionTooLargeError or SessionStoreError for data that would be cut or garbled. */
 export function assertData({ table, data: column }: Shape, data: string): void {
   const { type, characters, bytes, repertoire, mend } = column
+  const count = data.length > characters ? charactersIn(data) : 0
+  const isCounted = count > characters
   // A character takes three bytes at the most for each of its units.
-  if (data.length > characters || (data.length * 3 > bytes && Buffer.byteLength(data) > bytes)) {
+  if (isCounted || (data.length * 3 > bytes && Buffer.byteLength(data) > bytes)) {
     throw new SessionTooLargeError(
       `The session's data, in the column session_data (${type}) of '${table}',`,
       Buffer.byteLength(data),
-      Math.min(characters, bytes),
+      isCounted ? characters : bytes,
       `Keep less in the session, or run: ${mend}`,
+      isCounted ? count : undefined,
     )
   }
   if (repertoire === 'all') return
