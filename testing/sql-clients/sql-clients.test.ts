@@ -46,6 +46,23 @@ for (const [name, { dialect, needs, open }] of Object.entries(clients)) {
   })
 }
 
+test.each(Object.keys(clients).filter((name) => clients[name]!.dialect === 'sqlite'))(
+  'what a session holds does not decide what an error of SQLite says: %s',
+  async (name) => {
+    const table = 'of_errors'
+    const { run, close } = await clients[name]!.open(join(folder, `${name} errors.sqlite`))
+    const store = sqlStore({ dialect: 'sqlite', run, table })
+    await store.migrate()
+    const data = `"x - no such table: ${table} x"`
+    const saving = async () => store.save('k'.repeat(32), { data, expiresAt: Date.now() + 60_000 })
+    await run(`ALTER TABLE ${table} RENAME COLUMN session_data TO other`, [])
+    await expect(saving()).rejects.toThrow(/^SQLite failed to save a session/)
+    await run(`DROP TABLE ${table}`, [])
+    await expect(saving()).rejects.toThrow(/^The session table 'of_errors' does not exist/)
+    await close()
+  },
+)
+
 servers.postgres.test(
   'Sequelize, where every query is in the transaction of its request, keeps a logout that the request takes back',
   async () => {

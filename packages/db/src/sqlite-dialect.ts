@@ -114,6 +114,15 @@ const says = (error: unknown, what: RegExp): boolean => {
   return false
 }
 
+/** As a message begins or, by Knex, ends: what is between may be parameters. */
+const NO_TABLE = /^(\w+: )*no such table: | - no such table: [\w.]+$/
+
+/** SQLite has no code of its own for that. */
+function isMissing(error: unknown): boolean {
+  const code = codeOf(error)
+  return (code === undefined || code === 'ERROR') && says(error, NO_TABLE)
+}
+
 const schemaOf = (table: string) =>
   [
     `CREATE TABLE IF NOT EXISTS "${table}" (
@@ -139,7 +148,7 @@ export const sqliteDialect: Dialect = {
     return columnsOf(table, columns, nameOf)[2].leads === '1' ? [] : [createIndex]
   },
   shapeOf,
-  isMissing: (error) => says(error, /no such table/),
+  isMissing,
   isDenied: (error) => says(error, /not authorized|SQLITE_AUTH/),
   isFull: (error) => codeOf(error) === 'FULL',
   meaningOf,

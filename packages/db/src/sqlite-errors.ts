@@ -4,6 +4,7 @@ import { errorsIn } from './causes.ts'
 
 /** SQLite's result codes by their numbers, as node:sqlite has them. */
 const CODES: Record<number, string> = {
+  1: 'ERROR',
   5: 'BUSY',
   6: 'LOCKED',
   8: 'READONLY',
@@ -37,12 +38,15 @@ export function codeOf(error: unknown): string | undefined {
 /** What an error means; undefined if SQLite's words say it. */
 export const meaningOf = (error: unknown): string | undefined => REASONS[codeOf(error) ?? '']
 
+const BUSY = 'This database connection is busy executing a query'
+
 /** Whether somebody else has what a statement needs; on the application's connection also a query of its own whose rows are read. */
 export function isLocked(error: unknown): boolean {
   const code = codeOf(error)
   if (code === 'BUSY' || code === 'LOCKED') return true
   const { name, message } = Object(error) as Error
-  return name === 'TypeError' && /busy executing a query/.test(message)
+  // Knex puts parameters before it.
+  return name === 'TypeError' && String(message).endsWith(BUSY)
 }
 
 export function isNotBuilt(error: unknown): boolean {
