@@ -45,7 +45,7 @@ function statementsOf(table: string): Statements {
     remove: sql('DELETE FROM @ WHERE session_key = ?'),
     // InnoDB keeps rows in the order of their keys: in that order each page is changed by one batch or two, instead of by most.
     expired: sql(
-      `SELECT session_key AS \`key\` FROM @ WHERE expire_date <= ?
+      `SELECT session_key AS \`key\` FROM @ WHERE expire_date <= ? AND session_key IS NOT NULL
        ORDER BY expire_date LIMIT ${CHUNK_SIZE}`,
       ['key'],
     ),

@@ -18,7 +18,7 @@ function statementsOf(table: string): Statements {
   const sweep = sql(
     // By the key: a ctid is one row's in one partition, and another's in the next.
     `DELETE FROM @ WHERE session_key = ANY (ARRAY(
-       SELECT session_key FROM @ WHERE expire_date <= ${MOMENT}
+       SELECT session_key FROM @ WHERE expire_date <= ${MOMENT} AND session_key IS NOT NULL
        ORDER BY expire_date LIMIT ? FOR UPDATE SKIP LOCKED))`,
   )
   return {

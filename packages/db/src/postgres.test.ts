@@ -63,6 +63,15 @@ test('migrate() of a table that is there sends the client no notice, which some 
   await client.end()
 })
 
+test('a row without a key, which a table may have, ends no sweep', async () => {
+  const table = freshTable()
+  await pool.query(
+    `CREATE TABLE ${table} (session_key varchar(64) UNIQUE, session_data text NOT NULL, expire_date timestamptz NOT NULL);
+     INSERT INTO ${table} SELECT NULLIF(i, 0)::text, 'x', '2020-01-01' FROM generate_series(0, 5) AS i`,
+  )
+  expect(await postgresStore(pool, { table }).clearExpired!({ batchSize: 2 })).toBe(5)
+})
+
 test('migrate() makes no second index over the ends, and none where the role may not', async () => {
   const table = freshTable()
   const owner = postgresStore(pool, { table })
