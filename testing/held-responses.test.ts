@@ -478,6 +478,15 @@ test.each<[string, unknown[], string?]>([
 })
 
 describe('a method of a response that was taken or wrapped while it was held is its own afterwards', () => {
+  /** Wraps `destroy`, and counts in `request.calls` how often it is called. */
+  const countDestroys = (request: any, response: ServerResponse) => {
+    const { destroy } = response
+    request.calls = 0
+    response.destroy = function (this: ServerResponse, error) {
+      request.calls++
+      return destroy.call(this, error)
+    }
+  }
   const destroyers: Record<string, Handler> = {
     'destroy, taken': async (_request, response) => {
       response.write('page')
@@ -487,24 +496,14 @@ describe('a method of a response that was taken or wrapped while it was held is 
     },
     'destroy, wrapped': async (request, response) => {
       response.write('page')
-      const { destroy } = response
-      request.calls = 0
-      response.destroy = function (this: ServerResponse, error) {
-        request.calls++
-        return destroy.call(this, error)
-      }
+      countDestroys(request, response)
       await setTimeout(200)
       response.destroy()
       expect(request.calls).toBe(1)
     },
     'destroy, wrapped and called at once': async (request, response) => {
       response.write('page')
-      const { destroy } = response
-      request.calls = 0
-      response.destroy = function (this: ServerResponse, error) {
-        request.calls++
-        return destroy.call(this, error)
-      }
+      countDestroys(request, response)
       response.destroy()
       await setTimeout(200)
       expect(request.calls).toBe(1)

@@ -21,6 +21,7 @@ import {
   redisSentinel,
 } from '../../../testing/services.ts'
 import { redisClients, type OpenRedis } from '../../../testing/redis-clients.ts'
+import { privateRedis } from '../../../testing/redis-under-faults.ts'
 import { redisEngines } from '../../../testing/subjects.ts'
 import { openUpstash } from '../../../testing/upstash.ts'
 import { redisStore, type RedisClient } from './redis.ts'
@@ -338,6 +339,21 @@ for (const [library, create] of nodeRedis) {
   })
 }
 
+/** A client of node-redis through a proxy, and a store on it that has been used. */
+async function openThroughProxy(create: Create, { host, port }: typeof place) {
+  const proxy = await openProxy(host, port)
+  const client = create({ socket: { host: proxy.host, port: proxy.port } })
+  client.on('error', () => {})
+  await client.connect()
+  const store = redisStore(client)
+  await store.load(newKey())
+  return { proxy, client, store }
+}
+
+/** A server that is made a replica for a while. */
+const own = await testWith(privateRedis)
+afterAll(() => own.service?.[Symbol.asyncDispose]())
+
 for (const [library, create] of nodeRedis) {
   test(`by ${library} what was asked before the application closes the client gets its answer`, async () => {
     const client = create({ url: url! })
@@ -353,12 +369,7 @@ for (const [library, create] of nodeRedis) {
   })
 
   test(`by ${library} a client that the application ends when a call has failed stays ended, though its server was silent`, async () => {
-    const proxy = await openProxy(place.host, place.port)
-    const client = create({ socket: { host: proxy.host, port: proxy.port } })
-    client.on('error', () => {})
-    await client.connect()
-    const store = redisStore(client)
-    await store.load(newKey())
+    const { proxy, client, store } = await openThroughProxy(create, place)
     proxy.abandon()
     const started = performance.now()
     await expect(async () => store.load(newKey())).rejects.toThrow('no answer within 5000 ms')
@@ -395,12 +406,7 @@ for (const [library, create] of nodeRedis) {
   })
 
   test(`by ${library} a client that the application closes while its server is silent stays closed, and nothing is thrown`, async () => {
-    const proxy = await openProxy(place.host, place.port)
-    const client = create({ socket: { host: proxy.host, port: proxy.port } })
-    client.on('error', () => {})
-    await client.connect()
-    const store = redisStore(client)
-    await store.load(newKey())
+    const { proxy, client, store } = await openThroughProxy(create, place)
     proxy.abandon()
     const loading = Promise.resolve(store.load(newKey()))
     loading.catch(() => {})
@@ -412,33 +418,28 @@ for (const [library, create] of nodeRedis) {
     proxy.cut()
   })
 
-  test(`by ${library} a connection that falls silent when it is to end is made anew after 5 s`, async () => {
-    const master = await redis.launch!()
-    const admin = new Redis(master.url)
-    const { hostname, port } = new URL(master.url)
-    const proxy = await openProxy(hostname, Number(port))
-    const client = create({ socket: { host: proxy.host, port: proxy.port } })
-    client.on('error', () => {})
-    await client.connect()
-    const store = redisStore(client)
-    await store.load(newKey())
-    const send = client.sendCommand.bind(client)
-    client.sendCommand = (args) => {
-      if (args[0] === 'QUIT') proxy.abandon()
-      return send(args)
-    }
-    await admin.replicaof('127.0.0.1', '1')
-    const loading = Promise.resolve(store.load(newKey()))
-    loading.catch(() => {})
-    await setTimeout(500)
-    await admin.replicaof('NO', 'ONE')
-    await expect(loading).rejects.toThrow('no answer within')
-    await expect.poll(async () => store.load(newKey()), { timeout: 3000 }).toBeUndefined()
-    client.destroy()
-    admin.disconnect()
-    proxy.cut()
-    await master[Symbol.asyncDispose]()
-  })
+  own.test(
+    `by ${library} a connection that falls silent when it is to end is made anew after 5 s`,
+    async () => {
+      const admin = new Redis(own.url!)
+      const { proxy, client, store } = await openThroughProxy(create, placeOf(own.url))
+      const send = client.sendCommand.bind(client)
+      client.sendCommand = (args) => {
+        if (args[0] === 'QUIT') proxy.abandon()
+        return send(args)
+      }
+      await admin.replicaof('127.0.0.1', '1')
+      const loading = Promise.resolve(store.load(newKey()))
+      loading.catch(() => {})
+      await setTimeout(500)
+      await admin.replicaof('NO', 'ONE')
+      await expect(loading).rejects.toThrow('no answer within')
+      await expect.poll(async () => store.load(newKey()), { timeout: 3000 }).toBeUndefined()
+      client.destroy()
+      admin.disconnect()
+      proxy.cut()
+    },
+  )
 }
 
 test("what a client keeps in a transaction of the application's is an error that says so", async () => {

@@ -48,7 +48,8 @@ function destroyLater(this: Wearer, error?: Error): unknown {
 abstract class BaseGuise {
   /** The response's own `destroy`, under all guises. */
   readonly #native: Function
-  #covered: Function | undefined
+  /** What stood at `destroy` before this guise was put on. */
+  #hidden: Function | undefined
   readonly #wearer: Wearer
   destruction: Guise['destruction']
 
@@ -62,14 +63,14 @@ abstract class BaseGuise {
     const wearer = this.#wearer
     if (!wearer['destroy']) return
     wearer[WORN] = this
-    this.#covered = wearer['destroy'] as Function
+    this.#hidden = wearer['destroy'] as Function
     Reflect.set(wearer, 'destroy', destroyLater)
   }
 
   protected uncoverDestroy(): void {
     const wearer = this.#wearer
-    if (wearer['destroy'] === destroyLater) wearer['destroy'] = this.#covered
-    this.#covered = undefined
+    if (wearer['destroy'] === destroyLater) wearer['destroy'] = this.#hidden
+    this.#hidden = undefined
   }
 
   destroy(error: Error | undefined): void {
@@ -78,7 +79,7 @@ abstract class BaseGuise {
   }
 
   destroyOrNote(error: Error | undefined): void {
-    if (this.#covered) this.note(error)
+    if (this.#hidden) this.note(error)
     else this.#native.call(this.#wearer, error)
   }
 
@@ -167,7 +168,6 @@ class NodeGuise extends BaseGuise implements Guise {
 class CoveredGuise extends BaseGuise implements Guise {
   readonly #response: ServerResponse
   #covered: [name: string, own: PropertyDescriptor | undefined, over: PropertyDescriptor][] = []
-  #isWorn = false
   #bytes = 0
   #isFull = false
   #isEnded = false
@@ -187,14 +187,13 @@ class CoveredGuise extends BaseGuise implements Guise {
       const native = (response as unknown as Properties)[name] as Function
       this.#cover(name, {
         value: (...args: unknown[]) => {
-          if (this.#isWorn) throw headersSentError(response, action)
+          if (this.#covered.length > 0) throw headersSentError(response, action)
           return native.apply(response, args)
         },
         writable: true,
       })
     }
     this.coverDestroy()
-    this.#isWorn = true
   }
 
   seemWritten(bytes: number, isFull: boolean): void {
@@ -218,7 +217,6 @@ class CoveredGuise extends BaseGuise implements Guise {
     }
     this.#covered = []
     this.uncoverDestroy()
-    this.#isWorn = false
   }
 
   #cover(name: string, descriptor: PropertyDescriptor): void {

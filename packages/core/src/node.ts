@@ -1,5 +1,5 @@
 // The entry for adapters on node:http: a response is held back until its session is stored and its cookie is set.
-import type { ServerResponse } from 'node:http'
+import type { OutgoingHttpHeader, ServerResponse } from 'node:http'
 import { commitResponse, cookiesTold, headersAfterFailure, tellSession } from './adapter.ts'
 import type { Awaitable } from './awaitable.ts'
 import type { HeaderTarget, SessionHeaders } from './headers.ts'
@@ -76,6 +76,17 @@ export function headersOf(response: NodeResponse): HeaderTarget {
   return 'getHeaderNames' in response ? new NamedHeaders(response) : new Headers(response)
 }
 
+/**
+ * A header's values with one more, in a list that is nobody else's.
+ * @param present What `getHeader` gives for it.
+ */
+export function appended(
+  present: OutgoingHttpHeader | undefined,
+  value: string,
+): string | string[] {
+  return present === undefined ? value : [present, value].flat().map(String)
+}
+
 type NodeResponse = Pick<ServerResponse, 'getHeader' | 'setHeader'>
 
 class Headers implements HeaderTarget {
@@ -94,9 +105,7 @@ class Headers implements HeaderTarget {
   }
 
   append(name: string, value: string): void {
-    const present = this.response.getHeader(name)
-    const all = present === undefined ? value : [present, value].flat().map(String)
-    this.response.setHeader(name, all)
+    this.response.setHeader(name, appended(this.response.getHeader(name), value))
   }
 }
 

@@ -130,6 +130,12 @@ export function createCalls<C extends object>(
     }
   }
 
+  /** What failed on a connection is not waited for: it goes or, where it is the application's only one, what runs on it is ended. */
+  function leaveOff(connection: C, isRunning: boolean): void {
+    if (connections.drop) connections.drop(connection, isRunning)
+    else if (isRunning) connections.cancel?.()
+  }
+
   async function perform<T>(
     attempt: Attempt,
     work: ConnectionWork<C, T>,
@@ -152,13 +158,9 @@ export function createCalls<C extends object>(
         }
         attempt.giveUp = () => {
           lastFault = performance.now()
-          if (!connections.drop) {
-            connections.cancel?.()
-            return
-          }
-          connections.drop(connection, true)
+          leaveOff(connection, true)
           // A driver need not tell of what it has dropped.
-          out()
+          if (connections.drop) out()
         }
         try {
           const result = await work(connection, () => attempt.isOver)
@@ -172,12 +174,8 @@ export function createCalls<C extends object>(
             throw error
           }
           lastFault = performance.now()
-          const isRunning = isUnanswered?.(error) ?? false
-          if (connections.drop) connections.drop(connection, isRunning)
-          else {
-            if (isRunning) connections.cancel?.()
-            connections.free(connection)
-          }
+          leaveOff(connection, isUnanswered?.(error) ?? false)
+          if (!connections.drop) connections.free(connection)
           if (!isFirst || !isRepeatable) throw error
         }
       }

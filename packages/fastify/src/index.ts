@@ -11,7 +11,7 @@ import {
   type AdapterOptions,
   type HeaderTarget,
 } from '@coatcheck/core/adapter'
-import { commitBeforeHeaders, headersOf, type ResponseHold } from '@coatcheck/core/node'
+import { appended, commitBeforeHeaders, headersOf, type ResponseHold } from '@coatcheck/core/node'
 import { refuseOption } from '@coatcheck/core/store'
 import type { FastifyPluginAsync, FastifyReply, FastifyRequest } from 'fastify'
 import fastifyPlugin from 'fastify-plugin'
@@ -193,7 +193,7 @@ class ReplyHeaders implements HeaderTarget {
     const reply = this.#reply
     if (this.isByHand) return headersOf(reply.raw).append(name, value)
     // Of what others have set on Node's response too. Not added to what is there: that list may be the application's own.
-    const all = [reply.getHeader(name) ?? [], value].flat().map(String)
+    const all = appended(reply.getHeader(name), value)
     reply.removeHeader(name)
     reply.header(name, all)
   }
