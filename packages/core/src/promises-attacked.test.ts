@@ -156,25 +156,6 @@ test('an end is a whole number of ms, whatever absoluteMaxAge is', async () => {
   expect([...records.values()][0].expiresAt % 1).toBe(0)
 })
 
-test('absoluteMaxAge ends a session that was there before it was asked for, and is only read', async () => {
-  let time = 1_000_000_000_000
-  const now = () => time
-  const store = mapStore({ now })
-  const before = createSessions<Any>({ store, now })
-  const begun = await before.open(undefined)
-  begun.set('user', 'ann')
-  const cookie = (await before.commit(begun)).setCookie!.split(';')[0]!
-  const since = createSessions<Any>({ store, now, absoluteMaxAge: 3600 })
-  const seen: unknown[] = []
-  for (let n = 0; n < 4; n++) {
-    time += 1_500_000
-    const session = await since.open(cookie)
-    seen.push(session.get('user'))
-    await since.commit(session)
-  }
-  expect(seen).toEqual(['ann', 'ann', 'ann', undefined])
-})
-
 test('a session past its absoluteMaxAge is over for every process as soon as one has looked', async () => {
   let time = Date.now()
   const { one, other, visit, cookie, records } = await site({ user: 'ann' }, { absoluteMaxAge: 60 })

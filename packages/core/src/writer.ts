@@ -2,7 +2,6 @@
 import { after, isPromise, run, conclude, wait, type Awaitable, type Steps } from './awaitable.ts'
 import { found, kept, recordOf, type ContentOptions } from './content.ts'
 import { createRecord, type CreateOptions } from './create.ts'
-import type { Draft } from './draft.ts'
 import { endKey } from './end.ts'
 import { headersSent, isRefusal, SessionConflictError, SessionGoneError } from './errors.ts'
 import { Lanes } from './lanes.ts'
@@ -42,9 +41,7 @@ export function createWriter(options: WriterOptions): (state: SessionState) => A
     const { saveEveryRequest } = options
     if (!state.accessed && !(saveEveryRequest && state.standing.is === 'stored')) return
     if (state.doubt) return run(writeAfterDoubt(writer, state))
-    if (saveEveryRequest || !isUntouched(state) || lacksCreation(options, state.draft)) {
-      return write(writer, state)
-    }
+    if (saveEveryRequest || !isUntouched(state)) return write(writer, state)
   }
 }
 
@@ -53,11 +50,6 @@ function isUntouched(state: SessionState): boolean {
   const { draft, cycled, modified, condemned, tookUnknown, owed } = state
   const isIdle = !cycled && !tookUnknown && modified === undefined && owed === undefined
   return isIdle && condemned === NONE && draft.isUntouched
-}
-
-/** Whether it is still to be kept when the session was created, so that it can end for its age: the first request sees to it. */
-function lacksCreation({ settings }: WriterOptions, draft: Draft): boolean {
-  return settings.absoluteMaxAge !== undefined && draft.created === undefined && !draft.isEmpty
 }
 
 function write(writer: Writer, state: SessionState): Awaitable<void> {
