@@ -84,7 +84,7 @@ export function appended(
   present: OutgoingHttpHeader | undefined,
   value: string,
 ): string | string[] {
-  return present === undefined ? value : [present, value].flat().map(String)
+  return present === undefined || present === '' ? value : [present, value].flat().map(String)
 }
 
 type NodeResponse = Pick<ServerResponse, 'getHeader' | 'setHeader'>

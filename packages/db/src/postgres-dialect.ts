@@ -98,7 +98,8 @@ function migrationOf(table: string) {
     SELECT FROM pg_class WHERE oid = to_regclass('"${table}"') AND relkind IN ('r', 'p')
   ) AND NOT EXISTS (
     SELECT FROM pg_index JOIN pg_attribute ON attrelid = indrelid AND attnum = indkey[0]
-    WHERE indrelid = to_regclass('"${table}"') AND attname = 'expire_date'
+      JOIN pg_class ON pg_class.oid = indexrelid JOIN pg_am ON pg_am.oid = relam
+    WHERE amname = 'btree' AND indrelid = to_regclass('"${table}"') AND attname = 'expire_date'
       AND indisvalid AND indpred IS NULL
   ) THEN
     ${createIndex};

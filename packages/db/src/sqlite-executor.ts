@@ -140,7 +140,8 @@ export function sqliteExecutor(
   /** Waits in the thread, as at the opening. */
   function runInThread<T>(work: Work<T>): Awaitable<T> {
     own?.look(true)
-    itsTimeout ??= timeoutOf(connection)
+    // Not kept: the application may still set another one before the first call.
+    const before = own ? 0 : timeoutOf(connection)
     const start = performance.now()
     setTimeoutTo(Math.min(busyTimeout, LONGEST))
     try {
@@ -149,7 +150,7 @@ export function sqliteExecutor(
       const waited = Math.round(performance.now() - start)
       throw isLocked(error) ? stayedLocked(table, waited, error) : error
     } finally {
-      setTimeoutTo(itsTimeout)
+      setTimeoutTo(before)
     }
   }
 

@@ -206,6 +206,17 @@ for (const [name, create] of Object.entries(versions)) {
         sessionOf(request).set('user', 'ann')
         return 'in'
       })
+      app.get('/both', async (request, reply) => {
+        reply.raw.setHeader('Set-Cookie', 'raw=1')
+        reply.header('set-cookie', site)
+        sessionOf(request).set('user', 'ann')
+        return 'in'
+      })
+      app.get('/emptied', async (request, reply) => {
+        reply.header('set-cookie', '')
+        sessionOf(request).set('user', 'ann')
+        return 'in'
+      })
       app.get('/late', (request, reply) => {
         reply.header('set-cookie', 'a=1').header('set-cookie', 'b=2')
         sessionOf(request).set('user', 'ann')
@@ -217,6 +228,8 @@ for (const [name, create] of Object.entries(versions)) {
       expect(await cookiesOf('/list')).toEqual([...site, own])
       expect(await cookiesOf('/page')).toEqual(site)
       expect(await cookiesOf('/raw')).toEqual(['csrf=1', 'lang=en', own])
+      expect(await cookiesOf('/both')).toEqual([...site, own])
+      expect([await cookiesOf('/emptied')].flat()).toEqual([own])
       if (!isSync) {
         expect(await cookiesOf('/late')).toEqual(['a=1', 'b=2', own])
         expect((await app.inject('/late')).trailers).toEqual({})

@@ -169,10 +169,10 @@ class ReplyHeaders implements HeaderTarget {
     if (!kept) return
     const { headers } = kept
     for (const [name, value] of Object.entries(reply.getHeaders())) {
-      if (headers[name] !== value) reply.removeHeader(name)
+      if (!isSame(headers[name], value)) reply.removeHeader(name)
     }
     for (const [name, value] of Object.entries(headers)) {
-      if (!reply.hasHeader(name)) reply.header(name, value)
+      if (!isSame(reply.getHeader(name), value)) reply.header(name, value)
     }
     setTrailers(reply, kept.trailers)
   }
@@ -237,6 +237,12 @@ function drop(reply: FastifyReply, body: unknown): void {
     if (isOfAnswer(name)) reply.removeHeader(name)
   }
   setTrailers(reply, null)
+}
+
+/** Whether a header's values are the same, in the same list or in a copy of it. */
+function isSame(one: unknown, other: unknown): boolean {
+  if (!Array.isArray(one) || !Array.isArray(other)) return one === other
+  return one.length === other.length && one.every((value, at) => value === other[at])
 }
 
 /** Where a reply has its trailers, once it has any: there is no other way to take back those whose names are not known. */
