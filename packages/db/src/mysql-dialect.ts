@@ -74,7 +74,8 @@ function statementsOf(table: string): Statements {
          CAST(EXISTS (
            SELECT 1 FROM information_schema.statistics AS s
            WHERE s.table_schema = c.table_schema AND ${same('s.table_name', 'c.table_name')}
-             AND s.column_name = c.column_name AND seq_in_index = 1
+             AND (s.column_name = c.column_name AND seq_in_index = 1
+               OR index_name = '${table}_expire_date')
          ) AS CHAR) AS leads
        FROM information_schema.columns AS c LEFT JOIN information_schema.tables AS t
          ON t.table_schema = c.table_schema AND ${same('t.table_name', 'c.table_name')}
@@ -103,7 +104,7 @@ const LOOKED_AT = [
   'kind',
   // Whether there is a unique index of the whole of this column alone: '1' or '0'.
   'unique',
-  // Whether there is an index that begins with this column: '1' or '0'.
+  // Whether there is an index that begins with this column, or has the name of migrate()'s, which could not be made: '1' or '0'.
   'leads',
 ] as const
 
