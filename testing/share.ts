@@ -1,4 +1,4 @@
-// What the tests run where engines are alike; `pnpm clients` runs all of it over every one.
+// What share of their work the tests do where all of it takes long; `pnpm whole` does all.
 
 /** Sections that take long and say more of the database than of what stands before it. */
 const LONG = /(?:^|› )(?:durability|failure|history|random) ›/
@@ -21,7 +21,8 @@ const WHOLE = new Set([
 /** Clients like node-redis 6 or ioredis: of another version, or made of it. */
 const RELATED = new Set(['node-redis 5', 'a pool of node-redis', 'iovalkey'])
 
-const isEvery = process.env['EVERY_CLIENT'] === '1'
+/** Whether all is asked for. */
+export const isWhole = process.env['WHOLE'] === '1'
 
 type Register = (title: string, run: () => Promise<void>) => void
 
@@ -29,12 +30,12 @@ type Register = (title: string, run: () => Promise<void>) => void
 export function shareOf(engine: string, register: Register): Register {
   const [, client, hashed] = ALIKE.exec(engine) ?? []
   const name = client ?? hashed
-  const isWhole = name === undefined || WHOLE.has(name) || isEvery
+  const isLong = name === undefined || WHOLE.has(name) || isWhole
   return (title, run) => {
-    if (isWhole || !LONG.test(title)) register(title, run)
+    if (isLong || !LONG.test(title)) register(title, run)
   }
 }
 
 /** Registers a test that takes long, unless the tests run it over a related client anyway. */
 export const unlessRelated = <R>(client: string, register: R): R | (() => void) =>
-  isEvery || !RELATED.has(client) ? register : () => {}
+  isWhole || !RELATED.has(client) ? register : () => {}

@@ -3,11 +3,14 @@ import { expect, test } from 'vitest'
 import { bridgeScripts, overExpressStore, runBridge, type BridgeScript } from './bridge.ts'
 import { describe, everyInterleaving, inEveryOrder, type Explored } from './explore.ts'
 import { smallScripts } from './scripts.ts'
+import { isWhole } from '../share.ts'
 import type { Choose } from './world.ts'
 
 /** So many schedules of each script: the first in order, then by chance. */
-const IN_ORDER = 30
-const BY_CHANCE = 15
+const OF_EACH = isWhole ? { inOrder: 30, byChance: 15 } : { inOrder: 10, byChance: 5 }
+
+/** The same of each script of our own manager, of which there are many more. */
+const OF_EACH_OF_OURS = isWhole ? { inOrder: 15, byChance: 15 } : { inOrder: 5, byChance: 5 }
 
 async function brokenBy(script: BridgeScript, choose: Choose): Promise<string | undefined> {
   const { broken, trace } = await runBridge(script, choose)
@@ -21,10 +24,7 @@ test(
     const start = performance.now()
     let interleavings = 0
     for (const script of bridgeScripts()) {
-      const { runs, found } = await inEveryOrder((choose) => brokenBy(script, choose), {
-        most: IN_ORDER,
-        byChance: BY_CHANCE,
-      })
+      const { runs, found } = await inEveryOrder((choose) => brokenBy(script, choose), OF_EACH)
       interleavings += runs
       expect(found).toBeUndefined()
     }
@@ -48,7 +48,7 @@ test(
         requests: script.requests.map((request) => ({ ...request, process: 0 })),
       }))
     for (const script of scripts) {
-      await everyInterleaving(overExpressStore, script, explored, IN_ORDER / 2, BY_CHANCE)
+      await everyInterleaving(overExpressStore, script, explored, OF_EACH_OF_OURS)
       expect(explored.found.map(describe)).toEqual([])
     }
     const seconds = ((performance.now() - start) / 1000).toFixed(0)

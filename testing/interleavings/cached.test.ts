@@ -6,9 +6,10 @@ import * as copies from '../../packages/cached-db/src/copies.ts'
 import { overCopies } from './cached.ts'
 import { describe, everyInterleaving, explore, type Explored } from './explore.ts'
 import { cachedScripts } from './scripts.ts'
+import { isWhole } from '../share.ts'
 
-const MOST_OF_EACH = 100
-const BY_CHANCE = 40_000
+const OF_EACH = isWhole ? { inOrder: 100, byChance: 100 } : { inOrder: 15, byChance: 10 }
+const BY_CHANCE = isWhole ? 40_000 : 8_000
 
 test(
   'no interleaving of a script over cached copies breaks a promise',
@@ -18,7 +19,7 @@ test(
     const start = performance.now()
     const tested = overCopies(core, { createAsk, ...copies })
     for (const script of cachedScripts()) {
-      await everyInterleaving(tested, script, explored, MOST_OF_EACH)
+      await everyInterleaving(tested, script, explored, OF_EACH)
       expect(explored.found.map(describe)).toEqual([])
     }
     const most = explored.interleavings + BY_CHANCE

@@ -41,19 +41,22 @@ async function runOnce(tested: Tested, script: Script, choose: Choose): Promise<
   }
 }
 
-/** Of a script that has more interleavings than are gone through in order, so many follow by chance. */
-const BY_CHANCE = 100
+/** How many interleavings of a script are gone through: so many in order and, where it has more, so many by chance. */
+export interface Amount {
+  readonly inOrder: number
+  readonly byChance: number
+}
 
-/** Runs something under every schedule, up to `most`, and then under some by chance; ends with what the first run found. */
+/** Runs something under every schedule, up to an amount; ends with what the first run found. */
 export async function inEveryOrder<T>(
   run: (choose: Choose) => Promise<T | undefined>,
-  { most, byChance }: { most: number; byChance: number },
+  { inOrder, byChance }: Amount,
 ): Promise<{ runs: number; found: T | undefined }> {
   // Node tidies up what it notes of promises between two turns of its event loop only; so here as for seeds.
   await setImmediate()
   let path: number[] = []
   let runs = 0
-  while (runs < most) {
+  while (runs < inOrder) {
     const counts: number[] = []
     const taken: number[] = []
     const found = await run((count) => {
@@ -79,16 +82,15 @@ export async function inEveryOrder<T>(
   return { runs, found: undefined }
 }
 
-/** Every interleaving of a script, up to `most`, and then some by chance; ends at the first fault. */
+/** Every interleaving of a script, up to an amount; ends at the first fault. */
 export async function everyInterleaving(
   tested: Tested,
   script: Script,
   explored: Explored,
-  most = Infinity,
-  byChance = BY_CHANCE,
+  amount: Amount,
 ): Promise<void> {
   const run = (choose: Choose) => runOnce(tested, script, choose)
-  const { runs, found } = await inEveryOrder(run, { most, byChance })
+  const { runs, found } = await inEveryOrder(run, amount)
   explored.interleavings += runs
   if (found) explored.found.push(found)
 }
@@ -165,6 +167,9 @@ function* smallerThan(script: Script): Iterable<Script> {
 /** Of each small script so many schedules come first: most faults show in one of the first of some script. */
 const FIRST = 5
 
+/** Of a script that has more than are gone through in order, so many follow by chance. */
+const BY_CHANCE = 100
+
 /** All small scripts, then seeds from `seed` on, until `goOn` says no or a fault is found. */
 export async function explore(
   tested: Tested,
@@ -176,7 +181,10 @@ export async function explore(
   for (const most of small ? [FIRST, mostOfEach] : []) {
     for (const script of scripts()) {
       if (!goOn()) return
-      await everyInterleaving(tested, script, explored, most, Math.min(most, BY_CHANCE))
+      await everyInterleaving(tested, script, explored, {
+        inOrder: most,
+        byChance: Math.min(most, BY_CHANCE),
+      })
     }
   }
   for (let next = seed; goOn(); next++) await interleavingsOfSeed(tested, next, explored)
