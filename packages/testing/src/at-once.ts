@@ -72,7 +72,7 @@ export async function atOnce<T>(
 }
 
 function storeOf(at: Sessions<any> | SessionStore | ExpressStoreLike): object {
-  const store: unknown = at && 'commit' in at ? at.store : at
+  const store: unknown = (at as Partial<Sessions<any>> | undefined)?.store ?? at
   const has = (name: string) => typeof (store as any)?.[name] === 'function'
   if ((has('load') && has('save')) || (has('get') && has('set'))) return store as object
   return refuseOption(

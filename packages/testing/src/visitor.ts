@@ -141,7 +141,8 @@ async function isRetired({ store }: Sessions<any>, key: string | undefined): Pro
 }
 
 /** The last Set-Cookie line for the session's cookie; undefined if there is none. */
-function lineOf({ headers }: Answer, name: string): string | undefined {
+function lineOf(response: Answer, name: string): string | undefined {
+  const headers: unknown = (response as Partial<Answer> | undefined)?.headers
   if (typeof headers !== 'object' || headers === null) {
     refuseOption(
       'visitor.take: what was given is no response with headers: hand it that of fetch, Hono, supertest or inject, or the cookies of a browser, `await context.cookies()`',
