@@ -6,7 +6,7 @@ import { session } from '@coatcheck/express'
 import { toExpressStore } from '@coatcheck/express-session'
 import express from 'express'
 import expressSession from 'express-session'
-import request from 'supertest'
+import supertest from 'supertest'
 import { afterEach, expect, test, vi } from 'vitest'
 import { mapStore } from '../../../testing/map-store.ts'
 import { slow } from '../../../testing/wrappers.ts'
@@ -47,15 +47,15 @@ function ourApp(sessions: any, handle = (_request: any) => {}) {
 /** What a cart holds after so many requests at once by its one visitor. */
 async function raceNaive(store: any): Promise<number[]> {
   const app = naiveApp(store)
-  const first = await request(app).get('/add/-1')
+  const first = await supertest(app).get('/add/-1')
   const cookie = first.get('Set-Cookie')![0]!.split(';', 1)[0]!
   const lengths = await atOnce(N, store, async (i) => {
-    const response = await request(app).get(`/add/${i}`).set('Cookie', cookie)
+    const response = await supertest(app).get(`/add/${i}`).set('Cookie', cookie)
     return response.body
   })
   // None has seen another's change.
   expect(lengths).toEqual(all.map(() => 2))
-  const { body } = await request(app).get('/cart').set('Cookie', cookie)
+  const { body } = await supertest(app).get('/cart').set('Cookie', cookie)
   return body.filter((product: number) => product >= 0)
 }
 
@@ -86,7 +86,7 @@ for (const [name, open] of Object.entries(stores)) {
     const app = ourApp(sessions)
     const ann = await visitor(sessions, { user: 'ann' })
     const lengths = await atOnce(N, sessions, async (i) => {
-      return (await request(app).get(`/add/${i}`).set('Cookie', ann.cookie)).body
+      return (await supertest(app).get(`/add/${i}`).set('Cookie', ann.cookie)).body
     })
     expect(lengths).toEqual(all.map(() => 1))
     const cart = (await ann.session()).get('cart') as number[]
@@ -99,7 +99,7 @@ test('it finds what the manager was told to lose', async () => {
   const app = ourApp(sessions)
   const ann = await visitor(sessions, { user: 'ann' })
   await atOnce(N, sessions, async (i) => {
-    await request(app).get(`/add/${i}`).set('Cookie', ann.cookie)
+    await supertest(app).get(`/add/${i}`).set('Cookie', ann.cookie)
   })
   expect((await ann.session()).get('cart')).toHaveLength(1)
 })
@@ -112,7 +112,7 @@ test('requests of which one does not read its session end, and are an error that
   const race = atOnce(4, sessions, async (i) => {
     // Without a cookie there is nothing to read.
     const cookie = i === 0 ? '' : ann.cookie
-    answered.push((await request(app).get(`/add/${i}`).set('Cookie', cookie)).status)
+    answered.push((await supertest(app).get(`/add/${i}`).set('Cookie', cookie)).status)
   })
   await expect(race).rejects.toMatchObject({
     code: 'ERR_SESSION_NOT_AT_ONCE',
@@ -127,7 +127,7 @@ test('it ends under fake timers too', async () => {
   const app = ourApp(sessions)
   const ann = await visitor(sessions, { user: 'ann' })
   const race = atOnce(2, sessions, async (i) => {
-    await request(app)
+    await supertest(app)
       .get(`/add/${i}`)
       .set('Cookie', i === 0 ? '' : ann.cookie)
   })
@@ -137,7 +137,7 @@ test('it ends under fake timers too', async () => {
 test('at another store than the application’s nobody reads, and the error says so', async () => {
   const app = ourApp({ store: lruStore() })
   const race = atOnce(2, lruStore(), async (i) => {
-    await request(app).get(`/add/${i}`)
+    await supertest(app).get(`/add/${i}`)
   })
   await expect(race).rejects.toThrow(/of 2 requests 0 had read.*application's own store/)
 })

@@ -16,7 +16,7 @@ import expressSession from 'express-session'
 import Fastify from 'fastify'
 import { Hono } from 'hono'
 import Koa from 'koa'
-import request from 'supertest'
+import supertest from 'supertest'
 import { afterEach, expect, test as plainTest } from 'vitest'
 import { launchChromium } from '../../../testing/needs.ts'
 import { openPlaces } from '../../../testing/places.ts'
@@ -68,7 +68,7 @@ for (const engine of engineNames) {
     const app = expressApp(sessions)
     const ann = await visitor(sessions, { user: 'guest', cart: [1] })
     const visit = async (path: string) => {
-      const response = await request(app).get(path).set('Cookie', ann.cookie)
+      const response = await supertest(app).get(path).set('Cookie', ann.cookie)
       await ann.take(response)
       return response.body
     }
@@ -89,7 +89,7 @@ for (const engine of engineNames) {
 const clients: Record<string, (sessions: Sessions<Any>) => (headers: any) => Promise<Answer>> = {
   'supertest on Express': (sessions) => {
     const app = expressApp(sessions)
-    return async (headers) => request(app).get('/login').set(headers)
+    return async (headers) => supertest(app).get('/login').set(headers)
   },
   'supertest on Koa': (sessions) => {
     const app = new Koa().use(onKoa(sessions)).use((ctx: any) => {
@@ -97,7 +97,7 @@ const clients: Record<string, (sessions: Sessions<Any>) => (headers: any) => Pro
       ctx.body = 'in'
     })
     const handle = app.callback()
-    return async (headers) => request(handle).get('/login').set(headers)
+    return async (headers) => supertest(handle).get('/login').set(headers)
   },
   'inject of Fastify': (sessions) => {
     const app = Fastify()
@@ -134,7 +134,7 @@ plainTest(
   async () => {
     const sessions = createSessions<Any>({ store: lruStore() })
     const ann = await visitor(sessions, { user: 'guest' })
-    const agent = request.agent(expressApp(sessions)).set('Cookie', ann.cookie)
+    const agent = supertest.agent(expressApp(sessions)).set('Cookie', ann.cookie)
     expect((await agent.get('/')).body).toBe('guest')
     await agent.get('/login')
     expect((await agent.get('/')).body).toBe('ann')
@@ -218,7 +218,7 @@ plainTest(
       {},
       [],
     ])
-    await nobody.take(await request(expressApp(sessions)).get('/login').set(nobody.headers))
+    await nobody.take(await supertest(expressApp(sessions)).get('/login').set(nobody.headers))
     expect((await nobody.session()).get('user')).toBe('ann')
   },
 )
@@ -240,7 +240,7 @@ plainTest(
       const cookie = connectCookie({ secrets: [secret] })
       const sessions = createSessions<Any>({ store: fromExpressStore(store), cookie })
       const ann = await visitor(sessions, { user: 'ann' })
-      expect((await request(app).get('/').set('Cookie', ann.cookie)).body, name).toBe('ann')
+      expect((await supertest(app).get('/').set('Cookie', ann.cookie)).body, name).toBe('ann')
     }
   },
 )
@@ -250,7 +250,7 @@ plainTest(
   async () => {
     const sessions = createSessions<Any>({ store: lruStore() })
     const ann = await visitor(sessions, { user: 'ann' })
-    const response = await request(expressApp(sessions)).get('/login').set('Cookie', ann.cookie)
+    const response = await supertest(expressApp(sessions)).get('/login').set('Cookie', ann.cookie)
     await expect(ann.session()).rejects.toMatchObject({
       code: 'ERR_SESSION_VISITOR',
       message: expect.stringContaining('await visitor.take(response)'),
@@ -269,10 +269,10 @@ plainTest(
     closing.push(() => unsubscribe('coatcheck:warning', note))
     const app = expressApp({ store: lruStore() })
     const ann = await visitor<Any>({ store: lruStore() }, { user: 'ann' })
-    await request(app).get('/').set('Cookie', ann.cookie)
+    await supertest(app).get('/').set('Cookie', ann.cookie)
     expect(warnings).toMatchObject([{ code: 'VISITOR_UNKNOWN' }])
     expect(JSON.stringify(warnings)).not.toContain(ann.cookie.slice(-32))
-    const response = await request(app).get('/login').set('Cookie', ann.cookie)
+    const response = await supertest(app).get('/login').set('Cookie', ann.cookie)
     await expect(ann.take(response)).rejects.toMatchObject({ code: 'ERR_SESSION_VISITOR' })
   },
 )
@@ -287,8 +287,8 @@ plainTest(
     const sessions = createSessions<Any>({ store: lruStore() })
     const app = expressApp(sessions)
     const ann = await visitor(sessions, { user: 'ann' })
-    await request(app).get('/logout').set('Cookie', ann.cookie)
-    expect((await request(app).get('/').set('Cookie', ann.cookie)).body).toBe('nobody')
+    await supertest(app).get('/logout').set('Cookie', ann.cookie)
+    expect((await supertest(app).get('/').set('Cookie', ann.cookie)).body).toBe('nobody')
     expect((await ann.session()).isEmpty()).toBe(true)
     expect(warnings).toEqual([])
   },
