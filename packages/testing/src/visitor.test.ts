@@ -6,6 +6,7 @@ import { subscribe, unsubscribe } from 'node:diagnostics_channel'
 import { lruStore } from '@coatcheck/cache/lru'
 import { createSessions, type Sessions, type SessionsOptions } from '@coatcheck/core'
 import { sqliteStore } from '@coatcheck/db/sqlite'
+import { djangoDb, djangoSessions, djangoSignedCookies, DJANGO_TABLE } from '@coatcheck/django'
 import { session as onExpress } from '@coatcheck/express'
 import { connectCookie, fromExpressStore, toExpressStore } from '@coatcheck/express-session'
 import { session as onFastify } from '@coatcheck/fastify'
@@ -223,6 +224,19 @@ plainTest(
   },
 )
 
+plainTest('sessions that are shared with a Django site have visitors', async () => {
+  const secretKey = 'a secret for tests, of 50 characters or more, as Django makes them'
+  const store = sqliteStore(':memory:', { table: DJANGO_TABLE })
+  closing.push(() => store.close?.())
+  store.migrate()
+  for (const engine of [djangoDb(store), djangoSignedCookies()]) {
+    const sessions = djangoSessions<Any>({ secretKey, engine })
+    const ann = await visitor(sessions, { user: 'ann' })
+    const response = await supertest(expressApp(sessions)).get('/').set('Cookie', ann.cookie)
+    expect(response.body).toBe('ann')
+  }
+})
+
 plainTest(
   'under express-session a visitor is made by the bridge, on our engines and on its own stores',
   async () => {
@@ -296,7 +310,7 @@ plainTest(
 
 plainTest('a visitor before migrate() is the store’s error, which says to call it', async () => {
   const store = sqliteStore(':memory:')
-  closing.push(() => store.close())
+  closing.push(() => store.close?.())
   await expect(visitor<Any>({ store }, { user: 'ann' })).rejects.toThrow(/store\.migrate\(\)/)
 })
 
