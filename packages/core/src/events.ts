@@ -115,12 +115,12 @@ export function reportUnknownKey(key: string): void {
     return
   }
   toldInSecond++
-  unknownKeys.publish({ key: keyHash(key), suppressed } satisfies UnknownKey)
+  unknownKeys.publish({ key: hashForEvents(key), suppressed } satisfies UnknownKey)
   suppressed = 0
 }
 
 /** What stands for a key in this process, as {@link UnknownKey} tells it: the key cannot be found from it. */
-export function keyHash(key: string): string {
+export function hashForEvents(key: string): string {
   salt ??= randomBytes(32)
   return createHmac('sha256', salt).update(key).digest('hex').slice(0, 16)
 }

@@ -121,7 +121,7 @@ function createGate(n: number): Gate {
     assertAllRead() {
       if (reads >= n) return
       throw new SessionUsageError(
-        `atOnce: of ${n} requests ${reads} had read a session before one was written, so they were not at once and nothing is proven. Does each carry the visitor's cookie, does its handler use the session, and is this the application's own store?`,
+        `atOnce: of ${n} requests ${reads} had read a session before one was written, so they were not at once and nothing is proven. Does each carry the visitor's cookie, does its handler use the session, is this the application's own store, and are all sent at once (a browser sends 6 to one host)?`,
         'ERR_SESSION_NOT_AT_ONCE',
       )
     },

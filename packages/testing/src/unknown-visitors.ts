@@ -1,7 +1,7 @@
 // Notices when an application does not know a visitor that its test has made: it has another store.
 import { subscribe } from 'node:diagnostics_channel'
 import type { UnknownKey } from '@coatcheck/core'
-import { keyHash } from '@coatcheck/core/adapter'
+import { hashForEvents } from '@coatcheck/core/adapter'
 import { RETIRED, warnDeveloper, type SessionStore } from '@coatcheck/core/store'
 
 /** The visitors' keys, by what the channel calls them. */
@@ -12,7 +12,7 @@ export function watch(store: SessionStore, key: string): void {
   if (visitors.size === 0) {
     subscribe('coatcheck:unknown-key', (event) => void look((event as UnknownKey).key))
   }
-  visitors.set(keyHash(key), { store, key })
+  visitors.set(hashForEvents(key), { store, key })
 }
 
 async function look(hash: string): Promise<void> {

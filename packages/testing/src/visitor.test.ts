@@ -251,10 +251,20 @@ plainTest(
           expressSession({ store: store as any, secret, resave: false, saveUninitialized: false }),
         )
         .get('/', (request: any, response) => response.json(request.session.user ?? 'nobody'))
+        .get('/login', (request: any, response, next) => {
+          request.session.regenerate((error: unknown) => {
+            if (error) return next(error)
+            request.session.user = 'bob'
+            response.json('in')
+          })
+        })
       const cookie = connectCookie({ secrets: [secret] })
       const sessions = createSessions<Any>({ store: fromExpressStore(store), cookie })
       const ann = await visitor(sessions, { user: 'ann' })
       expect((await supertest(app).get('/').set('Cookie', ann.cookie)).body, name).toBe('ann')
+      await ann.take(await supertest(app).get('/login').set('Cookie', ann.cookie))
+      expect((await ann.session()).get('user'), name).toBe('bob')
+      expect((await supertest(app).get('/').set('Cookie', ann.cookie)).body, name).toBe('bob')
     }
   },
 )
@@ -305,6 +315,31 @@ plainTest(
     expect((await supertest(app).get('/').set('Cookie', ann.cookie)).body).toBe('nobody')
     expect((await ann.session()).isEmpty()).toBe(true)
     expect(warnings).toEqual([])
+  },
+)
+
+plainTest(
+  'a cookie that the application deletes by itself is forgotten, as browsers do',
+  async () => {
+    const app = express().get('/', (_request, response) => {
+      response.cookie('other', '1').clearCookie('sessionid').json('gone')
+    })
+    const lines = [
+      'sessionid=; Max-Age=0',
+      'sessionid=x; max-age=-1; Expires=Fri, 31 Dec 9999 23:59:59 GMT',
+    ]
+    const responses = [
+      await supertest(app).get('/'),
+      ...lines.map((line) => new Response('', { headers: { 'Set-Cookie': line } })),
+      { headers: { 'set-cookie': lines } },
+    ]
+    for (const response of responses) {
+      const ann = await visitor<Any>({ store: lruStore() }, { user: 'ann' })
+      await ann.take(new Response('', { headers: { 'Set-Cookie': 'other=1' } }))
+      expect(ann.cookie).not.toBe('')
+      await ann.take(response)
+      expect(ann.cookie).toBe('')
+    }
   },
 )
 

@@ -24,10 +24,10 @@ export interface BrowserCookie {
   readonly sameSite: 'Strict' | 'Lax' | 'None'
 }
 
-/** A response, of whichever kind: fetch's and Hono's `Response`, supertest's, Fastify's `inject`, node:http's. */
-export type Answer =
-  | { readonly headers: { getSetCookie(): string[] } }
-  | { readonly headers: Readonly<Record<string, unknown>> }
+/** A response of fetch's and Hono's, with a `Headers`; or of supertest's, Fastify's `inject`, node:http's, with an object by names in small letters. */
+export interface Answer {
+  readonly headers: object
+}
 
 /** Somebody with a session, as a test's client is to be. */
 export interface Visitor<D extends object = SessionData> {
@@ -142,7 +142,7 @@ async function isRetired({ store }: Sessions<any>, key: string | undefined): Pro
 
 /** The last Set-Cookie line for the session's cookie; undefined if there is none. */
 function lineOf(response: Answer, name: string): string | undefined {
-  const headers: unknown = (response as Partial<Answer> | undefined)?.headers
+  const headers: unknown = (response as Answer | undefined)?.headers
   if (typeof headers !== 'object' || headers === null) {
     refuseOption(
       'visitor.take: what was given is no response with headers: hand it that of fetch, Hono, supertest or inject, or the cookies of a browser, `await context.cookies()`',
@@ -173,8 +173,12 @@ function lineOfBrowser(cookies: readonly BrowserCookie[], name: string): string 
   return [`${name}=${value}`, ...attributes.filter(Boolean)].join('; ')
 }
 
+/** Whether a browser forgets the cookie by this line: `Max-Age` comes before `Expires`, by which frameworks delete. */
 function isDeletion(line: string): boolean {
-  return attributesOf(line).get('max-age') === '0'
+  const attributes = attributesOf(line)
+  const maxAge = attributes.get('max-age')
+  if (maxAge !== undefined) return Number(maxAge) <= 0
+  return Date.parse(attributes.get('expires') ?? '') <= Date.now()
 }
 
 /** A Set-Cookie line's attributes, by their names in small letters. */
