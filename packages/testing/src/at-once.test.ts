@@ -188,6 +188,7 @@ test('what is no number of requests and no store is refused in words', async () 
       code: 'ERR_SESSION_OPTIONS',
     })
   }
+  await expect(atOnce(2, lruStore(), undefined!)).rejects.toThrow(/`run`/)
   for (const at of [undefined, null, {}, run, 'store']) {
     await expect(atOnce(2, at as any, run)).rejects.toThrow(/createSessions/)
   }

@@ -49,6 +49,9 @@ export async function atOnce<T>(
   if (!Number.isSafeInteger(n) || n < 2) {
     refuseOption(`atOnce: \`n\` must be a whole number from 2 on, and is ${inWords(n)}`)
   }
+  if (typeof run !== 'function') {
+    refuseOption(`atOnce: \`run\` must be a function that sends a request, and is ${inWords(run)}`)
+  }
   const store = storeOf(at)
   if (racing.has(store)) {
     throw new SessionUsageError(

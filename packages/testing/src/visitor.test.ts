@@ -356,6 +356,9 @@ plainTest('what is no manager, no data and no response is refused in words', asy
   await expect(visitor(options, 'ann' as any)).rejects.toThrow("{ user: 'ann' }")
   await expect(visitor(options, null as any)).rejects.toMatchObject(refused)
   const ann = await visitor<Any>(options, { user: 'ann' })
+  for (const url of ['localhost', '/', undefined]) {
+    expect(() => ann.cookies(url as string)).toThrow(expect.objectContaining(refused))
+  }
   for (const wrong of [undefined, null, 'cookie', {}, { headers: () => ({}) }]) {
     await expect(ann.take(wrong as any)).rejects.toMatchObject(refused)
   }

@@ -37,7 +37,7 @@ export interface Visitor<D extends object = SessionData> {
   readonly headers: { readonly cookie?: string }
   /**
    * The cookie as a browser would have it from a page of `url`: `await context.addCookies(ann.cookies(url))` of Playwright. Empty for who has no session.
-   * @throws TypeError for what is no URL.
+   * @throws SessionUsageError (code ERR_SESSION_OPTIONS) for what is no URL.
    */
   cookies(url: string): BrowserCookie[]
   /**
@@ -102,6 +102,11 @@ function createVisitor<D extends object>(
       return cookie ? { cookie } : {}
     },
     cookies(url) {
+      if (!URL.canParse(url)) {
+        refuseOption(
+          `visitor.cookies: the page's URL must be one, as 'http://localhost:3000', and is ${inWords(url)}`,
+        )
+      }
       const { protocol, hostname } = new URL(url)
       const text = line(protocol === 'https:')
       return text === undefined ? [] : [toBrowserCookie(text, hostname)]
