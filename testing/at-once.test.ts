@@ -2,6 +2,7 @@
 // no later than one after the other.
 import { createSessions, type Sessions } from '@coatcheck/core'
 import { createKey } from '@coatcheck/core/store'
+import { visitor } from '@coatcheck/testing'
 import { expect, vi } from 'vitest'
 import { openPlaces } from './places.ts'
 import { engineNames, needsOf, subjectAt } from './subjects.ts'
@@ -19,13 +20,6 @@ const engines = engineNames.filter(
 )
 const { places, servers } = await openPlaces('at-once', engines)
 
-async function newVisitor(sessions: Sessions<Cart>): Promise<string> {
-  const session = await sessions.open(undefined)
-  session.set('cart', [])
-  const { setCookie } = await sessions.commit(session)
-  return setCookie!.split(';', 1)[0]!
-}
-
 async function add(sessions: Sessions<Cart>, cookie: string, product: number): Promise<void> {
   const session = await sessions.open(cookie)
   session.update('cart', (cart = []) => [...cart, product])
@@ -37,11 +31,11 @@ async function measure(
   sessions: Sessions<Cart>,
   send: (cookie: string) => Promise<unknown>,
 ): Promise<{ ms: number; cart: number[] }> {
-  const cookie = await newVisitor(sessions)
+  const ann = await visitor(sessions, { cart: [] })
   const start = performance.now()
-  await send(cookie)
+  await send(ann.cookie)
   const ms = performance.now() - start
-  return { ms, cart: (await sessions.open(cookie)).get('cart', []) }
+  return { ms, cart: (await ann.session()).get('cart', []) }
 }
 
 const products = Array.from({ length: REQUESTS }, (_, n) => n)

@@ -115,10 +115,14 @@ export function reportUnknownKey(key: string): void {
     return
   }
   toldInSecond++
-  salt ??= randomBytes(32)
-  const hash = createHmac('sha256', salt).update(key).digest('hex').slice(0, 16)
-  unknownKeys.publish({ key: hash, suppressed } satisfies UnknownKey)
+  unknownKeys.publish({ key: hashForEvents(key), suppressed } satisfies UnknownKey)
   suppressed = 0
+}
+
+/** What stands for a key in this process, as {@link UnknownKey} tells it: the key cannot be found from it. */
+export function hashForEvents(key: string): string {
+  salt ??= randomBytes(32)
+  return createHmac('sha256', salt).update(key).digest('hex').slice(0, 16)
 }
 
 /** Reports how a sweep ended. */
