@@ -31,16 +31,16 @@ export const positive = rule('a positive number', (value) => Number.isFinite(val
 export const LONGEST_AGE = 316_224_000
 /** Whether a finite number can be an age in seconds. */
 export const isAge = (value: number): boolean => value <= LONGEST_AGE
-/** A length of time within ten years. @param be What it must be, and `holds` by what it is. */
-const age = (be: string, holds: OptionRule['holds']): OptionRule => ({
+/** A length of time in seconds, within ten years. @param be What it must be, and `holds` whether it is, but for its length. */
+export const age = (be: string, holds: OptionRule['holds']): OptionRule => ({
   be,
   holds: (value) => holds(value) && isAge(value as number),
-  meant: (value) =>
-    !holds(value) && value !== Infinity
-      ? ''
-      : value === Infinity
-        ? `: ten years (${LONGEST_AGE}) are the most; a session that is in use is kept by \`saveEveryRequest\``
-        : `, which is more than ten years: is it milliseconds? Then ${(value as number) / 1000} it is`,
+  meant(value) {
+    if (value === Infinity)
+      return `: nothing is kept without an end, and ${LONGEST_AGE} (ten years) is the most`
+    if (!holds(value)) return ''
+    return `, more than ten years: is it milliseconds? Then ${(value as number) / 1000} it is`
+  },
 })
 /** A length of time. */
 export const seconds = age('a positive number of seconds', positive.holds)

@@ -44,7 +44,9 @@ export function seal(sealed: { readonly prototype: object }): void {
   Object.defineProperty(prototype, 'then', {
     set: freeze((given: unknown) => refuseAssignment('then', given)),
   })
-  freeze(Elsewhere)
+  for (const { value } of Object.values(Object.getOwnPropertyDescriptors(Elsewhere.prototype))) {
+    freeze(value)
+  }
   const refused = new Proxy(Object.freeze(Elsewhere.prototype), {
     set: (_, name, given) => refuseAssignment(name, given),
   })

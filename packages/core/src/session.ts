@@ -335,6 +335,11 @@ export class Session<D extends object = SessionData> implements Iterable<[KeyOf<
     return this.#state.manager.save(this.#state)
   }
 
+  /** `Session`: what test runners do not take for a plain object, and print as it says. */
+  get [Symbol.toStringTag](): string {
+    return 'Session'
+  }
+
   /** What `JSON.stringify` writes. @param name That of the property which holds the session; empty for one that stands alone. */
   toJSON(name?: string): ShownSession {
     return serialized(this.#state, name)
@@ -346,7 +351,8 @@ export class Session<D extends object = SessionData> implements Iterable<[KeyOf<
     options: { readonly depth?: number | null },
     inspect?: (value: unknown, options: object) => string,
   ): unknown {
-    return inspected(this.#state, depth, options, inspect)
+    // Also asked of what has a session for its prototype.
+    return #state in this ? inspected(this.#state, depth, options, inspect) : 'Session'
   }
 
   #expiresAt(now: number): number {

@@ -179,10 +179,14 @@ export function createSessions<D extends object = SessionData>(
     load: (session) => load(manager, stateOf(session), session),
     commit(session, response = {}) {
       const state = stateOf(session)
-      if (typeof response !== 'object' || response === null) refuseResponse(response)
+      if (typeof response !== 'object' || response === null) refuseResponse('commit', response)
       return commit(manager, state, response)
     },
-    headers: (session, info = {}) => send(manager, stateOf(session), info),
+    headers(session, info = {}) {
+      const state = stateOf(session)
+      if (typeof info !== 'object' || info === null) refuseResponse('headers', info)
+      return send(manager, state, info)
+    },
     async close() {
       await store.close?.()
     },
@@ -302,9 +306,9 @@ function refuseInfo(info: unknown): never {
   )
 }
 
-function refuseResponse(response: unknown): never {
+function refuseResponse(by: string, response: unknown): never {
   throw new SessionUsageError(
-    `sessions.commit() takes what there is to tell of the response, as { status: 200 }, and got ${inWords(response)}.`,
+    `sessions.${by}() takes what there is to tell of the response, as { secure: true }, and got ${inWords(response)}.`,
   )
 }
 
