@@ -66,7 +66,7 @@ test('nothing that sessions share can be written to', () => {
   const shared: object[] = [Session, Session.prototype, Object.getPrototypeOf(Session.prototype)]
   for (const name of Reflect.ownKeys(Session.prototype)) {
     const { get, set } = Object.getOwnPropertyDescriptor(Session.prototype, name)!
-    for (const one of [get, set]) if (one) shared.push(one)
+    for (const accessor of [get, set]) if (accessor) shared.push(accessor)
   }
   for (const method of ['get', 'set', 'flash', 'save', 'values', 'entries', 'toJSON'] as const) {
     shared.push(one[method])

@@ -40,7 +40,8 @@ export function seal(sealed: { readonly prototype: object }): void {
       set: freeze(set ?? ((given: unknown) => refuseOwn(name, given))),
     })
   }
-  // Each `await` asks for it: found here, it costs what it did.
+  // Each `await` asks for it: found here, it costs what it did. It is never there.
+  // oxlint-disable-next-line unicorn/no-thenable
   Object.defineProperty(prototype, 'then', {
     set: freeze((given: unknown) => refuseAssignment('then', given)),
   })
