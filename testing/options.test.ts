@@ -371,7 +371,11 @@ test.each<[string, () => unknown, string]>([
     'the option `maxAge` of createSessions',
   ],
   ['maxx', () => lruStore({ maxx: 5 } as never), 'did you mean `max`?'],
-  ['keyPrefix', () => (redisStore as Loose)(redis, { keyPrefix: 'a' }), '`prefix`'],
+  [
+    'keyPrefix',
+    () => (redisStore as Loose)(redis, { keyPrefix: 'a' }),
+    'it is called `prefix` here',
+  ],
 ])(
   'an option of another library’s, or misspelt, is refused with the word that was meant: %s',
   (_, make, message) => {
