@@ -22,6 +22,7 @@ import { session as koaSession } from '@coatcheck/koa'
 import { createAdaptorServer } from '@hono/node-server'
 import connect from 'connect'
 import express from 'express'
+// @ts-expect-error -- Express 4 under another name has no types of its own; it takes the same handlers
 import express4 from 'express4'
 import Fastify from 'fastify'
 import { Hono } from 'hono'

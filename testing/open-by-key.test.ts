@@ -21,8 +21,8 @@ const SECRET = 'a secret for tests, of 32 characters or more'
 const kinds: Record<string, () => SessionsOptions<any>> = {
   lru: () => ({ store: lruStore() }),
   sqlite: () => ({ store: sqlite() }),
-  'an asynchronous store': () => ({ store: slow(lruStore(), 1) }),
-  'an asynchronous store, lazy': () => ({ store: slow(lruStore(), 1), lazy: true }),
+  'an asynchronous store': () => ({ store: slow(lruStore(), { load: 1 }) }),
+  'an asynchronous store, lazy': () => ({ store: slow(lruStore(), { load: 1 }), lazy: true }),
   'hashed keys': () => ({ store: hashKeys(lruStore()) }),
   'a signed cookie': () => ({ store: signedCookieStore({ secrets: [SECRET] }) }),
   'a cookie in another format': () => ({

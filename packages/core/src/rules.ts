@@ -29,8 +29,8 @@ export const clock = rule(
 export const positive = rule('a positive number', (value) => Number.isFinite(value) && value > 0)
 /** In seconds: ten years and some days. What is longer can only be milliseconds, as browsers keep no cookie for more than 400 days. */
 export const LONGEST_AGE = 316_224_000
-/** Whether a finite number can be an age in seconds. */
-export const isAge = (value: number): boolean => value <= LONGEST_AGE
+/** Whether a number is not too long to be an age in seconds. */
+export const isAge = (value: number): boolean => !(value > LONGEST_AGE)
 /** A length of time in seconds, within ten years. @param be What it must be, and `holds` whether it is, but for its length. */
 export const age = (be: string, holds: OptionRule['holds']): OptionRule => ({
   be,

@@ -151,8 +151,3 @@ test('two sessions that hold different data are not equal, and a test prints wha
     }
   `)
 })
-
-test('what holds a secret shows none: a manager, and a store, printed', async () => {
-  const { sessions } = await stored()
-  expect(inspect(sessions, { depth: 9 })).not.toContain('hush')
-})
