@@ -89,6 +89,7 @@ function openedAt(request: object, property: string): Opened | undefined {
 
 /** The property under which a framework's users find a session, shared by all requests: it reads what {@link keepSession} has noted. */
 export interface SessionPlace {
+  readonly enumerable: true
   readonly get: (this: object) => Session<any> | undefined
   /** @throws SessionUsageError, but for the very session that is there. */
   readonly set: (this: object, given: unknown) => void
@@ -101,6 +102,7 @@ export function placeOf(property: string): SessionPlace {
   let place = places.get(property)
   if (!place) {
     place = {
+      enumerable: true,
       get() {
         return sessionAt(this, property)
       },
@@ -119,14 +121,14 @@ export function placeOf(property: string): SessionPlace {
  */
 export function placeSession(request: object, property: string): void {
   const place = placeOf(property)
-  const there = Object.getOwnPropertyDescriptor(request, property)
-  if (there) {
+  if (Object.hasOwn(request, property)) {
+    const there = Object.getOwnPropertyDescriptor(request, property)!
     if (there.get === place.get) return
     if (there.get || (there.value !== undefined && there.value !== null)) {
       refuseTwice(property, 'something else')
     }
   }
-  Object.defineProperty(request, property, { ...place, enumerable: true })
+  Object.defineProperty(request, property, place)
 }
 
 /** @throws SessionUsageError, always: what was put in a session's place would be kept by nobody. */
