@@ -384,6 +384,7 @@ test.each<[string, () => unknown, string]>([
 )
 
 test.each<[string, () => unknown, string]>([
+  ['createSessions(store)', () => (createSessions as Loose)(store), 'write `{ store }`'],
   ['sweep(manager)', () => (sweep as Loose)(createSessions({ store })), 'pass its store'],
   ['withSession(handler)', () => (withSession as Loose)(handler), 'before the handler'],
   ['signedCookieStore()', () => (signedCookieStore as Loose)(), 'signedCookieStore: '],

@@ -429,15 +429,15 @@ function isCodec(codec: Codec): boolean {
 }
 
 function assertManager(options: SessionsOptions<any>): void {
-  if (
-    options !== null &&
-    typeof options === 'object' &&
-    !('store' in options) &&
-    'headers' in options
-  ) {
-    refuse(
-      'it was given a request in place of options: call the middleware, `app.use(session({ store }))`',
-    )
+  if (options !== null && typeof options === 'object' && !('store' in options)) {
+    if ('headers' in options) {
+      refuse(
+        'it was given a request in place of options: call the middleware, `app.use(session({ store }))`',
+      )
+    }
+    if ('load' in options && 'save' in options) {
+      refuse('it was given a store in place of options: write `{ store }`')
+    }
   }
   assertStore('createSessions: `store`', options?.store)
   assertOptions('createSessions', options, OPTIONS, ELSEWHERE)
