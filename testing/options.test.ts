@@ -4,7 +4,8 @@ import { lruStore } from '@coatcheck/cache/lru'
 import { redisStore } from '@coatcheck/cache/redis'
 import { cachedDbStore } from '@coatcheck/cached-db'
 import { createCookies } from '@coatcheck/cookies'
-import { createSessions, hashKeys, sweep } from '@coatcheck/core'
+import { createJsonCodec, createSessions, getSession, hashKeys, sweep } from '@coatcheck/core'
+import { createPlainSigner, createSigner } from '@coatcheck/core/signing'
 import { mysqlStore } from '@coatcheck/db/mysql'
 import { postgresStore } from '@coatcheck/db/postgres'
 import { schema, sqlStore } from '@coatcheck/db/sql'
@@ -17,7 +18,7 @@ import {
   djangoSessions,
 } from '@coatcheck/django'
 import { session as express } from '@coatcheck/express'
-import { fromExpressStore, toExpressStore } from '@coatcheck/express-session'
+import { connectCookie, fromExpressStore, toExpressStore } from '@coatcheck/express-session'
 import { session as fastifySession } from '@coatcheck/fastify'
 import { withSession } from '@coatcheck/fetch'
 import { fileStore } from '@coatcheck/file'
@@ -325,6 +326,86 @@ test.each<[string, () => unknown, string | RegExp]>([
   ],
 ])('%s', (_, make, message) => {
   expect(make).toThrow(refused(message))
+})
+
+const DAYS = 14 * 86_400
+const ages: Record<string, (seconds: number) => unknown> = {
+  maxAge: (maxAge) => createSessions({ store, maxAge }),
+  absoluteMaxAge: (absoluteMaxAge) => createSessions({ store, absoluteMaxAge }),
+  touchAfter: (touchAfter) => createSessions({ store, touchAfter }),
+  ttl: (ttl) => toExpressStore(store, { ttl }),
+  'ttl (fromExpressStore)': (ttl) => takers['fromExpressStore']!({ ttl }),
+  SESSION_COOKIE_AGE: (age) => takers['djangoSessions']!({ settings: { SESSION_COOKIE_AGE: age } }),
+  'maxAge (createCookies)': (maxAge) => createCookies({ defaults: { maxAge } }),
+}
+test.each(Object.entries(ages))('%s of what can only be milliseconds is refused', (name, take) => {
+  const option = name.replace(/ .*/, '')
+  take(DAYS)
+  take(10 * 365 * 86_400)
+  expect(() => take(DAYS * 1000)).toThrow(
+    refused(
+      `\`${option}\` must be a ${/^(touch|.*Cook)/.test(name) && option !== 'SESSION_COOKIE_AGE' ? '' : 'positive '}number of seconds`,
+    ),
+  )
+  expect(() => take(DAYS * 1000)).toThrow(
+    refused('and is 1209600000, more than ten years: is it milliseconds? Then 1209600 it is.'),
+  )
+  expect(() => take(Infinity)).toThrow(
+    refused('nothing is kept without an end, and 316224000 (ten years) is the most.'),
+  )
+})
+
+test.each<[string, () => unknown, string]>([
+  ['ttl', () => createSessions({ store, ttl: 60 } as never), 'it is called `maxAge` here'],
+  ['rolling', () => createSessions({ store, rolling: true } as never), '`saveEveryRequest` here'],
+  ['resave', () => createSessions({ store, resave: false } as never), 'leave it out'],
+  ['name', () => createSessions({ store, name: 'sid' } as never), '`cookie: { name }`'],
+  [
+    'cookie.httponly',
+    () => createSessions({ store, cookie: { httponly: true } } as never),
+    'did you mean `httpOnly`?',
+  ],
+  [
+    'cookie.maxAge',
+    () => createSessions({ store, cookie: { maxAge: 60 } } as never),
+    'the option `maxAge` of createSessions',
+  ],
+  ['maxx', () => lruStore({ maxx: 5 } as never), 'did you mean `max`?'],
+  [
+    'keyPrefix',
+    () => (redisStore as Loose)(redis, { keyPrefix: 'a' }),
+    'it is called `prefix` here',
+  ],
+])(
+  'an option of another library’s, or misspelt, is refused with the word that was meant: %s',
+  (_, make, message) => {
+    expect(make).toThrow(refused(message))
+  },
+)
+
+test.each<[string, () => unknown, string]>([
+  ['createSessions(store)', () => (createSessions as Loose)(store), 'write `{ store }`'],
+  ['sweep(manager)', () => (sweep as Loose)(createSessions({ store })), 'pass its store'],
+  ['withSession(handler)', () => (withSession as Loose)(handler), 'before the handler'],
+  ['signedCookieStore()', () => (signedCookieStore as Loose)(), 'signedCookieStore: '],
+  ['cachedDbStore()', () => (cachedDbStore as Loose)(), 'cachedDbStore: '],
+  ['createJsonCodec(null)', () => (createJsonCodec as Loose)(null), 'createJsonCodec: '],
+  ['connectCookie()', () => (connectCookie as Loose)(), 'connectCookie: `secrets` must be a list'],
+  ['createSigner()', () => (createSigner as Loose)(), 'createSigner needs { secrets, salt }'],
+  ['createPlainSigner(5)', () => (createPlainSigner as Loose)(5), 'and got 5.'],
+  ['a secret as text', () => createCookies({ secrets: 'hush' as never }), 'list of strings'],
+  ['cookies()', () => (createCookies() as Loose)(), 'cookies: takes the request and the response'],
+])(
+  'what is called with nothing, or with the wrong thing, says what it takes: %s',
+  (_, make, message) => {
+    expect(make).toThrow(refused(message))
+  },
+)
+
+test.each([undefined, null, 5, 'request'])('getSession(%o) says what it takes', async (request) => {
+  await expect((getSession as Loose)(request)).rejects.toThrow(
+    'getSession takes the request that the handler was given, and got ',
+  )
 })
 
 test('Fastify’s own options of a plugin are Fastify’s, all others are looked at', async () => {

@@ -58,7 +58,15 @@ export function redisStore(
   options: RedisStoreOptions = {},
 ): SessionStore {
   assertRedis(redis)
-  assertOptions('redisStore', options, { prefix: rules.text, now: rules.clock })
+  assertOptions(
+    'redisStore',
+    options,
+    { prefix: rules.text, now: rules.clock },
+    {
+      keyPrefix: 'it is called `prefix` here; a client of your own has its own besides',
+      ttl: 'how long a session lives is the option `maxAge` of createSessions',
+    },
+  )
   const { prefix = 'session:', now = systemClock } = options
   const own = typeof redis === 'string' ? connect(redis) : undefined
   /** Why the server has refused the database, on this connection. ioredis goes on in the first one, which is another's. */

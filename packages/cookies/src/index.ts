@@ -3,7 +3,14 @@ import { Buffer } from 'node:buffer'
 import { SessionTooLargeError, SessionUsageError } from '@coatcheck/core'
 import { assertCookieRules, MAX_COOKIE_BYTES, readCookies } from '@coatcheck/core/adapter'
 import { assertSecrets, createSigner, type Signer } from '@coatcheck/core/signing'
-import { assertOptions, rules, systemClock, type OptionRules } from '@coatcheck/core/store'
+import {
+  assertOptions,
+  inWords,
+  refuseOption,
+  rules,
+  systemClock,
+  type OptionRules,
+} from '@coatcheck/core/store'
 import { parseCookie, parseSetCookie, stringifySetCookie } from 'cookie'
 import {
   readCookieHeader,
@@ -104,8 +111,8 @@ export function createCookies(
   })
   const { secrets, defaults = {}, now = systemClock } = options
   // Django keeps these apart from all else that it signs.
+  if (secrets !== undefined) assertSecrets(secrets)
   const keys = secrets?.map((secret) => `django.http.cookies${secret}`)
-  if (secrets) assertSecrets(secrets)
   assertOptions('createCookies: `defaults`', defaults, PLAIN)
   line('name', '', defaults)
 
@@ -120,6 +127,12 @@ export function createCookies(
   }
 
   return (request, response) => {
+    for (const [what, given] of Object.entries({ request, response })) {
+      if (typeof given === 'object' && given !== null) continue
+      refuseOption(
+        `cookies: takes the request and the response, and got ${inWords(given)} as the ${what}`,
+      )
+    }
     let parsed: Record<string, string | undefined> | undefined
     const received = () => (parsed ??= parseCookie(readCookieHeader(request) ?? ''))
     const get = (name: string) => received()[name]
@@ -163,7 +176,7 @@ export function createCookies(
 
 /** What the values may be is asked by `assertCookieRules` and the package cookie. */
 const ATTRIBUTES: OptionRules<CookieAttributes & { salt?: string }> = {
-  maxAge: rules.rule('a number of seconds', (value) => typeof value === 'number'),
+  maxAge: rules.age('a number of seconds', (value) => typeof value === 'number'),
   expires: rules.anything,
   domain: rules.anything,
   path: rules.anything,
@@ -179,7 +192,10 @@ const { salt: _, ...PLAIN } = ATTRIBUTES
 type SignedReading = Signing & { maxAge?: number; fallback?: string }
 const READING: OptionRules<SignedReading> = {
   salt: rules.text,
-  maxAge: ATTRIBUTES.maxAge,
+  maxAge: {
+    ...ATTRIBUTES.maxAge,
+    holds: (value) => value === Infinity || ATTRIBUTES.maxAge.holds(value),
+  },
   fallback: rules.text,
 }
 

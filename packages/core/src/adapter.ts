@@ -6,7 +6,7 @@ import { SessionUsageError } from './errors.ts'
 import { warnOfEach } from './events.ts'
 import { addSessionHeaders, type HeaderTarget, type SessionHeaders } from './headers.ts'
 import { assertOptions, type OptionRules } from './options.ts'
-import { callable, rule } from './rules.ts'
+import { callable, inWords, rule } from './rules.ts'
 import type { Session, SessionData } from './session.ts'
 import type { CookieInfo, Sessions } from './sessions.ts'
 
@@ -15,7 +15,7 @@ export { assertCookieRules, MAX_COOKIE_BYTES, readCookies, type CookieRules } fr
 export { isSharedResponse } from './cache-control.ts'
 export { hashForEvents, reportClash } from './events.ts'
 export { toExpiresAt } from './expiry.ts'
-export { isOfAnswer, plainAnswer } from './failure.ts'
+export { isOfAnswer, plainAnswer, tellVisitor } from './failure.ts'
 export { addSessionHeaders, type HeaderTarget, type SessionHeaders } from './headers.ts'
 export { mergeFields, sessionStrategies, type Clash, type Strategies } from './strategies.ts'
 
@@ -76,12 +76,82 @@ export function keepSession<D extends object>(
   }
 }
 
+/** The session that was opened for a request under a property's name. */
+function sessionAt(request: object, property: string): Session<any> | undefined {
+  return openedAt(request, property)?.session
+}
+
+function openedAt(request: object, property: string): Opened | undefined {
+  let one = (request as Keeper)[opened]
+  while (one && one.property !== property) one = one.before
+  return one
+}
+
+/** The property under which a framework's users find a session, shared by all requests: it reads what {@link keepSession} has noted. */
+export interface SessionPlace {
+  readonly enumerable: true
+  readonly get: (this: object) => Session<any> | undefined
+  /** @throws SessionUsageError, but for the very session that is there. */
+  readonly set: (this: object, given: unknown) => void
+}
+
+const places = new Map<string, SessionPlace>()
+
+/** The property of this name, for a framework's prototype of all requests. */
+export function placeOf(property: string): SessionPlace {
+  let place = places.get(property)
+  if (!place) {
+    place = {
+      enumerable: true,
+      get() {
+        return sessionAt(this, property)
+      },
+      set(given) {
+        if (given !== sessionAt(this, property)) refuseReplacement(property, given)
+      },
+    }
+    places.set(property, place)
+  }
+  return place
+}
+
+/**
+ * Puts a session, once it is kept, where the framework's users look for it: nothing can be assigned in its place.
+ * @throws SessionUsageError (code ERR_SESSION_TWICE) if another library has put something there.
+ */
+export function placeSession(request: object, property: string): void {
+  const place = placeOf(property)
+  if (Object.hasOwn(request, property)) {
+    const there = Object.getOwnPropertyDescriptor(request, property)!
+    if (there.get === place.get) return
+    if (there.get || (there.value !== undefined && there.value !== null)) {
+      refuseTwice(property, 'something else')
+    }
+  }
+  Object.defineProperty(request, property, place)
+}
+
+/** @throws SessionUsageError, always: what was put in a session's place would be kept by nobody. */
+export function refuseReplacement(property: string, given: unknown): never {
+  const what = given === null || given === undefined || given === false ? String(given) : 'a value'
+  throw new SessionUsageError(
+    `The session in '${property}' was assigned ${what}, and stays as it was. To end it write ${property}.flush(), to change it ${property}.set('name', …) or ${property}.update({ … }).`,
+  )
+}
+
+function refuseTwice(property: string, what: string): never {
+  throw new SessionUsageError(
+    `This request has ${what} in '${property}' already. Give this session a name of its own: session(options, { property: 'other' }).`,
+    'ERR_SESSION_TWICE',
+  )
+}
+
 /**
  * The session that this request has already from a manager of the same store and cookie: where a middleware is mounted on an
  * application and on a part of it, the second has nothing to open and nothing to commit. It is loaded, unless `lazy` was asked for.
  * @param property The name that the adapter was given; under it {@link getSession} finds that session too.
  * @throws SessionUsageError (code ERR_SESSION_TWICE) if the request has a session of another store in the same cookie, which has room
- * for one; SessionStoreError if the backend fails.
+ * for one, or another session under the same name; SessionStoreError if the backend fails.
  */
 export function sessionBefore<D extends object>(
   carriers: Carriers,
@@ -97,12 +167,24 @@ export function sessionBefore<D extends object>(
           'ERR_SESSION_TWICE',
         )
       }
+      assertFree(carriers, property, one.session)
       keepSession(carriers, property, one.sessions, one.session)
       const isLoaded = sessions.lazy || !one.sessions.lazy
       return isLoaded ? one.session : one.sessions.load(one.session)
     }
   }
+  assertFree(carriers, property, undefined)
   return undefined
+}
+
+/** The first carrier is what the framework's users have: what is below it may have a session of the name in another framework. */
+function assertFree(
+  [request]: Carriers,
+  property: string,
+  session: Session<any> | undefined,
+): void {
+  const there = request && sessionAt(request, property)
+  if (there && there !== session) refuseTwice(property, "another manager's session")
 }
 
 function isSameCookie({ cookie: a }: Sessions<any>, { cookie: b }: Sessions<any>): boolean {
@@ -196,9 +278,13 @@ export async function getSession<D extends object = SessionData>(
   request: object,
   property = 'session',
 ): Promise<Session<D>> {
-  for (let one = (request as Keeper)[opened]; one; one = one.before) {
-    if (one.property === property) return one.sessions.load(one.session)
+  if ((typeof request !== 'object' && typeof request !== 'function') || request === null) {
+    throw new SessionUsageError(
+      `getSession takes the request that the handler was given, and got ${inWords(request)}.`,
+    )
   }
+  const one = openedAt(request, property)
+  if (one) return one.sessions.load(one.session)
   throw new SessionUsageError(
     `getSession: this request has no '${property}'. Put the session middleware before the handler.`,
   )

@@ -1,5 +1,7 @@
 // Between the session's dictionary and the record's text. JSON by default; never a silent loss.
 import { SessionEncodeError } from './errors.ts'
+import { assertOptions } from './options.ts'
+import { callable } from './rules.ts'
 
 /** The session's dictionary as it is encoded: own properties only, `__proto__` included. */
 export type Dictionary = Record<string, unknown>
@@ -33,8 +35,13 @@ export interface JsonCodecOptions {
   readonly allows?: (value: unknown) => boolean
 }
 
-/** Makes a codec of JSON, for values that it brings back unchanged. Anything else is a SessionEncodeError. */
+/** Makes a codec of JSON, for values that it brings back unchanged. Anything else is a SessionEncodeError. @throws SessionUsageError for an option that cannot work. */
 export function createJsonCodec(options: JsonCodecOptions = {}): Codec {
+  assertOptions('createJsonCodec', options, {
+    stringify: callable,
+    parse: callable,
+    allows: callable,
+  })
   const { stringify = JSON.stringify, parse = JSON.parse, allows = () => false } = options
   return {
     encode(data, suspects) {

@@ -1,5 +1,5 @@
 // What a failed save is answered with, in every adapter: nothing of the dropped answer, and what the site says on every page.
-import { SessionError } from './errors.ts'
+import { SessionConflictError, SessionError, SessionGoneError } from './errors.ts'
 
 /**
  * Headers that say something about the site or the connection, whatever the answer: without those of CORS the page that asked
@@ -17,8 +17,8 @@ export function isOfAnswer(header: string): boolean {
 }
 
 /**
- * The answer where the application has none: an error's own status and, if it is a session's and the client's to mend, its message. What
- * a server's fault says (an address, a table's name) is for whoever runs it.
+ * The answer where the application has none: an error's own status, and words for a visitor. What the error says (an address, a table's
+ * name, advice) is for whoever runs the server.
  */
 export function plainAnswer(error: unknown): { status: number; body: string } {
   const { status } = error as { status?: unknown }
@@ -26,11 +26,41 @@ export function plainAnswer(error: unknown): { status: number; body: string } {
   const answered = isStatus ? (status as number) : 500
   return {
     status: answered,
-    body:
-      error instanceof SessionError && answered < 500
-        ? error.message
-        : answered === 503
-          ? 'Service Unavailable'
-          : 'Internal Server Error',
+    body: wordsFor(error, answered),
   }
+}
+
+function wordsFor(error: unknown, status: number): string {
+  if (error instanceof SessionGoneError) {
+    return 'Your session has ended. Load the page again, and log in if it asks you to.'
+  }
+  if (error instanceof SessionConflictError) {
+    return 'Something else was saved at the same moment, so this was not. Try again.'
+  }
+  if (status === 503) return 'Service Unavailable'
+  return status < 500 ? 'Bad Request' : 'Internal Server Error'
+}
+
+/** Errors whose message is for visitors by now: one may fail several requests. */
+const turned = new WeakSet<SessionError>()
+
+/**
+ * Turns an error into one that can be shown, for a framework that answers with an error's message: it keeps its class, `code` and `status`,
+ * and its stack; what it said to whoever runs the server is in its `cause`, which has the backend's error for its own.
+ */
+export function tellVisitor(error: SessionError): void {
+  if (turned.has(error)) return
+  turned.add(error)
+  const { message, code, status, name, stack } = error
+  const original = new SessionError(message, {
+    code,
+    status,
+    ...('cause' in error && { cause: error.cause }),
+  })
+  Object.defineProperties(original, { name: { value: name }, stack: { value: stack } })
+  const hidden = { configurable: true, writable: true }
+  Object.defineProperties(error, {
+    message: { value: plainAnswer(error).body, ...hidden },
+    cause: { value: original, ...hidden },
+  })
 }

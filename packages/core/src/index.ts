@@ -32,6 +32,7 @@ export { Session, type Fields, type KeyOf, type SessionData, type ValueOf } from
 export {
   createSessions,
   type CookieInfo,
+  type OpenFrom,
   type ResponseInfo,
   type Sessions,
   type SessionsOptions,

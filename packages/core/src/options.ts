@@ -26,10 +26,10 @@ export function assertOptions<O extends object>(
     if (!Object.hasOwn(rules, name)) refuseName(by, name, Object.keys(rules), elsewhere)
   }
   // Also what is inherited is used.
-  for (const [name, { be, holds, secret }] of Object.entries<OptionRule>(rules)) {
+  for (const [name, { be, holds, secret, meant }] of Object.entries<OptionRule>(rules)) {
     const value: unknown = options[name as keyof O]
     if (value === undefined || holds(value)) continue
-    const given = secret ? '' : `, and is ${inWords(value)}`
+    const given = secret ? '' : `, and is ${inWords(value)}${meant?.(value) ?? ''}`
     refuseOption(`${by}: \`${name}\` must be ${be}${given}`)
   }
 }
@@ -45,12 +45,15 @@ export function assertStore(by: string, store: SessionStore): void {
   const missing = METHODS.filter((name) => !has(name))
   if (missing.length === 0) return
   const isExpress = has('get') && has('set') && has('destroy')
+  const isManager = has('open') && has('commit')
   refuseOption(
     isExpress
       ? `${by} is a store of express-session's: pass it through fromExpressStore() of @coatcheck/express-session`
-      : missing.length === METHODS.length
-        ? `${by} must be a store, such as sqliteStore('sessions.sqlite'), and is ${inWords(store)}`
-        : `${by} must be a store, and has no method ${missing.join(', ')}`,
+      : isManager
+        ? `${by} must be a store, and is what createSessions() has returned: pass its store, sessions.store`
+        : missing.length === METHODS.length
+          ? `${by} must be a store, such as sqliteStore('sessions.sqlite'), and is ${inWords(store)}`
+          : `${by} must be a store, and has no method ${missing.join(', ')}`,
   )
 }
 

@@ -39,7 +39,11 @@ function among({ one }: Site, before: string[], own?: string, after: string[] = 
     [named(...before), cookie, named(...after)].filter(Boolean).join('; ')
   const process: Process = {
     calls,
-    sessions: { ...sessions, open: (cookie, info) => sessions.open(header(cookie), info) },
+    sessions: {
+      ...sessions,
+      open: (from, info) =>
+        sessions.open(header(typeof from === 'string' ? from : undefined), info),
+    },
   }
   const browser = openBrowser(process, own)
   return {

@@ -7,6 +7,8 @@ export interface OptionRule {
   readonly holds: (value: unknown) => boolean
   /** Its value is shown to nobody. */
   readonly secret?: boolean
+  /** What was probably meant by a value that breaks the rule, in an error's words, or nothing. */
+  readonly meant?: (value: unknown) => string
 }
 
 /** A rule of one's own. @param be What the option must be, in an error's words after "must be". */
@@ -25,8 +27,23 @@ export const clock = rule(
 )
 /** A length of time in seconds, or a size: beyond zero and not endless. */
 export const positive = rule('a positive number', (value) => Number.isFinite(value) && value > 0)
+/** In seconds: ten years and some days. What is longer can only be milliseconds, as browsers keep no cookie for more than 400 days. */
+export const LONGEST_AGE = 316_224_000
+/** Whether a number is not too long to be an age in seconds. */
+export const isAge = (value: number): boolean => !(value > LONGEST_AGE)
+/** A length of time in seconds, within ten years. @param be What it must be, and `holds` whether it is, but for its length. */
+export const age = (be: string, holds: OptionRule['holds']): OptionRule => ({
+  be,
+  holds: (value) => holds(value) && isAge(value as number),
+  meant(value) {
+    if (value === Infinity)
+      return `: nothing is kept without an end, and ${LONGEST_AGE} (ten years) is the most`
+    if (!holds(value)) return ''
+    return `, more than ten years: is it milliseconds? Then ${(value as number) / 1000} it is`
+  },
+})
 /** A length of time. */
-export const seconds = rule('a positive number of seconds', positive.holds)
+export const seconds = age('a positive number of seconds', positive.holds)
 /** A whole number from 1 on. */
 export const count = rule(
   'a whole number from 1 on',
@@ -34,6 +51,8 @@ export const count = rule(
 )
 /** A number from 0 on. */
 export const fromZero = rule('a number from 0 on', (value) => Number.isFinite(value) && value >= 0)
+/** A length of time, or none. */
+export const secondsFromZero = age('a number of seconds from 0 on', fromZero.holds)
 /** An object with whatever it has. */
 export const dictionary = rule('an object', isPlain)
 /** Checked elsewhere. */

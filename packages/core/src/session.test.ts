@@ -245,3 +245,24 @@ test.each([
     expect(session.isEmpty()).toBe(true)
   })
 })
+
+test('-0 comes back as 0, as JSON has it, and is no change of one that was 0', async () => {
+  const visit = await visitor((session) => session.set('n', -0).set('deep', { n: [-0] }))
+  await visit((session) => {
+    expect(Object.is(session.get('n'), 0)).toBe(true)
+    expect(Object.is(session.get('deep').n[0], 0)).toBe(true)
+    session.get('deep').n[0] = -0
+    expect(session.modified).toBe(false)
+  })
+})
+
+test('modified is false again once a change is saved, and true with the next one', async () => {
+  const sessions = createSessions<Any>({ store: mapStore({ now }), now })
+  const session = await sessions.open(undefined)
+  session.set('a', 1)
+  expect(session.modified).toBe(true)
+  await session.save()
+  expect(session.modified).toBe(false)
+  session.set('a', 2)
+  expect(session.modified).toBe(true)
+})

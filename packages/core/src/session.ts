@@ -1,10 +1,12 @@
 // What a handler sees: Django's request.session as a typed dictionary. It does no I/O; the manager does.
-import { inWords } from './rules.ts'
+import { inWords, isAge, isPlain, LONGEST_AGE } from './rules.ts'
 import { BOOKKEEPING, isBookkeeping } from './bookkeeping.ts'
 import type { Draft } from './draft.ts'
 import { SessionEncodeError, SessionUsageError } from './errors.ts'
 import { warnDeveloper } from './events.ts'
 import { endsWithBrowser, expiresAt, EXPIRY_KEY } from './expiry.ts'
+import { seal } from './sealed.ts'
+import { inspected, serialized, type ShownSession } from './shown.ts'
 import { condemn, type SessionState } from './standing.ts'
 
 /** As it was when this was loaded, and not a timer that stands still while an application's test runs. */
@@ -30,7 +32,10 @@ export type KeyOf<D> = keyof Fields<D> & string
 export type ValueOf<D, K extends KeyOf<D>> = NonNullableField<Fields<D>, K>
 type NonNullableField<F, K extends keyof F> = Exclude<F[K], undefined>
 
-/** Gives the manager a session's state. Not part of the public interface. */
+/**
+ * Gives the manager a session's state. Not part of the public interface.
+ * @throws SessionUsageError for what is no session.
+ */
 export let stateOf: (session: Session<any>) => SessionState
 
 const TEST_COOKIE = 'testcookie'
@@ -45,6 +50,12 @@ const TEST_COOKIE_VALUE = 'worked'
  *
  * With `lazy: true`, any use before `getSession()` has loaded it throws SessionUsageError.
  *
+ * Data is not kept in properties: an assignment (`session.user = …`) throws SessionUsageError, `modified` aside, and nothing that sessions
+ * share can be written to. What is no assignment cannot be noticed: `delete session.user` does nothing, `delete('user')` does.
+ *
+ * Printed by itself (`console.log(session)`, `JSON.stringify(session)`, a test's diff) it shows its state, its data and a hash of its key;
+ * within something else (a request, an error, a logger's fields) the names of its keys and no values. Neither counts as a use.
+ *
  * @see https://docs.djangoproject.com/en/stable/topics/http/sessions/#using-sessions-in-views
  */
 export class Session<D extends object = SessionData> implements Iterable<[KeyOf<D>, unknown]> {
@@ -52,7 +63,13 @@ export class Session<D extends object = SessionData> implements Iterable<[KeyOf<
   #checking = false
 
   static {
-    stateOf = (session) => session.#state
+    stateOf = (session) => {
+      if (typeof session === 'object' && session !== null && #state in session)
+        return session.#state
+      throw new SessionUsageError(
+        `This takes a session, as sessions.open() gives it, and got ${inWords(session)}. One of another copy of @coatcheck/core is none here.`,
+      )
+    }
   }
 
   /** Sessions are made by `createSessions().open()`. */
@@ -74,7 +91,11 @@ export class Session<D extends object = SessionData> implements Iterable<[KeyOf<
     return this.#state.accessed
   }
 
-  /** Whether this request has changed the session, by a method or in place. Set it to force or to prevent a save. */
+  /**
+   * Whether the session has a change that is not saved yet, made by a method or in place: false again once it is saved. Set it to force
+   * or to prevent a save.
+   * @throws SessionUsageError when set to anything but true and false.
+   */
   get modified(): boolean {
     const { modified, standing, draft, cycled, condemned, doubt } = this.#state
     if (standing.is === 'unloaded') return false
@@ -82,6 +103,9 @@ export class Session<D extends object = SessionData> implements Iterable<[KeyOf<
   }
 
   set modified(modified: boolean) {
+    if (typeof modified !== 'boolean') {
+      misused('modified', `is true or false, and was set to ${inWords(modified)}`)
+    }
     this.#draft()
     this.#state.modified = modified
   }
@@ -90,6 +114,8 @@ export class Session<D extends object = SessionData> implements Iterable<[KeyOf<
   get<K extends KeyOf<D>>(key: K): ValueOf<D, K> | undefined
   get<K extends KeyOf<D>>(key: K, fallback: ValueOf<D, K>): ValueOf<D, K>
   get(key: string, fallback?: unknown): unknown {
+    assertKey('get', key)
+    if (typeof fallback === 'function') noCallback('get', 'returns the value')
     const draft = this.#draft()
     return this.#shows(key) ? draft.get(key, fallback) : fallback
   }
@@ -100,7 +126,9 @@ export class Session<D extends object = SessionData> implements Iterable<[KeyOf<
    * that begins with `_session_`, which is the session's own bookkeeping.
    */
   set<K extends KeyOf<D>>(key: K, value: ValueOf<D, K>): this {
-    assertOwn(key)
+    if (typeof key !== 'string') refuseEntries(key)
+    assertOwn('set', key)
+    if (value === undefined) assertGiven('set', key, arguments.length)
     assertValue(key, value)
     this.#change().set(key, value)
     return this
@@ -108,13 +136,14 @@ export class Session<D extends object = SessionData> implements Iterable<[KeyOf<
 
   /** Whether there is a value under `key`. */
   has(key: KeyOf<D>): boolean {
+    assertKey('has', key)
     const draft = this.#draft()
     return this.#shows(key) && draft.looksFor(key)
   }
 
   /** Removes `key`; returns whether it was there. */
   delete(key: KeyOf<D>): boolean {
-    assertOwn(key)
+    assertOwn('delete', key)
     return this.#take().has(key) && this.#change().delete(key)
   }
 
@@ -122,7 +151,7 @@ export class Session<D extends object = SessionData> implements Iterable<[KeyOf<
   pop<K extends KeyOf<D>>(key: K): ValueOf<D, K> | undefined
   pop<K extends KeyOf<D>>(key: K, fallback: ValueOf<D, K>): ValueOf<D, K>
   pop(key: string, fallback?: unknown): unknown {
-    assertOwn(key)
+    assertOwn('pop', key)
     const draft = this.#take()
     if (!draft.looksFor(key)) return fallback
     const value = draft.get(key)
@@ -132,7 +161,8 @@ export class Session<D extends object = SessionData> implements Iterable<[KeyOf<
 
   /** The value under `key`; where there is none, puts `value` there and returns it. */
   setDefault<K extends KeyOf<D>>(key: K, value: ValueOf<D, K>): ValueOf<D, K> {
-    assertOwn(key)
+    assertOwn('setDefault', key)
+    if (value === undefined) assertGiven('setDefault', key, arguments.length)
     const draft = this.#draft()
     draft.get(key, value)
     if (!draft.has(key)) this.set(key, value)
@@ -153,16 +183,20 @@ export class Session<D extends object = SessionData> implements Iterable<[KeyOf<
   ): this
   update(target: string | object, fn?: (current: any) => unknown): this {
     if (typeof target === 'string') {
-      assertOwn(target)
+      assertOwn('update', target)
+      if (typeof fn !== 'function') refuseUpdate(target, fn)
       this.#change().update(target, (current) => {
-        const value = fn!(current)
+        const value = fn(current)
         assertValue(target, value)
         return value
       })
     } else {
+      if (!isPlain(target) || target instanceof Session) {
+        misused('update', `takes an object, or a key and a function, and got ${inWords(target)}`)
+      }
       const entries = Object.entries(target)
       for (const [key, value] of entries) {
-        assertOwn(key)
+        assertOwn('update', key)
         assertValue(key, value)
       }
       const draft = this.#change()
@@ -199,6 +233,7 @@ export class Session<D extends object = SessionData> implements Iterable<[KeyOf<
 
   /** Removes every key. A session that is empty when the request ends is removed, with its cookie. */
   clear(): void {
+    if (arguments[0] !== undefined) misused('clear', 'takes nothing; to remove a key call delete()')
     this.#change()
     if (this.#state.standing.is === 'unreadable') condemn(this.#state)
     this.#state.draft.clear()
@@ -206,6 +241,7 @@ export class Session<D extends object = SessionData> implements Iterable<[KeyOf<
 
   /** Ends the session: its data is gone, its key is dead, its cookie is deleted. What is set afterwards is a new session. */
   flush(): void {
+    if (arguments[0] !== undefined) takesNothing('flush')
     this.#change()
     condemn(this.#state)
     this.#state.flushed ||= this.#state.condemned.some(({ refusal }) => !refusal)
@@ -213,6 +249,7 @@ export class Session<D extends object = SessionData> implements Iterable<[KeyOf<
 
   /** Gives the session a new key and keeps its data; the old key is dead. Call it when a user logs in. */
   cycleKey(): void {
+    if (arguments[0] !== undefined) takesNothing('cycleKey')
     this.#change()
     this.#state.cycled = true
   }
@@ -225,7 +262,8 @@ export class Session<D extends object = SessionData> implements Iterable<[KeyOf<
   /**
    * Sets when this session ends: after `expiry` seconds without a change, at a Date, with the browser (0), or as the
    * manager's options say (null).
-   * @throws SessionUsageError for an invalid Date or a number that is not finite.
+   * @throws SessionUsageError for an invalid Date, a number that is not finite, and more than ten years in seconds: that can only be
+   * milliseconds.
    */
   setExpiry(expiry: number | Date | null): void {
     if (expiry === null) {
@@ -238,6 +276,7 @@ export class Session<D extends object = SessionData> implements Iterable<[KeyOf<
         `setExpiry() takes seconds, a valid Date, 0 or null, and got ${inWords(expiry)}.`,
       )
     }
+    if (!(expiry instanceof Date) && !isAge(value)) refuseAge(value)
     this.#change().set(EXPIRY_KEY, expiry instanceof Date ? expiry.toISOString() : expiry)
   }
 
@@ -278,7 +317,8 @@ export class Session<D extends object = SessionData> implements Iterable<[KeyOf<
    * @throws SessionEncodeError, here or at the save, for a value that JSON cannot carry back.
    */
   flash<K extends KeyOf<D>>(key: K, value: ValueOf<D, K>): void {
-    assertOwn(key)
+    assertOwn('flash', key)
+    if (value === undefined) assertGiven('flash', key, arguments.length)
     assertValue(key, value)
     this.#change().flash(key, value)
   }
@@ -291,7 +331,28 @@ export class Session<D extends object = SessionData> implements Iterable<[KeyOf<
    * client would need a cookie that can no longer be sent.
    */
   save(): Promise<void> {
+    if (arguments[0] !== undefined) noCallback('save', 'returns a promise: `await session.save()`')
     return this.#state.manager.save(this.#state)
+  }
+
+  /** `Session`: what test runners do not take for a plain object, and print as it says. */
+  get [Symbol.toStringTag](): string {
+    return 'Session'
+  }
+
+  /** What `JSON.stringify` writes. @param name That of the property which holds the session; empty for one that stands alone. */
+  toJSON(name?: string): ShownSession {
+    return serialized(this.#state, name)
+  }
+
+  /** What `console.log` prints. */
+  [Symbol.for('nodejs.util.inspect.custom')](
+    depth: number,
+    options: { readonly depth?: number | null },
+    inspect?: (value: unknown, options: object) => string,
+  ): unknown {
+    // Also asked of what has a session for its prototype.
+    return #state in this ? inspected(this.#state, depth, options, inspect) : 'Session'
   }
 
   #expiresAt(now: number): number {
@@ -351,11 +412,57 @@ export class Session<D extends object = SessionData> implements Iterable<[KeyOf<
   }
 }
 
-function assertOwn(key: string): void {
+seal(Session)
+
+function assertOwn(method: string, key: string): void {
+  assertKey(method, key)
   if (!isBookkeeping(key)) return
   throw new SessionUsageError(
     `'${key}' cannot be changed: names that begin with '${BOOKKEEPING}' are the session's own bookkeeping. Take another name, or setExpiry().`,
   )
+}
+
+function assertKey(method: string, key: unknown): void {
+  if (typeof key === 'string') return
+  const hint = method === 'delete' && key === undefined ? '; to end the session call flush()' : ''
+  misused(method, `takes a key, which is text, and got ${inWords(key)}${hint}`)
+}
+
+function assertGiven(method: string, key: string, given: number): void {
+  if (given >= 2) return
+  const hint = method === 'flash' ? `; what was flashed is read by get('${key}')` : ''
+  misused(method, `takes a key and a value, and got the key '${key}' alone${hint}`)
+}
+
+function refuseEntries(entries: unknown): never {
+  const hint = isPlain(entries) ? ': several are set by update({ … })' : ''
+  misused('set', `takes a key, which is text, and a value, and got ${inWords(entries)}${hint}`)
+}
+
+function refuseUpdate(key: string, given: unknown): never {
+  misused(
+    'update',
+    `takes a key and a function, or an object, and got the key '${key}' and ${inWords(given)}: a value is set by set('${key}', …)`,
+  )
+}
+
+function refuseAge(seconds: number): never {
+  const meant =
+    seconds > 1e11 ? 'for a moment pass a Date' : `is it milliseconds? Then ${seconds / 1000} it is`
+  misused('setExpiry', `takes seconds, at most ${LONGEST_AGE}, and got ${seconds}: ${meant}`)
+}
+
+function takesNothing(method: string): never {
+  noCallback(method, 'takes effect when the session is saved: `await session.save()`')
+}
+
+function noCallback(method: string, instead: string): never {
+  misused(method, `takes no callback and ${instead}`)
+}
+
+function misused(method: string, what: string): never {
+  const name = method === 'modified' ? method : `${method}()`
+  throw new SessionUsageError(`session.${name} ${what}.`)
 }
 
 /** Refuses at once what no codec could carry, so that the stack shows the line that set it. */

@@ -19,11 +19,13 @@ import {
   clock,
   dictionary,
   flag,
-  fromZero,
+  inWords,
+  isPlain,
   oneOf,
   positive,
   rule,
   seconds,
+  secondsFromZero,
   texts,
 } from './rules.ts'
 import { Session, stateOf, type Fields, type SessionData } from './session.ts'
@@ -115,6 +117,9 @@ export interface ResponseInfo extends CookieInfo {
   readonly isShared?: () => boolean
 }
 
+/** What a session is opened by: the text of a request's Cookie header, or a session's key. */
+export type OpenFrom = string | null | undefined | { readonly key: string | null | undefined }
+
 /** The manager that {@link createSessions} returns. An adapter calls `open`, runs the handler, calls `commit`. */
 export interface Sessions<D extends object = SessionData> {
   /** The engine that keeps the sessions. */
@@ -124,11 +129,17 @@ export interface Sessions<D extends object = SessionData> {
   /**
    * The session that a request's Cookie header stands for: of several cookies of the name the first that opens one; an empty one if
    * there is no cookie, or the store does not know its key. Forged and malformed cookies are empty sessions too, never errors.
+   *
+   * Or, where there are no cookies (a WebSocket's messages, a job, a native client), the session of a key: `open({ key })`, with what
+   * `session.key` was after a save. It is written by `session.save()`, which answers no cookie; whoever holds the key is told the new one
+   * after `cycleKey()`, and for a session in a signed cookie after each save. A key that is missing, malformed, ended or unknown gives an
+   * empty session.
+   * @param from The header's text, undefined or null where a request has none; or the key.
    * @param cookieInfo Asked for the cookie's attributes by `session.save()`, which must know before it writes whether the
    * client can be given the cookie. Default: the manager's own.
-   * @throws SessionStoreError if the backend fails.
+   * @throws SessionStoreError if the backend fails; SessionUsageError for anything else, a request for one.
    */
-  open(cookieHeader: string | undefined, cookieInfo?: () => CookieInfo): Awaitable<Session<D>>
+  open(from: OpenFrom, cookieInfo?: () => CookieInfo): Awaitable<Session<D>>
   /** Whether a session is loaded only when the handler asks for it. */
   readonly lazy: boolean
   /** Loads a session that `lazy` has left unloaded. @throws SessionStoreError if the backend fails. */
@@ -164,10 +175,18 @@ export function createSessions<D extends object = SessionData>(
     store,
     cookie: manager.cookie.identity,
     lazy: manager.lazy,
-    open: (cookieHeader, cookieInfo) => open<D>(manager, cookieHeader, cookieInfo),
+    open: (from, cookieInfo) => open<D>(manager, from, cookieInfo),
     load: (session) => load(manager, stateOf(session), session),
-    commit: (session, response = {}) => commit(manager, stateOf(session), response),
-    headers: (session, info = {}) => send(manager, stateOf(session), info),
+    commit(session, response = {}) {
+      const state = stateOf(session)
+      if (typeof response !== 'object' || response === null) refuseResponse('commit', response)
+      return commit(manager, state, response)
+    },
+    headers(session, info = {}) {
+      const state = stateOf(session)
+      if (typeof info !== 'object' || info === null) refuseResponse('headers', info)
+      return send(manager, state, info)
+    },
     async close() {
       await store.close?.()
     },
@@ -220,9 +239,12 @@ function createManager(options: SessionsOptions<any>): OwnManager {
 
 function open<D extends object>(
   manager: OwnManager,
-  cookieHeader: string | undefined,
+  from: OpenFrom,
   cookieInfo: (() => CookieInfo) | undefined,
 ): Awaitable<Session<D>> {
+  if (cookieInfo !== undefined && typeof cookieInfo !== 'function') refuseInfo(cookieInfo)
+  const isKey = typeof from === 'object' && from !== null
+  const values = isKey ? keysIn(from) : manager.cookie.read(headerIn(from))
   const state: SessionState = {
     manager,
     standing: NEW,
@@ -248,16 +270,46 @@ function open<D extends object>(
     loading: undefined,
   }
   const session = new Session<D>(state)
-  const values = manager.cookie.read(cookieHeader)
   if (values.length === 0) return session
   const { sync = false, stateless = false } = manager.store.traits ?? {}
   const standing = standingOf(values, stateless)
   if (!standing) {
-    refuseCookie(state)
+    if (!isKey) refuseCookie(state)
     return session
   }
   state.standing = standing
   return sync || manager.lazy ? session : load(manager, state, session)
+}
+
+function headerIn(from: unknown): string | undefined {
+  if (typeof from === 'string') return from
+  if (from === undefined || from === null) return undefined
+  return refuseFrom(from)
+}
+
+/** A client may have sent anything for a key: what is no text opens nothing. */
+function keysIn(from: object): readonly string[] {
+  if (!isPlain(from) || !('key' in from)) refuseFrom(from)
+  if (isPromise(from.key as Awaitable<unknown>)) refuseFrom(from.key)
+  return typeof from.key === 'string' ? [from.key] : []
+}
+
+function refuseFrom(from: unknown): never {
+  throw new SessionUsageError(
+    `sessions.open() takes the text of a Cookie header, request.headers.cookie, or { key }, and got ${inWords(from)}.`,
+  )
+}
+
+function refuseInfo(info: unknown): never {
+  throw new SessionUsageError(
+    `sessions.open() takes a function as its second argument, which answers { secure, cookie }, and got ${inWords(info)}.`,
+  )
+}
+
+function refuseResponse(by: string, response: unknown): never {
+  throw new SessionUsageError(
+    `sessions.${by}() takes what there is to tell of the response, as { secure: true }, and got ${inWords(response)}.`,
+  )
 }
 
 /** Asks a synchronous store; of any other, says why it cannot be asked now. */
@@ -340,7 +392,7 @@ const OPTIONS: OptionRules<SessionsOptions<any>> = {
   maxAge: seconds,
   expireAtBrowserClose: flag,
   saveEveryRequest: flag,
-  touchAfter: rule('a number of seconds from 0 on', fromZero.holds),
+  touchAfter: secondsFromZero,
   absoluteMaxAge: seconds,
   concurrency: oneOf('merge', 'merge-keys', 'overwrite', 'reject'),
   merge: anything,
@@ -377,15 +429,15 @@ function isCodec(codec: Codec): boolean {
 }
 
 function assertManager(options: SessionsOptions<any>): void {
-  if (
-    options !== null &&
-    typeof options === 'object' &&
-    !('store' in options) &&
-    'headers' in options
-  ) {
-    refuse(
-      'it was given a request in place of options: call the middleware, `app.use(session({ store }))`',
-    )
+  if (options !== null && typeof options === 'object' && !('store' in options)) {
+    if ('headers' in options) {
+      refuse(
+        'it was given a request in place of options: call the middleware, `app.use(session({ store }))`',
+      )
+    }
+    if ('load' in options && 'save' in options) {
+      refuse('it was given a store in place of options: write `{ store }`')
+    }
   }
   assertStore('createSessions: `store`', options?.store)
   assertOptions('createSessions', options, OPTIONS, ELSEWHERE)

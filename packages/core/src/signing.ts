@@ -3,6 +3,8 @@ import { Buffer } from 'node:buffer'
 import crypto, { createHash, createHmac, createSecretKey, timingSafeEqual } from 'node:crypto'
 import { systemClock } from './clock.ts'
 import { SessionUsageError } from './errors.ts'
+import { refuseOption } from './options.ts'
+import { inWords } from './rules.ts'
 
 /** What {@link createPlainSigner} takes. */
 export interface PlainSignerOptions {
@@ -60,8 +62,15 @@ export function assertSecrets(secrets: readonly string[]): void {
   )
 }
 
+function assertSigner(by: string, options: PlainSignerOptions): void {
+  if (typeof options === 'object' && options !== null) return
+  refuseOption(`${by} needs { secrets, salt }, and got ${inWords(options)}`)
+}
+
 /** Makes a signer, as Django's `Signer(salt=…)`. @throws SessionUsageError for a missing or short secret. */
-export function createPlainSigner({ secrets, salt }: PlainSignerOptions): PlainSigner {
+export function createPlainSigner(options: PlainSignerOptions): PlainSigner {
+  assertSigner('createPlainSigner', options)
+  const { secrets, salt } = options
   assertSecrets(secrets)
   const signatures = secrets.map((secret) =>
     createMac(createHash('sha256').update(`${salt}signer${secret}`).digest()),
@@ -81,7 +90,9 @@ export function createPlainSigner({ secrets, salt }: PlainSignerOptions): PlainS
 }
 
 /** Makes a signer, as Django's `TimestampSigner(salt=…)`. @throws SessionUsageError for a missing or short secret. */
-export function createSigner({ secrets, salt, now = systemClock }: SignerOptions): Signer {
+export function createSigner(options: SignerOptions): Signer {
+  assertSigner('createSigner', options)
+  const { secrets, salt, now = systemClock } = options
   const signer = createPlainSigner({ secrets, salt })
 
   /** The second that was last signed in, and how it is written. */

@@ -18,7 +18,8 @@ export interface ConnectCookieOptions extends CookieOptions {
  * signature around the key.
  * @throws SessionUsageError if there is no secret, or a `maxAge` or `expires`, which Coatcheck has elsewhere.
  */
-export function connectCookie({ secrets, ...cookie }: ConnectCookieOptions): CookieOptions {
+export function connectCookie(options: ConnectCookieOptions): CookieOptions {
+  const { secrets, ...cookie } = options ?? {}
   if (!Array.isArray(secrets) || secrets.length === 0 || !secrets.every(Boolean)) {
     throw new SessionUsageError(
       "connectCookie: `secrets` must be a list with express-session's secret, the current one first.",

@@ -11,6 +11,7 @@ import {
 import {
   assertAdapterOptions,
   keepSession,
+  placeSession,
   plainAnswer,
   sessionBefore,
   type AdapterOptions,
@@ -36,7 +37,6 @@ export type Middleware = (
 ) => void
 
 type SessionRequest = IncomingMessage & {
-  [property: string]: unknown
   /** Express: whether the request came over HTTPS, by its `trust proxy` setting. */
   secure?: boolean
 }
@@ -45,7 +45,8 @@ type SessionRequest = IncomingMessage & {
  * Gives every request a `request.session`, and holds the response's headers back until the session is saved.
  *
  * What the save throws goes to `next(error)`, as anything a handler throws; its `status` is 400 for a session that
- * ended meanwhile, 503 for a failing backend.
+ * ended meanwhile, 503 for a failing backend. What is assigned in the session's place (`request.session = null`) throws
+ * SessionUsageError at once: `flush()` ends a session.
  *
  * @param options What `createSessions()` takes, or what it returned.
  * @throws SessionUsageError for an option that cannot work.
@@ -70,9 +71,9 @@ export function session<D extends object = SessionData>(
     info: (() => CookieInfo) | undefined,
     next: (error?: unknown) => void,
   ) => {
-    request[property] = opened
+    if (info) keepSession([request], property, sessions, opened)
+    placeSession(request, property)
     if (!info) return
-    keepSession([request], property, sessions, opened)
     commitBeforeHeaders(sessions, opened, response, info, next)
   }
 

@@ -1,13 +1,21 @@
 // The adapter for Fastify 5: a plugin that opens in onRequest and commits in onSend, before the headers.
 import { Buffer } from 'node:buffer'
-import { createSessions, type Session, type Sessions, type SessionsOptions } from '@coatcheck/core'
+import {
+  createSessions,
+  SessionError,
+  type Session,
+  type Sessions,
+  type SessionsOptions,
+} from '@coatcheck/core'
 import {
   assertAdapterOptions,
   isOfAnswer,
   isResponse,
   keepSession,
+  placeOf,
   plainAnswer,
   sessionBefore,
+  tellVisitor,
   type AdapterOptions,
   type HeaderTarget,
 } from '@coatcheck/core/adapter'
@@ -33,7 +41,9 @@ export type SessionPluginOptions = AdapterOptions<FastifyRequest> &
  * Gives every request a `request.session`: `app.register(session, { store })`. The reply waits until the session is saved.
  *
  * What opening or saving throws goes to the error handler; its `status` is 400 for a session that ended meanwhile, 503 for
- * a failing backend. An answer past Fastify (`reply.hijack()` and `reply.raw`) waits too; if its session cannot be saved, it is
+ * a failing backend. An error of the session's has a message for visitors there, as Fastify's own error handler answers with that; its
+ * `cause` says what happened, and is in the log. What is assigned in the session's place (`request.session = null`) throws SessionUsageError
+ * at once: `flush()` ends a session. An answer past Fastify (`reply.hijack()` and `reply.raw`) waits too; if its session cannot be saved, it is
  * answered in plain text.
  *
  * @throws SessionUsageError for an option that cannot work.
@@ -44,14 +54,12 @@ const plugin: FastifyPluginAsync<SessionPluginOptions> = async (app, options) =>
   const sessions = createSessions(managing(rest))
   /** The reply of a request whose session this plugin has opened. */
   const held: unique symbol = Symbol('coatcheck.held')
-  type Holder = FastifyRequest & {
-    [property: string]: Session<any> | undefined
-    [held]?: HeldReply
-  }
+  type Holder = FastifyRequest & { [held]?: HeldReply }
   // Tells that requests have the property from this plugin: in an inner scope it may be there already.
   const decorated = Symbol.for(`coatcheck.${property}`)
   if (!app.hasRequestDecorator(decorated)) {
-    app.decorateRequest(property)
+    const { get: getter, set: setter } = placeOf(property)
+    app.decorateRequest(property, { getter, setter })
     app.decorateRequest(decorated)
   }
   app.decorateRequest(held)
@@ -60,7 +68,6 @@ const plugin: FastifyPluginAsync<SessionPluginOptions> = async (app, options) =>
     const holder = request as Holder
     const info = () => ({ secure: request.protocol === 'https', cookie: cookieFor?.(request) })
     const start = (opened: Session<any>) => {
-      holder[property] = opened
       keepSession([request, request.raw], property, sessions, opened)
       const target = new ReplyHeaders(reply)
       holder[held] = {
@@ -85,11 +92,6 @@ const plugin: FastifyPluginAsync<SessionPluginOptions> = async (app, options) =>
       reply.code(plainAnswer(error).status)
       next(error as Error)
     }
-    /** An outer scope has opened the session. */
-    const share = (opened: Session<any>) => {
-      holder[property] = opened
-      next()
-    }
     let before, opened
     try {
       before = sessionBefore([request, request.raw], property, sessions)
@@ -97,9 +99,16 @@ const plugin: FastifyPluginAsync<SessionPluginOptions> = async (app, options) =>
     } catch (error) {
       return fail(error)
     }
-    const go = before ? share : start
+    // An outer scope has opened the session.
+    const go = before ? () => next() : start
     if (opened instanceof Promise) opened.then(go, fail)
     else go(opened)
+  })
+
+  // Fastify's own error handler answers with an error's message, also with that of a `save()` in a handler.
+  app.addHook('onError', (_request, _reply, error, next) => {
+    if (error instanceof SessionError) tellVisitor(error)
+    next()
   })
 
   app.addHook('onSend', (request, reply, payload, next) => {

@@ -34,8 +34,8 @@ export type SessionHandler<D extends object, Rest extends unknown[]> = (
 
 /** What the adapter takes besides what every adapter does. */
 export interface FetchOptions extends AdapterOptions<Request> {
-  /** Answers for a session that could not be opened or saved. Default: its `status`, and the message of one below 500, as text: a
-   * backend's fault is for whoever runs it. */
+  /** Answers for a session that could not be opened or saved. Default: its `status`, and words for a visitor as text: what the error says
+   * is for whoever runs the server. */
   readonly onError?: (error: SessionError, request: Request) => Response | Promise<Response>
 }
 
@@ -52,6 +52,11 @@ export function withSession<D extends object = SessionData, Rest extends unknown
   handler: SessionHandler<D, Rest>,
   fetchOptions: FetchOptions = {},
 ): (request: Request, ...rest: Rest) => Promise<Response> {
+  if (typeof options === 'function') {
+    refuseOption(
+      'withSession takes options or a manager before the handler: withSession({ store }, handler)',
+    )
+  }
   assertAdapterOptions('withSession', fetchOptions, { onError: rules.callable })
   if (typeof handler !== 'function') {
     refuseOption(`withSession: the handler must be a function, and is ${inWords(handler)}`)

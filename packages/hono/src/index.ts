@@ -16,6 +16,7 @@ import {
   isResponse,
   keepSession,
   plainAnswer,
+  refuseReplacement,
   sessionBefore,
   tellSession,
   type AdapterOptions,
@@ -36,7 +37,8 @@ declare module 'hono' {
  * Gives every context a session, `c.get('session')` or `c.var.session`; the response is returned when it is saved.
  *
  * What opening or saving throws goes to `app.onError`; without one Hono answers with its `status`: 400 for a session that
- * ended meanwhile, 503 for a failing backend.
+ * ended meanwhile, 503 for a failing backend. A handler that puts something in the session's place (`c.set('session', null)`) is answered
+ * with a SessionUsageError when it has ended, and nothing is saved: `flush()` ends a session.
  *
  * @param options What `createSessions()` takes, or what it returned.
  * @throws SessionUsageError for an option that cannot work.
@@ -75,6 +77,8 @@ export function session<D extends object = SessionData>(
       isThrown = true
     }
     try {
+      const there: unknown = c.get(property as 'session')
+      if (there !== opened) refuseReplacement(property, there)
       const committed = commitResponse(sessions, opened, info, c.res.status, target)
       // A body of bytes is copied now: the handler may use its buffer for something else meanwhile.
       if (committed instanceof Promise) void c.res.body

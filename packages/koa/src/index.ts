@@ -9,6 +9,7 @@ import {
 import {
   assertAdapterOptions,
   keepSession,
+  placeSession,
   sessionBefore,
   type AdapterOptions,
 } from '@coatcheck/core/adapter'
@@ -29,7 +30,8 @@ declare module 'koa' {
  * (`ctx.throw(404)`) and of `ctx.respond = false` too.
  *
  * What opening throws is thrown; what saving throws goes to `ctx.onerror`. Its `status` is 400 for a session that ended
- * meanwhile, 503 for a failing backend.
+ * meanwhile, 503 for a failing backend. What is assigned in the session's place (`ctx.session = null`) throws SessionUsageError at once:
+ * `flush()` ends a session.
  *
  * @param options What `createSessions()` takes, or what it returned.
  * @throws SessionUsageError for an option that cannot work.
@@ -46,9 +48,9 @@ export function session<D extends object = SessionData>(
     const info = () => ({ secure: ctx.secure, cookie: cookieFor?.(ctx) })
     const before = sessionBefore([ctx, ctx.req], property, sessions)
     const opened = await (before ?? sessions.open(ctx.headers.cookie, info))
-    ctx[property] = opened
+    if (!before) keepSession([ctx, ctx.req], property, sessions, opened)
+    placeSession(ctx, property)
     if (before) return next()
-    keepSession([ctx, ctx.req], property, sessions, opened)
     commitBeforeHeaders(sessions, opened, ctx.res, info, (error) => ctx.onerror(error as Error))
     return next()
   }
