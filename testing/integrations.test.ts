@@ -220,6 +220,64 @@ describe('on the adapter of Express', () => {
   })
 })
 
+describe('what needs the bridge is an error at once on our adapter, and nothing that is lost or shown to another', () => {
+  /** An application that answers an error with its code and its words. */
+  const told = (app: express.Express) =>
+    app.use(((error, _request, response, _next) => {
+      response.status(500).json([error.code, error.message])
+    }) as express.ErrorRequestHandler)
+  const misuse = (words: RegExp) => ['ERR_SESSION_USAGE', expect.stringMatching(words)]
+
+  for (const name of ['connect-flash', 'express-flash']) {
+    test(`${name} writes its messages nowhere, and shows nobody those of another`, async () => {
+      const app = ours().use(load(name)())
+      app.get('/', (request: any, response) => response.json(request.flash('info', 'hello')))
+      told(app)
+      for (const agent of [supertest.agent(app), supertest.agent(app)]) {
+        expect((await agent.get('/')).body).toEqual(misuse(/session\.flash/))
+      }
+    })
+  }
+
+  test('csrf-sync and lusca as they come name the property that they assign', async () => {
+    const sync = ours().get('/', (request: any, response) => {
+      response.json(load('csrf-sync').csrfSync().generateToken(request))
+    })
+    expect((await supertest(told(sync)).get('/')).body).toEqual(misuse(/'csrfToken'/))
+    const lusca = told(ours().use(load('lusca').csrf()))
+    expect((await supertest(lusca).get('/')).body).toEqual(misuse(/'_csrfSecret'/))
+  })
+
+  test('passport’s own login and logout answer, and say what to call', async () => {
+    const authentication = new (load('passport').Passport)().use(localStrategy())
+    authentication.serializeUser(({ name }: any, done: Function) => done(null, name))
+    authentication.deserializeUser((name: string, done: Function) => done(null, { name }))
+    const app = ours().use(express.urlencoded(), authentication.session())
+    app.post('/login', authentication.authenticate('local'))
+    app.post('/logout', (request: any, response, next) => {
+      request.logout((error: unknown) => (error ? next(error) : response.json('out')))
+    })
+    told(app)
+    const login = await supertest(app).post('/login').type('form').send(right)
+    expect(login.body).toEqual(misuse(/cycleKey\(\)/))
+    expect((await supertest(app).post('/logout')).body).toEqual(misuse(/await session\.save\(\)/))
+  })
+
+  test('@fastify/passport and @fastify/csrf-protection for @fastify/session answer an error', async () => {
+    const app = await fastify()
+    const { authentication, initialize } = fastifyPassport(app)
+    await initialize()
+    await app.register(authentication.secureSession())
+    await app.register(load('@fastify/csrf-protection'), { sessionPlugin: '@fastify/session' })
+    const preValidation = authentication.authenticate('local', { successRedirect: '/' })
+    app.post('/login', { preValidation }, () => {})
+    app.get('/token', async (_request: any, reply: any) => reply.generateCsrf())
+    const visit = inject(app)
+    expect((await visit('POST', '/login', right)).statusCode).toBe(500)
+    expect((await visit('GET', '/token')).json().code).toBe('ERR_SESSION_USAGE')
+  })
+})
+
 describe('on express-session over toExpressStore', () => {
   for (const name of ['connect-flash', 'express-flash']) {
     test(`${name} tells its message once, and to its visitor alone`, async () => {
