@@ -18,15 +18,27 @@ import {
 } from '@coatcheck/core/adapter'
 import { commitBeforeHeaders } from '@coatcheck/core/node'
 
-export { getSession } from '@coatcheck/core'
+export * from '@coatcheck/core'
 
 declare global {
   namespace Express {
-    interface Request {
-      /** The visitor's session. */
-      session: Session
-    }
+    interface Request extends RequestWithSession {}
   }
+  /** Of the types of cookie-session: empty where they are not installed. */
+  namespace CookieSessionInterfaces {
+    // oxlint-disable-next-line typescript/no-empty-object-type -- theirs to fill
+    interface CookieSessionRequest {}
+  }
+}
+
+/** What a request has. Where the types of cookie-session are installed too, they say what its session is. */
+type RequestWithSession = [keyof CookieSessionInterfaces.CookieSessionRequest] extends [never]
+  ? WithSession
+  : object
+
+interface WithSession {
+  /** The visitor's session. Where the types of express-session are installed too, they say what it is: `getSession(request)` has ours. */
+  session: 'sessionStore' extends keyof Express.Request ? any : Session
 }
 
 /** Middleware for Express, Connect, and `node:http` with a `next` of your own. */
