@@ -130,17 +130,15 @@ describe('vectors', () => {
   }
 
   for (const { name, salt, value, cookie } of vectors.signed_cookies) {
-    test(`set_signed_cookie: ${JSON.stringify(value)}`, () => {
-      const cookies = createCookies({ secrets: [secretKey], now })
-      const header = `${name}=${encodeURIComponent(cookie)}`
-      const headers = new Headers()
-      const jar = cookies(
-        new Request('http://localhost/', { headers: { cookie: header } }),
-        headers,
-      )
-      expect(jar.getSigned(name, { salt })).toBe(value)
-      jar.setSigned(name, value, { salt })
-      expect(decodeURIComponent(headers.get('set-cookie')!)).toContain(`${name}=${cookie};`)
+    test(`set_signed_cookie of this old Django, read where it is asked for: ${JSON.stringify(value)}`, () => {
+      const headers = { cookie: `${name}=${encodeURIComponent(cookie)}` }
+      const read = (legacySalt: boolean) =>
+        createCookies({ secrets: [secretKey], now, legacySalt })(
+          new Request('http://localhost/', { headers }),
+          new Headers(),
+        ).getSigned(name, { salt })
+      expect(read(true)).toBe(value)
+      expect(read(false)).toBeUndefined()
     })
   }
 
