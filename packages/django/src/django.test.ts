@@ -41,6 +41,8 @@ import {
   isDjangoUserCurrent,
   loads,
   setDjangoUser,
+  updateDjangoAuthHash,
+  verifyDjangoUser,
   type DjangoEngine,
   type DjangoSettings,
 } from './index.ts'
@@ -471,28 +473,142 @@ describe('the user', () => {
     expect(getDjangoUser(await opened(sessions, ''))).toBeUndefined()
   })
 
-  test('logs in as Django does it: a new key, and nothing of another user left', async () => {
+  const password = 'pbkdf2_sha256$260000$salt$hash'
+  const loggedIn = { ...user, hash: djangoAuthHash(password, secretKey) }
+  const fields = (from: typeof user) => ({
+    _auth_user_id: from.id,
+    _auth_user_backend: from.backend,
+    _auth_user_hash: from.hash,
+  })
+  /** A session with data in Django's table, opened, and what is stored and sent once it is committed. */
+  async function visit(data: object, change: (session: Session<any>) => unknown) {
     const { sessions, insert, row } = database()
-    insert(vectors.session_data[1]!.encoded)
+    insert(dumps(data, { secretKey, salt: vectors.key_salts['db']! }))
     const session = await opened(sessions)
-    setDjangoUser(session, user)
+    const answer = change(session)
     await sessions.commit(session)
-    expect(row()!.session_key).not.toBe(KEY)
-    expect(contents(session)).toMatchObject({ theme: 'dark', _auth_user_id: '7' })
+    const stored = row()
+    return {
+      answer,
+      key: stored?.session_key,
+      data: stored && loads(stored.session_data, { secretKey, salt: vectors.key_salts['db']! }),
+    }
+  }
 
-    const again = await opened(sessions, `sessionid=${row()!.session_key}`)
-    setDjangoUser(again, { ...user, id: '8' })
-    await sessions.commit(again)
-    expect(contents(again)).toEqual({
-      _auth_user_id: '8',
-      _auth_user_backend: user.backend,
-      _auth_user_hash: user.hash,
-    })
+  test('who logs in as a visitor gets a new key, keeps the data, and loses the CSRF token', async () => {
+    const { key, data } = await visit({ cart: [7], _csrftoken: 'x'.repeat(32) }, (session) =>
+      setDjangoUser(session, user),
+    )
+    expect(key).toMatch(/^[a-z0-9]{32}$/)
+    expect(key).not.toBe(KEY)
+    expect(data).toEqual({ cart: [7], ...fields(user) })
+  })
+
+  test('the same user who logs in again keeps the key and the data', async () => {
+    for (const before of [fields(user), { ...fields(user), _auth_user_id: 7 }]) {
+      const { key, data } = await visit({ cart: [7], ...before }, (session) =>
+        setDjangoUser(session, { ...user, backend: 'another.Backend' }),
+      )
+      expect(key).toBe(KEY)
+      expect(data).toEqual({ cart: [7], ...fields(user), _auth_user_backend: 'another.Backend' })
+    }
+  })
+
+  test('the same user of a site that hashes no password keeps the key, whatever hash was there', async () => {
+    const { key, data } = await visit({ cart: [7], ...fields(user) }, (session) =>
+      setDjangoUser(session, { ...user, hash: '' }),
+    )
+    expect(key).toBe(KEY)
+    expect(data).toEqual({ cart: [7], ...fields({ ...user, hash: '' }) })
+  })
+
+  test.each<[string, object, Partial<typeof user>]>([
+    ['another user', fields(user), { id: '8' }],
+    ['the same user under another password', fields(user), { hash: 'cd'.repeat(32) }],
+    ['the same user, where no hash was kept', { _auth_user_id: '7' }, {}],
+    ['another user, where nothing else is kept', { _auth_user_id: '8' }, { hash: '' }],
+  ])('%s who logs in finds nothing of the session before', async (_, before, changed) => {
+    const next = { ...user, ...changed }
+    const { key, data } = await visit({ cart: [7], ...before }, (session) =>
+      setDjangoUser(session, next),
+    )
+    expect(key).not.toBe(KEY)
+    expect(data).toEqual(fields(next))
+  })
+
+  test('a login stands as long as the password does, and costs no write', async () => {
+    const { sessions, insert, row } = database()
+    insert(dumps({ ...fields(loggedIn), cart: [7] }, { secretKey, salt: vectors.key_salts['db']! }))
+    const before = row()
+    const session = await opened(sessions)
+    expect(verifyDjangoUser(session, password, { secretKey })).toBe(true)
+    expect(session.modified).toBe(false)
+    await sessions.commit(session)
+    expect(row()).toEqual(before)
+  })
+
+  test.each([
+    ['of another password', fields(loggedIn), `${password}2`],
+    ['of a site that kept no hash', fields({ ...user, hash: '' }), password],
+    ['whose hash is no text', { ...fields(loggedIn), _auth_user_hash: null }, password],
+  ])('a login %s is ended with all of its session', async (_, before, column) => {
+    const { answer, data } = await visit({ ...before, cart: [7] }, (session) =>
+      verifyDjangoUser(session, column, { secretKey }),
+    )
+    expect({ answer, data }).toEqual({ answer: false, data: undefined })
+  })
+
+  test('where nobody is logged in nothing is ended', async () => {
+    for (const before of [{ cart: [7] }, { cart: [7], _auth_user_id: '7' }]) {
+      const { answer, key, data } = await visit(before, (session) =>
+        verifyDjangoUser(session, password, { secretKey }),
+      )
+      expect({ answer, key, data }).toEqual({ answer: false, key: KEY, data: before })
+    }
+  })
+
+  test('a login under a fallback key gets a new session key and the hash of the current secret', async () => {
+    const old = { ...user, hash: djangoAuthHash(password, other) }
+    const keys = { secretKey, fallbackKeys: ['x'.repeat(40), other] }
+    const { answer, key, data } = await visit({ ...fields(old), cart: [7] }, (session) =>
+      verifyDjangoUser(session, password, keys),
+    )
+    expect(answer).toBe(true)
+    expect(key).not.toBe(KEY)
+    expect(data).toEqual({ ...fields(loggedIn), cart: [7] })
+  })
+
+  test('a changed password keeps the session of its user, under a new key', async () => {
+    const changed = { id: '7', hash: djangoAuthHash(`${password}2`, secretKey) }
+    const { key, data } = await visit({ ...fields(loggedIn), cart: [7] }, (session) =>
+      updateDjangoAuthHash(session, changed),
+    )
+    expect(key).not.toBe(KEY)
+    expect(data).toEqual({ ...fields({ ...user, hash: changed.hash }), cart: [7] })
+  })
+
+  test("another user's changed password leaves the session's hash alone", async () => {
+    for (const before of [{ cart: [7] }, { ...fields(loggedIn), cart: [7] }]) {
+      const { key, data } = await visit(before, (session) =>
+        updateDjangoAuthHash(session, { id: '8', hash: 'cd'.repeat(32) }),
+      )
+      expect(key).not.toBe(KEY)
+      expect(data).toEqual(before)
+    }
+  })
+
+  test('without a password or a secret there is no hash to compare with', async () => {
+    const refused = expect.objectContaining({ code: 'ERR_SESSION_OPTIONS' })
+    expect(() => djangoAuthHash(password, undefined as unknown as string)).toThrow(refused)
+    expect(() => djangoAuthHash(null as unknown as string, secretKey)).toThrow(refused)
+    const none = {} as { secretKey: string }
+    expect(() => isDjangoUserCurrent(loggedIn, password, none)).toThrow(refused)
+    const change = (session: Session<any>) => verifyDjangoUser(session, password, none)
+    await expect(visit(fields(loggedIn), change)).rejects.toEqual(refused)
   })
 
   test('is current until the password changes, over a rotation of the secret too', () => {
-    const password = 'pbkdf2_sha256$260000$salt$hash'
-    const current = { ...user, hash: djangoAuthHash(password, secretKey) }
+    const current = loggedIn
     expect(isDjangoUserCurrent(current, password, { secretKey })).toBe(true)
     expect(isDjangoUserCurrent(current, password, { secretKey: other })).toBe(false)
     expect(
