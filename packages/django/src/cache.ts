@@ -205,6 +205,8 @@ function toRecord(answer: unknown, time: number): SessionRecord | undefined {
   const [head, left] = (typeof answer === 'string' && /^(-?\d+):/.exec(answer)) || []
   if (head === undefined) throw notUnderstood()
   const data = (answer as string).slice(head.length)
+  // Django retires no key: what is empty is corrupt, and no session.
+  if (data === RETIRED) return undefined
   assertText(data)
   const ttl = Number(left)
   return { data, expiresAt: ttl < 0 ? MAX_EXPIRES_AT : time + ttl }

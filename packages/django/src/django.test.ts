@@ -10,10 +10,12 @@ import {
   utimesSync,
   writeFileSync,
 } from 'node:fs'
+import { Buffer } from 'node:buffer'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setImmediate } from 'node:timers/promises'
 import { inspect } from 'node:util'
+import { deflateSync, gzipSync } from 'node:zlib'
 import type { Session, Sessions, SessionsOptions } from '@coatcheck/core'
 import { MAX_EXPIRES_AT, type SessionStore } from '@coatcheck/core/store'
 import { cases as conformanceCases, runCase } from '@coatcheck/conformance'
@@ -267,19 +269,28 @@ describe('data that is not what Django signed', () => {
     'compressed nonsense': createSigner({ secrets: [secretKey], salt }).sign('.bm90IGpzb24'),
   }
   for (const [what, data] of Object.entries(cases)) {
-    test(`${what}: an empty session`, async () => {
+    test(`${what}: an empty session, and a change of it gets a new key`, async () => {
       const { sessions, insert } = database()
       insert(data)
       const session = await opened(sessions)
       expect(contents(session)).toEqual({})
       expect(loads(data, { secretKey, salt: 'none' })).toBeUndefined()
+      session.set('a', 1)
+      const { setCookie } = await sessions.commit(session)
+      expect(setCookie).not.toContain(KEY)
+      expect((await opened(sessions, setCookie!.split(';')[0])).get('a')).toBe(1)
     })
-    test(`${what}, in a file: an empty session, and a sweep leaves it to its age`, async () => {
+    test(`${what}, in a file: an empty session, whose change gets a new key, and a sweep leaves it to its age`, async () => {
       const path = folder()
       writeFileSync(join(path, `sessionid${KEY}`), data)
       const sessions = djangoSessions({ secretKey, engine: djangoFile(path) })
-      expect(contents(await opened(sessions))).toEqual({})
+      const session = await opened(sessions)
+      expect(contents(session)).toEqual({})
       expect(await sessions.store.clearExpired!()).toBe(0)
+      session.set('a', 1)
+      const { setCookie } = await sessions.commit(session)
+      expect(setCookie).not.toContain(KEY)
+      expect((await opened(sessions, setCookie!.split(';')[0])).get('a')).toBe(1)
     })
     test(`${what}, in a cookie: an empty session, and the cookie goes`, async () => {
       const sessions = djangoSessions({ secretKey, engine: djangoSignedCookies(), now })
@@ -881,6 +892,100 @@ describe("Django's cache on Redis", async () => {
       client.disconnect()
     },
   )
+
+  const site = { keys: { secretKey }, keySalt: 'salt', cookieName: 'sessionid', cookieAge: 3600 }
+  server.test('names its keys as CACHES and the store say, for both engines', async () => {
+    const client = new Redis(server.url!)
+    const table = sqliteStore(':memory:', { table: DJANGO_TABLE })
+    table.migrate()
+    const keyPrefix = crypto.randomUUID()
+    const keyFunction = (key: string, prefix: string, version: number) =>
+      `${prefix}/${version}/${key.toUpperCase()}`
+    const own = { keyPrefix, version: 3, keyFunction, cacheKeyPrefix: 'shop.' }
+    const record = { data: '{}', expiresAt: Date.now() + 60_000 }
+    for (const [options, cache, cachedDb] of [
+      [{ keyPrefix }, `${keyPrefix}:1:django.contrib.sessions.cache`, 'cached_db'],
+      [{ keyPrefix, version: 3 }, `${keyPrefix}:3:django.contrib.sessions.cache`, 'cached_db'],
+      [{ keyPrefix, cacheKeyPrefix: 'shop.' }, `${keyPrefix}:1:shop.`, undefined],
+      [own, `${keyPrefix}/3/SHOP.`, undefined],
+    ] as const) {
+      const named = (key: string) => cache + (options === own ? key.toUpperCase() : key)
+      await djangoCache(client, options)({ ...site, now: Date.now }).store.create(KEY, record)
+      expect(await client.get(named(KEY))).toBe('{}')
+      // What cached_db removes.
+      const copy = cachedDb
+        ? named(KEY).replace('sessions.cache', `sessions.${cachedDb}`)
+        : named(KEY)
+      await client.set(copy, 'pickled')
+      await djangoCachedDb(table, client, options)({ ...site, now: Date.now }).store.delete(KEY)
+      expect(await client.get(copy)).toBeNull()
+    }
+    client.disconnect()
+  })
+
+  server.test(
+    'what is text and no session is an empty session, and a change of it gets a new key; what is no text is an error',
+    async () => {
+      const client = new Redis(server.url!)
+      const keyPrefix = crypto.randomUUID()
+      const at = `${keyPrefix}:1:django.contrib.sessions.cache${KEY}`
+      const sessions = djangoSessions({ secretKey, engine: djangoCache(client, { keyPrefix }) })
+      for (const text of [
+        '',
+        'nonsense',
+        '{"cart":[1',
+        '[1,2]',
+        '5',
+        'null',
+        '"{}"',
+        'é{}',
+        '{\ufffd',
+      ]) {
+        await client.set(at, text, 'EX', 60)
+        const session = await opened(sessions)
+        expect(contents(session)).toEqual({})
+        session.set('a', 1)
+        const { setCookie } = await sessions.commit(session)
+        expect(setCookie).not.toContain(KEY)
+        expect((await opened(sessions, setCookie!.split(';')[0])).get('a')).toBe(1)
+      }
+      const json = Buffer.from('{"cart":[1,2,3],"user":"ann"}')
+      const bytes = {
+        'a pickle': Buffer.from('8005950c000000000000007d948c016194', 'hex'),
+        'an old pickle': Buffer.from('8002630a', 'hex'),
+        zlib: deflateSync(json),
+        gzip: gzipSync(json),
+        'zlib, fast': deflateSync(json, { level: 1 }),
+        lz4: Buffer.from('04224d186440', 'hex'),
+        zstd: Buffer.from('28b52ffd241d', 'hex'),
+        lzma: Buffer.from('fd377a585a00', 'hex'),
+      }
+      for (const value of Object.values(bytes)) {
+        await client.set(at, value, 'EX', 60)
+        await expect(async () => opened(sessions)).rejects.toMatchObject({
+          code: 'ERR_SESSION_STORE',
+          message: expect.stringMatching(/is not JSON: .* no compressor/),
+        })
+      }
+      client.disconnect()
+    },
+  )
+
+  server.test('a KEY_FUNCTION that cannot tell sessions apart is refused at once', () => {
+    const client = new Redis(server.url!)
+    const table = sqliteStore(':memory:', { table: DJANGO_TABLE })
+    for (const keyFunction of [() => 'one', () => undefined, () => 7, 'own.make_key']) {
+      const options = { keyFunction } as object
+      for (const make of [
+        () => djangoCache(client, options),
+        () => djangoCachedDb(table, client, options),
+      ]) {
+        expect(make).toThrow(/`keyFunction`/)
+        expect(make).toThrow(expect.objectContaining({ code: 'ERR_SESSION_OPTIONS' }))
+      }
+    }
+    client.disconnect()
+  })
 
   server.test(
     'a Redis that is silent costs each call 5 seconds at the most, and no error holds the session',

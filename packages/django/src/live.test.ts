@@ -531,11 +531,11 @@ for (const [name, engine] of Object.entries(engines)) {
     live(
       'a password changed on Django keeps the session it was changed in, and ends the others on Node; and the other way round',
       async ({ visitor }) => {
-        const [here, elsewhere] = [visitor(), visitor()]
         let password = 'a password'
         const login = (browser: Visitor) =>
           browser.django(`login?user=bob&password=${encodeURIComponent(password)}`)
         for (const side of ['django', 'node'] as const) {
+          const [here, elsewhere] = [visitor(), visitor()]
           await login(here)
           await here.node('add?product=7')
           await login(elsewhere)
@@ -838,8 +838,8 @@ for (const [name, engine] of Object.entries(engines)) {
 
             const answer = new Headers()
             cookiesOf({}, answer).setSigned(cookie, '9:10', { salt })
-            const own = answer.getSetCookie()[0]!.split(';')[0]!
-            const read = await fetch(`${site}/get-signed${query}`, { headers: { cookie: own } })
+            const ours = answer.getSetCookie()[0]!.split(';')[0]!
+            const read = await fetch(`${site}/get-signed${query}`, { headers: { cookie: ours } })
             expect(await read.json()).toEqual({ value: '9:10' })
           }
         },
