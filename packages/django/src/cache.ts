@@ -228,7 +228,7 @@ function notUnderstood(): SessionStoreError {
 }
 
 /** What a client makes of the bytes that a pickle or compressed data begins with; no JSON holds such a character unescaped. */
-const BINARY = /^.{0,3}[\u0000-\u0008\u000E-\u001F\u007F-\u009F\uFFFD]/s
+const BINARY = /^.{0,3}(?!\s)[\p{Cc}\uFFFD]/su
 
 /** What is text and no session is for the codec to refuse. @throws SessionStoreError for what Django did not write as text. */
 function assertText(value: string): void {

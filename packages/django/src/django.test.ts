@@ -855,18 +855,13 @@ describe('the contract, by the cases of the conformance suite', () => {
 })
 
 describe("Django's cache on Redis", async () => {
+  const site = { keys: { secretKey }, keySalt: 'salt', cookieName: 'sessionid', cookieAge: 3600 }
   const server = await testWith(kinds['redis']!)
   afterAll(() => server.service?.[Symbol.asyncDispose]())
   server.test(
     'moves a session from about the end that it has, and removes a retired one, also on a client with stringNumbers',
     async () => {
       const client = new Redis(server.url!, { stringNumbers: true })
-      const site = {
-        keys: { secretKey },
-        keySalt: 'salt',
-        cookieName: 'sessionid',
-        cookieAge: 3600,
-      }
       const { store } = djangoCache(client, { keyPrefix: crypto.randomUUID() })({
         ...site,
         now: Date.now,
@@ -893,7 +888,6 @@ describe("Django's cache on Redis", async () => {
     },
   )
 
-  const site = { keys: { secretKey }, keySalt: 'salt', cookieName: 'sessionid', cookieAge: 3600 }
   server.test('names its keys as CACHES and the store say, for both engines', async () => {
     const client = new Redis(server.url!)
     const table = sqliteStore(':memory:', { table: DJANGO_TABLE })
@@ -993,18 +987,11 @@ describe("Django's cache on Redis", async () => {
       const { hostname, port } = new URL(server.url!)
       const proxy = await openProxy(hostname, Number(port))
       const client = new Redis({ host: proxy.host, port: proxy.port }).on('error', () => {})
-      const site = {
-        keys: { secretKey },
-        keySalt: 's',
-        cookieName: 'c',
-        cookieAge: 60,
-        now: Date.now,
-      }
       const keyPrefix = crypto.randomUUID()
-      const { store } = djangoCache(client, { keyPrefix })(site)
+      const { store } = djangoCache(client, { keyPrefix })({ ...site, now: Date.now })
       const table = sqliteStore(join(folder(), 'silent.sqlite'), { table: DJANGO_TABLE })
       table.migrate()
-      const cached = djangoCachedDb(table, client, { keyPrefix })(site).store
+      const cached = djangoCachedDb(table, client, { keyPrefix })({ ...site, now: Date.now }).store
       const record = { data: '{"secret":1}', expiresAt: Date.now() + 60_000 }
       await store.create(KEY, record)
       await cached.create(KEY, record)

@@ -578,10 +578,10 @@ for (const [name, engine] of Object.entries(engines)) {
         // What Django has ended there, as it knows the old secret no more.
         const again = await old.open(undefined)
         again.update(Object.fromEntries(before.entries()) as object)
-        const session = await both.open(cookieOf(await old.commit(again)))
+        const kept = await both.open(cookieOf(await old.commit(again)))
         const keys = { secretKey, fallbackKeys: [oldKey] }
-        expect(verifyDjangoUser(session, password, keys)).toBe(true)
-        const renewed = cookieOf(await both.commit(session))
+        expect(verifyDjangoUser(kept, password, keys)).toBe(true)
+        const renewed = cookieOf(await both.commit(kept))
         expect(await visitor(renewed).django('state')).toMatchObject({
           user: 'ann',
           data: { cart: [7] },
