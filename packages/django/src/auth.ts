@@ -54,8 +54,8 @@ export function setDjangoUser(session: AnySession, user: DjangoUser): void {
 
 /**
  * Whether the user who is logged in has still the password of the login, as `django.contrib.auth.get_user` asks at every
- * request. A login under one of the `fallbackKeys` gets a new session key and the current key's hash, as Django 4.1 and newer
- * renew it. One under another password is ended: the session is flushed. False too, and nothing ended, if nobody is logged in.
+ * request. A login under one of the `fallbackKeys` gets a new session key and the current key's hash, as Django 5.2
+ * renews it. One under another password is ended: the session is flushed. False too, and nothing ended, if nobody is logged in.
  * @param password The user's `password` column.
  * @throws SessionUsageError as {@link djangoAuthHash}.
  * @see https://docs.djangoproject.com/en/stable/topics/auth/default/#session-invalidation-on-password-change
