@@ -13,7 +13,7 @@ import {
   djangoDb,
   djangoSessions,
   getDjangoUser,
-  isDjangoUserCurrent,
+  verifyDjangoUser,
 } from '@coatcheck/django'
 import { getSession, session } from '@coatcheck/express'
 import Database from 'better-sqlite3'
@@ -47,7 +47,7 @@ moved.get('/cart', async (request, response) => {
   const rows = visitor.get('cart', []).map((product) => `<li>${escape(product)}</li>`)
   const user = getDjangoUser(visitor)
   const row = user && (selectUser.get(user.id) as { username: string; password: string })
-  const name = row && isDjangoUserCurrent(user, row.password, { secretKey }) ? row.username : ''
+  const name = row && verifyDjangoUser(visitor, row.password, { secretKey }) ? row.username : ''
   response.send(
     page(`<h1>${name ? `${escape(name)}’s cart` : 'Your cart'}</h1><ul>${rows.join('')}</ul>
       <form method=post><label>Product <input name=product value=coat></label><button>Add</button></form>

@@ -1,5 +1,7 @@
 // Cookies as in Django's guide: what is read, what is sent, what is refused; and on every framework's request and response.
+import { readFileSync } from 'node:fs'
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
+import { join } from 'node:path'
 import { Hono } from 'hono'
 import Fastify from 'fastify'
 import Koa from 'koa'
@@ -173,24 +175,80 @@ test('of several cookies of one name `get` gives the first, and `getSigned` the 
   expect(open(`${forged}; visits=`).cookies.getSigned('visits', { fallback: 'none' })).toBe('none')
 })
 
-test('signed cookies are those of Django: what set_signed_cookie wrote is read, and written byte for byte', () => {
-  // Made by Django 3.2.25.
-  const vectors = [
-    ['hello', 'hello:1r31uy:FUL_ratTMh2uPRymtnLkQroR0JraYEv7a3vhA4X9grc'],
-    ['', ':1r31uy:lVxS3AgkAzMWBARKU2Ng56MSBVrmPaDqU41sbAZ2bZw'],
-    ['a:b:c', 'a:b:c:1r31uy:ZBS2wK6N9zninOgppZlDqy-N-gkEhDQNKwDbtsmcAIw'],
-    ['ünï', 'ünï:1r31uy:TyH6idcnr0wJlEZOZCmO5YSAQxYuzY0uLaDftW6AENw'],
-  ]
-  const django = {
-    secrets: ['coatcheck-vectors-secret-key-0123456789abcdefghijklmnop'],
-    now: () => 1_700_001_000_000,
+interface Vector {
+  name: string
+  salt: string
+  value: string
+  legacy: string
+  current: string
+}
+/** Made by fixtures/signed-cookies.py: the same by Django 3.2.25 and by 5.2.17, each by its own set_signed_cookie for its own. */
+const { secret, timestamp, vectors } = JSON.parse(
+  readFileSync(join(import.meta.dirname, 'fixtures/signed-cookies.json'), 'utf8'),
+) as { secret: string; timestamp: number; vectors: Vector[] }
+const django = { secrets: [secret], now: () => timestamp * 1000 }
+
+for (const { name, salt, value, legacy, current } of vectors) {
+  const read = (signed: string, options = {}) =>
+    open(`${name}=${encodeURIComponent(signed)}`, { ...django, ...options }).cookies.getSigned(
+      name,
+      {
+        salt,
+      },
+    )
+
+  test(`set_signed_cookie of Django, '${name}' salted '${salt}' as ${JSON.stringify(value)}: read, and written byte for byte; the older one is read where it is asked for`, () => {
+    expect(read(current)).toBe(value)
+    expect(read(current, { legacySalt: true })).toBe(value)
+    expect(read(legacy)).toBeUndefined()
+    expect(read(legacy, { legacySalt: true })).toBe(value)
+    for (const legacySalt of [false, true]) {
+      const { cookies, lines } = open('', { ...django, legacySalt })
+      cookies.setSigned(name, value, { salt })
+      expect(decodeURIComponent(lines()[0]!)).toBe(`${name}=${current}; Path=/`)
+    }
+  })
+}
+
+test('a signed cookie is genuine under its own name and salt alone, however the two are put together', () => {
+  const pairs = [
+    ['a', 'bc'],
+    ['ab', 'c'],
+    ['abc', ''],
+    ['a', '2:bc'],
+    ['bca', ''],
+    ['a', '\u{1f36a}'],
+    ['a', '\u{1f36a}\u{1f36a}'],
+  ] as const
+  for (const [name, salt] of pairs) {
+    const { cookies, lines } = open()
+    cookies.setSigned(name, 'v', { salt })
+    const [sent] = lines()[0]!.slice(name.length).split(';')
+    const readers = pairs.filter(
+      ([other, by]) => open(other + sent).cookies.getSigned(other, { salt: by }) === 'v',
+    )
+    expect(readers).toEqual([[name, salt]])
   }
-  for (const [value, signed] of vectors) {
-    const { cookies, lines } = open(`visits=${encodeURIComponent(signed!)}`, django)
-    expect(cookies.getSigned('visits', { salt: 'x' })).toBe(value)
-    cookies.setSigned('visits', value!, { salt: 'x' })
-    expect(decodeURIComponent(lines()[0]!)).toBe(`visits=${signed}; Path=/`)
-  }
+})
+
+test('an older signed cookie ends by its age, and stands behind none that is genuine before it', () => {
+  const { legacy, current } = vectors.find(({ value }) => value === 'hello')!
+  const { legacy: other } = vectors.find(({ value }) => value === 'a:b:c')!
+  const at = (seconds: number) => ({
+    ...django,
+    legacySalt: true,
+    now: () => (timestamp + seconds) * 1000,
+  })
+  const read = (values: string[], seconds: number) =>
+    open(values.map((value) => `visits=${value}`).join('; '), at(seconds)).cookies.getSigned(
+      'visits',
+      { maxAge: 10 },
+    )
+  expect(read([legacy], 10)).toBe('hello')
+  expect(read([legacy], 11)).toBeUndefined()
+  expect(read([current], 11)).toBeUndefined()
+  expect(read([other, current], 0)).toBe('a:b:c')
+  expect(read([current, other], 0)).toBe('hello')
 })
 
 test('signed cookies without a secret, or with a short one, are a clear error', () => {

@@ -55,6 +55,12 @@ export interface CookiesOptions {
   readonly secrets?: readonly (string | undefined)[]
   /** Attributes of every cookie that says nothing else. */
   readonly defaults?: CookieAttributes
+  /**
+   * Also reads the signed cookies of Django before 5.2.15 and 6.0.6: its setting `SIGNED_COOKIE_LEGACY_SALT_FALLBACK`. Their
+   * signature does not tell where the name ends and the salt begins: what is signed as `a` with the salt `bc` is genuine as
+   * `ab` with `c` too (CVE-2026-6873). Written are the new ones alone. Default false; true for as long as such cookies live.
+   */
+  readonly legacySalt?: boolean
   /** The clock, in ms since the Unix epoch. Default `Date.now()`, asked at each call. */
   readonly now?: () => number
 }
@@ -97,7 +103,7 @@ export interface Cookies {
  * Makes the function that gives access to the cookies of a request and its response: Node's, Express', Fastify's, Koa's
  * (`ctx, ctx`), Hono's (`c, c`), or a `Request` and the `Headers` or `Response` to send.
  *
- * Signed cookies have the format of Django's `set_signed_cookie`.
+ * Signed cookies have the format of `set_signed_cookie` of Django 5.2.15, 6.0.6 and newer.
  * @throws SessionUsageError for defaults that browsers would refuse, or secrets that are too short.
  * @see https://docs.djangoproject.com/en/stable/ref/request-response/#django.http.HttpResponse.set_signed_cookie
  */
@@ -107,23 +113,24 @@ export function createCookies(
   assertOptions('createCookies', options, {
     secrets: rules.secrets,
     defaults: rules.dictionary,
+    legacySalt: rules.flag,
     now: rules.clock,
   })
-  const { secrets, defaults = {}, now = systemClock } = options
+  const { secrets, defaults = {}, legacySalt = false, now = systemClock } = options
   // Django keeps these apart from all else that it signs.
   if (secrets !== undefined) assertSecrets(secrets)
   const keys = secrets?.map((secret) => `django.http.cookies${secret}`)
   assertOptions('createCookies: `defaults`', defaults, PLAIN)
   line('name', '', defaults)
 
-  function signer(name: string, { salt = '' }: Signing): Signer {
+  function signer(salt: string): Signer {
     if (!keys) {
       throw new SessionUsageError(
         'Signed cookies need a secret: createCookies({ secrets: [secret] }).',
         'ERR_SESSION_OPTIONS',
       )
     }
-    return createSigner({ secrets: keys, salt: name + salt, now })
+    return createSigner({ secrets: keys, salt, now })
   }
 
   return (request, response) => {
@@ -158,20 +165,31 @@ export function createCookies(
         const { salt = '', maxAge, fallback } = signing
         const values = readCookies(readCookieHeader(request), name)
         if (values.length === 0) return fallback as string
-        const { unsign } = signer(name, { salt })
+        const salts = [saltOf(name, salt), ...(legacySalt ? [name + salt] : [])]
+        const signers = salts.map(signer)
         for (const signed of values) {
-          const value = unsign(signed, maxAge)
-          if (value !== undefined) return value
+          for (const { unsign } of signers) {
+            const value = unsign(signed, maxAge)
+            if (value !== undefined) return value
+          }
         }
         return fallback as string
       },
       setSigned(name, value, signing = {}) {
         assertOptions('cookies.setSigned', signing, ATTRIBUTES)
         const { salt = '', ...attributes } = signing
-        send(name, signer(name, { salt }).sign(value), attributes)
+        send(name, signer(saltOf(name, salt)).sign(value), attributes)
       },
     }
   }
+}
+
+/**
+ * What a signed cookie is signed for, as Django since 5.2.15 and 6.0.6 writes it: the salt's length, in code points as Python
+ * counts, keeps each pair of a salt and a name apart from every other.
+ */
+function saltOf(name: string, salt: string): string {
+  return `django.http.cookies.v2:${[...salt].length}:${salt}${name}`
 }
 
 /** What the values may be is asked by `assertCookieRules` and the package cookie. */

@@ -10,6 +10,7 @@ import {
   isSessionKey,
   KeyExistsError,
   MAX_EXPIRES_AT,
+  refuseOption,
   RETIRED,
   rules,
   SessionConflictError,
@@ -27,21 +28,47 @@ export interface DjangoCacheOptions {
   readonly keyPrefix?: string
   /** `VERSION` of the cache in `CACHES`. Default 1. */
   readonly version?: number
+  /**
+   * `KEY_FUNCTION` of the cache in `CACHES`: the key in Redis of a key of the cache. Default Django's own: `keyPrefix:version:key`.
+   * @see https://docs.djangoproject.com/en/stable/topics/cache/#cache-key-transformation
+   */
+  readonly keyFunction?: (key: string, keyPrefix: string, version: number) => string
+  /**
+   * `cache_key_prefix` of a site's own `SessionStore`. Default Django's own: `django.contrib.sessions.cache`, or `….cached_db`.
+   * @see https://docs.djangoproject.com/en/stable/topics/http/sessions/#extending-database-backed-session-engines
+   */
+  readonly cacheKeyPrefix?: string
 }
+
+/** Django's engines that keep sessions in a cache. */
+type CacheEngine = 'cache' | 'cached_db'
 
 /** @throws SessionUsageError for what is no client of Redis, or an option that cannot work. */
 export function assertCache(by: string, redis: RedisClient, options: DjangoCacheOptions): void {
   assertRedisClient(by, redis)
-  assertOptions(by, options, { keyPrefix: rules.text, version: rules.count })
+  assertOptions(by, options, {
+    keyPrefix: rules.text,
+    version: rules.count,
+    keyFunction: rules.callable,
+    cacheKeyPrefix: rules.text,
+  })
+  const [one, other] = ['a', 'b'].map((key): unknown => cacheKey(options, 'cache', key))
+  if (typeof one === 'string' && one !== other) return
+  refuseOption(
+    `${by}: \`keyFunction\` must return a text that is another for each key, as KEY_FUNCTION in CACHES does`,
+  )
 }
 
 /** The key of a session in Django's cache. */
-export function cacheKey(
-  { keyPrefix = '', version = 1 }: DjangoCacheOptions,
-  engine: 'cache' | 'cached_db',
-  key: string,
-): string {
-  return `${keyPrefix}:${version}:django.contrib.sessions.${engine}${key}`
+export function cacheKey(options: DjangoCacheOptions, engine: CacheEngine, key: string): string {
+  const { keyPrefix = '', version = 1, keyFunction = defaultKey } = options
+  const { cacheKeyPrefix = `django.contrib.sessions.${engine}` } = options
+  return keyFunction(cacheKeyPrefix + key, keyPrefix, version)
+}
+
+/** `django.core.cache.backends.base.default_key_func`. */
+function defaultKey(key: string, keyPrefix: string, version: number): string {
+  return `${keyPrefix}:${version}:${key}`
 }
 
 const PUT = `
@@ -178,7 +205,9 @@ function toRecord(answer: unknown, time: number): SessionRecord | undefined {
   const [head, left] = (typeof answer === 'string' && /^(-?\d+):/.exec(answer)) || []
   if (head === undefined) throw notUnderstood()
   const data = (answer as string).slice(head.length)
-  assertJson(data)
+  // Django retires no key: what is empty is corrupt, and no session.
+  if (data === RETIRED) return undefined
+  assertText(data)
   const ttl = Number(left)
   return { data, expiresAt: ttl < 0 ? MAX_EXPIRES_AT : time + ttl }
 }
@@ -198,11 +227,14 @@ function notUnderstood(): SessionStoreError {
   )
 }
 
-/** @throws SessionStoreError for a value that is not a JSON object. */
-function assertJson(value: string): void {
-  if (value.startsWith('{')) return
+/** What a client makes of the bytes that a pickle or compressed data begins with; no JSON holds such a character unescaped. */
+const BINARY = /^.{0,3}(?!\s)[\p{Cc}\uFFFD]/su
+
+/** What is text and no session is for the codec to refuse. @throws SessionStoreError for what Django did not write as text. */
+function assertText(value: string): void {
+  if (value.startsWith('{') || !BINARY.test(value)) return
   throw new SessionStoreError(
-    "The session in Django's cache is not JSON: Django pickles what it caches, and only Python reads that. Give the cache in CACHES a serializer that writes JSON, or use SESSION_ENGINE cached_db, which works with any.",
+    "The session in Django's cache is not JSON: Django pickles what it caches, and only Python reads that. Give the cache in CACHES a serializer that writes JSON, and no compressor, or use SESSION_ENGINE cached_db, which works with any.",
     undefined,
   )
 }

@@ -1,6 +1,7 @@
 // Django's db and cached_db engines: the django_session table, by any of the db engines.
 import type { RedisClient } from '@coatcheck/cache/redis-connection'
 import {
+  after,
   assertStore,
   isSessionKey,
   RETIRED,
@@ -77,12 +78,14 @@ export function djangoCachedDb(
 
 /**
  * A store that ends the session of a key which it is to retire: Django could not read what a retired key holds, and itself
- * removes a session that it gives another key.
+ * removes a session that it gives another key. So empty text in Django's table is corrupt data, and no session.
  */
 export function leaveNothing(store: SessionStore): SessionStore {
   return {
     ...store,
     traits: { ...store.traits, removesRetired: true },
+    load: (key, latest) =>
+      after(store.load(key, latest), (record) => (record?.data === RETIRED ? undefined : record)),
     save: (key, record, expected) =>
       store.save(key, record.data === RETIRED ? { ...record, expiresAt: 0 } : record, expected),
   }

@@ -10,10 +10,12 @@ import {
   utimesSync,
   writeFileSync,
 } from 'node:fs'
+import { Buffer } from 'node:buffer'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setImmediate } from 'node:timers/promises'
 import { inspect } from 'node:util'
+import { deflateSync, gzipSync } from 'node:zlib'
 import type { Session, Sessions, SessionsOptions } from '@coatcheck/core'
 import { MAX_EXPIRES_AT, type SessionStore } from '@coatcheck/core/store'
 import { cases as conformanceCases, runCase } from '@coatcheck/conformance'
@@ -41,6 +43,8 @@ import {
   isDjangoUserCurrent,
   loads,
   setDjangoUser,
+  updateDjangoAuthHash,
+  verifyDjangoUser,
   type DjangoEngine,
   type DjangoSettings,
 } from './index.ts'
@@ -130,17 +134,15 @@ describe('vectors', () => {
   }
 
   for (const { name, salt, value, cookie } of vectors.signed_cookies) {
-    test(`set_signed_cookie: ${JSON.stringify(value)}`, () => {
-      const cookies = createCookies({ secrets: [secretKey], now })
-      const header = `${name}=${encodeURIComponent(cookie)}`
-      const headers = new Headers()
-      const jar = cookies(
-        new Request('http://localhost/', { headers: { cookie: header } }),
-        headers,
-      )
-      expect(jar.getSigned(name, { salt })).toBe(value)
-      jar.setSigned(name, value, { salt })
-      expect(decodeURIComponent(headers.get('set-cookie')!)).toContain(`${name}=${cookie};`)
+    test(`set_signed_cookie of this old Django, read where it is asked for: ${JSON.stringify(value)}`, () => {
+      const headers = { cookie: `${name}=${encodeURIComponent(cookie)}` }
+      const read = (legacySalt: boolean) =>
+        createCookies({ secrets: [secretKey], now, legacySalt })(
+          new Request('http://localhost/', { headers }),
+          new Headers(),
+        ).getSigned(name, { salt })
+      expect(read(true)).toBe(value)
+      expect(read(false)).toBeUndefined()
     })
   }
 
@@ -267,19 +269,28 @@ describe('data that is not what Django signed', () => {
     'compressed nonsense': createSigner({ secrets: [secretKey], salt }).sign('.bm90IGpzb24'),
   }
   for (const [what, data] of Object.entries(cases)) {
-    test(`${what}: an empty session`, async () => {
+    test(`${what}: an empty session, and a change of it gets a new key`, async () => {
       const { sessions, insert } = database()
       insert(data)
       const session = await opened(sessions)
       expect(contents(session)).toEqual({})
       expect(loads(data, { secretKey, salt: 'none' })).toBeUndefined()
+      session.set('a', 1)
+      const { setCookie } = await sessions.commit(session)
+      expect(setCookie).not.toContain(KEY)
+      expect((await opened(sessions, setCookie!.split(';')[0])).get('a')).toBe(1)
     })
-    test(`${what}, in a file: an empty session, and a sweep leaves it to its age`, async () => {
+    test(`${what}, in a file: an empty session, whose change gets a new key, and a sweep leaves it to its age`, async () => {
       const path = folder()
       writeFileSync(join(path, `sessionid${KEY}`), data)
       const sessions = djangoSessions({ secretKey, engine: djangoFile(path) })
-      expect(contents(await opened(sessions))).toEqual({})
+      const session = await opened(sessions)
+      expect(contents(session)).toEqual({})
       expect(await sessions.store.clearExpired!()).toBe(0)
+      session.set('a', 1)
+      const { setCookie } = await sessions.commit(session)
+      expect(setCookie).not.toContain(KEY)
+      expect((await opened(sessions, setCookie!.split(';')[0])).get('a')).toBe(1)
     })
     test(`${what}, in a cookie: an empty session, and the cookie goes`, async () => {
       const sessions = djangoSessions({ secretKey, engine: djangoSignedCookies(), now })
@@ -473,28 +484,142 @@ describe('the user', () => {
     expect(getDjangoUser(await opened(sessions, ''))).toBeUndefined()
   })
 
-  test('logs in as Django does it: a new key, and nothing of another user left', async () => {
+  const password = 'pbkdf2_sha256$260000$salt$hash'
+  const loggedIn = { ...user, hash: djangoAuthHash(password, secretKey) }
+  const fields = (from: typeof user) => ({
+    _auth_user_id: from.id,
+    _auth_user_backend: from.backend,
+    _auth_user_hash: from.hash,
+  })
+  /** A session with data in Django's table, opened, and what is stored and sent once it is committed. */
+  async function visit(data: object, change: (session: Session<any>) => unknown) {
     const { sessions, insert, row } = database()
-    insert(vectors.session_data[1]!.encoded)
+    insert(dumps(data, { secretKey, salt: vectors.key_salts['db']! }))
     const session = await opened(sessions)
-    setDjangoUser(session, user)
+    const answer = change(session)
     await sessions.commit(session)
-    expect(row()!.session_key).not.toBe(KEY)
-    expect(contents(session)).toMatchObject({ theme: 'dark', _auth_user_id: '7' })
+    const stored = row()
+    return {
+      answer,
+      key: stored?.session_key,
+      data: stored && loads(stored.session_data, { secretKey, salt: vectors.key_salts['db']! }),
+    }
+  }
 
-    const again = await opened(sessions, `sessionid=${row()!.session_key}`)
-    setDjangoUser(again, { ...user, id: '8' })
-    await sessions.commit(again)
-    expect(contents(again)).toEqual({
-      _auth_user_id: '8',
-      _auth_user_backend: user.backend,
-      _auth_user_hash: user.hash,
-    })
+  test('who logs in as a visitor gets a new key, keeps the data, and loses the CSRF token', async () => {
+    const { key, data } = await visit({ cart: [7], _csrftoken: 'x'.repeat(32) }, (session) =>
+      setDjangoUser(session, user),
+    )
+    expect(key).toMatch(/^[a-z0-9]{32}$/)
+    expect(key).not.toBe(KEY)
+    expect(data).toEqual({ cart: [7], ...fields(user) })
+  })
+
+  test('the same user who logs in again keeps the key and the data', async () => {
+    for (const before of [fields(user), { ...fields(user), _auth_user_id: 7 }]) {
+      const { key, data } = await visit({ cart: [7], ...before }, (session) =>
+        setDjangoUser(session, { ...user, backend: 'another.Backend' }),
+      )
+      expect(key).toBe(KEY)
+      expect(data).toEqual({ cart: [7], ...fields(user), _auth_user_backend: 'another.Backend' })
+    }
+  })
+
+  test('the same user of a site that hashes no password keeps the key, whatever hash was there', async () => {
+    const { key, data } = await visit({ cart: [7], ...fields(user) }, (session) =>
+      setDjangoUser(session, { ...user, hash: '' }),
+    )
+    expect(key).toBe(KEY)
+    expect(data).toEqual({ cart: [7], ...fields({ ...user, hash: '' }) })
+  })
+
+  test.each<[string, object, Partial<typeof user>]>([
+    ['another user', fields(user), { id: '8' }],
+    ['the same user under another password', fields(user), { hash: 'cd'.repeat(32) }],
+    ['the same user, where no hash was kept', { _auth_user_id: '7' }, {}],
+    ['another user, where nothing else is kept', { _auth_user_id: '8' }, { hash: '' }],
+  ])('%s who logs in finds nothing of the session before', async (_, before, changed) => {
+    const next = { ...user, ...changed }
+    const { key, data } = await visit({ cart: [7], ...before }, (session) =>
+      setDjangoUser(session, next),
+    )
+    expect(key).not.toBe(KEY)
+    expect(data).toEqual(fields(next))
+  })
+
+  test('a login stands as long as the password does, and costs no write', async () => {
+    const { sessions, insert, row } = database()
+    insert(dumps({ ...fields(loggedIn), cart: [7] }, { secretKey, salt: vectors.key_salts['db']! }))
+    const before = row()
+    const session = await opened(sessions)
+    expect(verifyDjangoUser(session, password, { secretKey })).toBe(true)
+    expect(session.modified).toBe(false)
+    await sessions.commit(session)
+    expect(row()).toEqual(before)
+  })
+
+  test.each([
+    ['of another password', fields(loggedIn), `${password}2`],
+    ['of a site that kept no hash', fields({ ...user, hash: '' }), password],
+    ['whose hash is no text', { ...fields(loggedIn), _auth_user_hash: null }, password],
+  ])('a login %s is ended with all of its session', async (_, before, column) => {
+    const { answer, data } = await visit({ ...before, cart: [7] }, (session) =>
+      verifyDjangoUser(session, column, { secretKey }),
+    )
+    expect({ answer, data }).toEqual({ answer: false, data: undefined })
+  })
+
+  test('where nobody is logged in nothing is ended', async () => {
+    for (const before of [{ cart: [7] }, { cart: [7], _auth_user_id: '7' }]) {
+      const { answer, key, data } = await visit(before, (session) =>
+        verifyDjangoUser(session, password, { secretKey }),
+      )
+      expect({ answer, key, data }).toEqual({ answer: false, key: KEY, data: before })
+    }
+  })
+
+  test('a login under a fallback key gets a new session key and the hash of the current secret', async () => {
+    const old = { ...user, hash: djangoAuthHash(password, other) }
+    const keys = { secretKey, fallbackKeys: ['x'.repeat(40), other] }
+    const { answer, key, data } = await visit({ ...fields(old), cart: [7] }, (session) =>
+      verifyDjangoUser(session, password, keys),
+    )
+    expect(answer).toBe(true)
+    expect(key).not.toBe(KEY)
+    expect(data).toEqual({ ...fields(loggedIn), cart: [7] })
+  })
+
+  test('a changed password keeps the session of its user, under a new key', async () => {
+    const changed = { id: '7', hash: djangoAuthHash(`${password}2`, secretKey) }
+    const { key, data } = await visit({ ...fields(loggedIn), cart: [7] }, (session) =>
+      updateDjangoAuthHash(session, changed),
+    )
+    expect(key).not.toBe(KEY)
+    expect(data).toEqual({ ...fields({ ...user, hash: changed.hash }), cart: [7] })
+  })
+
+  test("another user's changed password leaves the session's hash alone", async () => {
+    for (const before of [{ cart: [7] }, { ...fields(loggedIn), cart: [7] }]) {
+      const { key, data } = await visit(before, (session) =>
+        updateDjangoAuthHash(session, { id: '8', hash: 'cd'.repeat(32) }),
+      )
+      expect(key).not.toBe(KEY)
+      expect(data).toEqual(before)
+    }
+  })
+
+  test('without a password or a secret there is no hash to compare with', async () => {
+    const refused = expect.objectContaining({ code: 'ERR_SESSION_OPTIONS' })
+    expect(() => djangoAuthHash(password, undefined as unknown as string)).toThrow(refused)
+    expect(() => djangoAuthHash(null as unknown as string, secretKey)).toThrow(refused)
+    const none = {} as { secretKey: string }
+    expect(() => isDjangoUserCurrent(loggedIn, password, none)).toThrow(refused)
+    const change = (session: Session<any>) => verifyDjangoUser(session, password, none)
+    await expect(visit(fields(loggedIn), change)).rejects.toEqual(refused)
   })
 
   test('is current until the password changes, over a rotation of the secret too', () => {
-    const password = 'pbkdf2_sha256$260000$salt$hash'
-    const current = { ...user, hash: djangoAuthHash(password, secretKey) }
+    const current = loggedIn
     expect(isDjangoUserCurrent(current, password, { secretKey })).toBe(true)
     expect(isDjangoUserCurrent(current, password, { secretKey: other })).toBe(false)
     expect(
@@ -730,18 +855,13 @@ describe('the contract, by the cases of the conformance suite', () => {
 })
 
 describe("Django's cache on Redis", async () => {
+  const site = { keys: { secretKey }, keySalt: 'salt', cookieName: 'sessionid', cookieAge: 3600 }
   const server = await testWith(kinds['redis']!)
   afterAll(() => server.service?.[Symbol.asyncDispose]())
   server.test(
     'moves a session from about the end that it has, and removes a retired one, also on a client with stringNumbers',
     async () => {
       const client = new Redis(server.url!, { stringNumbers: true })
-      const site = {
-        keys: { secretKey },
-        keySalt: 'salt',
-        cookieName: 'sessionid',
-        cookieAge: 3600,
-      }
       const { store } = djangoCache(client, { keyPrefix: crypto.randomUUID() })({
         ...site,
         now: Date.now,
@@ -768,24 +888,110 @@ describe("Django's cache on Redis", async () => {
     },
   )
 
+  server.test('names its keys as CACHES and the store say, for both engines', async () => {
+    const client = new Redis(server.url!)
+    const table = sqliteStore(':memory:', { table: DJANGO_TABLE })
+    table.migrate()
+    const keyPrefix = crypto.randomUUID()
+    const keyFunction = (key: string, prefix: string, version: number) =>
+      `${prefix}/${version}/${key.toUpperCase()}`
+    const own = { keyPrefix, version: 3, keyFunction, cacheKeyPrefix: 'shop.' }
+    const record = { data: '{}', expiresAt: Date.now() + 60_000 }
+    for (const [options, cache, cachedDb] of [
+      [{ keyPrefix }, `${keyPrefix}:1:django.contrib.sessions.cache`, 'cached_db'],
+      [{ keyPrefix, version: 3 }, `${keyPrefix}:3:django.contrib.sessions.cache`, 'cached_db'],
+      [{ keyPrefix, cacheKeyPrefix: 'shop.' }, `${keyPrefix}:1:shop.`, undefined],
+      [own, `${keyPrefix}/3/SHOP.`, undefined],
+    ] as const) {
+      const named = (key: string) => cache + (options === own ? key.toUpperCase() : key)
+      await djangoCache(client, options)({ ...site, now: Date.now }).store.create(KEY, record)
+      expect(await client.get(named(KEY))).toBe('{}')
+      // What cached_db removes.
+      const copy = cachedDb
+        ? named(KEY).replace('sessions.cache', `sessions.${cachedDb}`)
+        : named(KEY)
+      await client.set(copy, 'pickled')
+      await djangoCachedDb(table, client, options)({ ...site, now: Date.now }).store.delete(KEY)
+      expect(await client.get(copy)).toBeNull()
+    }
+    client.disconnect()
+  })
+
+  server.test(
+    'what is text and no session is an empty session, and a change of it gets a new key; what is no text is an error',
+    async () => {
+      const client = new Redis(server.url!)
+      const keyPrefix = crypto.randomUUID()
+      const at = `${keyPrefix}:1:django.contrib.sessions.cache${KEY}`
+      const sessions = djangoSessions({ secretKey, engine: djangoCache(client, { keyPrefix }) })
+      for (const text of [
+        '',
+        'nonsense',
+        '{"cart":[1',
+        '[1,2]',
+        '5',
+        'null',
+        '"{}"',
+        'é{}',
+        '{\ufffd',
+      ]) {
+        await client.set(at, text, 'EX', 60)
+        const session = await opened(sessions)
+        expect(contents(session)).toEqual({})
+        session.set('a', 1)
+        const { setCookie } = await sessions.commit(session)
+        expect(setCookie).not.toContain(KEY)
+        expect((await opened(sessions, setCookie!.split(';')[0])).get('a')).toBe(1)
+      }
+      const json = Buffer.from('{"cart":[1,2,3],"user":"ann"}')
+      const bytes = {
+        'a pickle': Buffer.from('8005950c000000000000007d948c016194', 'hex'),
+        'an old pickle': Buffer.from('8002630a', 'hex'),
+        zlib: deflateSync(json),
+        gzip: gzipSync(json),
+        'zlib, fast': deflateSync(json, { level: 1 }),
+        lz4: Buffer.from('04224d186440', 'hex'),
+        zstd: Buffer.from('28b52ffd241d', 'hex'),
+        lzma: Buffer.from('fd377a585a00', 'hex'),
+      }
+      for (const value of Object.values(bytes)) {
+        await client.set(at, value, 'EX', 60)
+        await expect(async () => opened(sessions)).rejects.toMatchObject({
+          code: 'ERR_SESSION_STORE',
+          message: expect.stringMatching(/is not JSON: .* no compressor/),
+        })
+      }
+      client.disconnect()
+    },
+  )
+
+  server.test('a KEY_FUNCTION that cannot tell sessions apart is refused at once', () => {
+    const client = new Redis(server.url!)
+    const table = sqliteStore(':memory:', { table: DJANGO_TABLE })
+    for (const keyFunction of [() => 'one', () => undefined, () => 7, 'own.make_key']) {
+      const options = { keyFunction } as object
+      for (const make of [
+        () => djangoCache(client, options),
+        () => djangoCachedDb(table, client, options),
+      ]) {
+        expect(make).toThrow(/`keyFunction`/)
+        expect(make).toThrow(expect.objectContaining({ code: 'ERR_SESSION_OPTIONS' }))
+      }
+    }
+    client.disconnect()
+  })
+
   server.test(
     'a Redis that is silent costs each call 5 seconds at the most, and no error holds the session',
     async () => {
       const { hostname, port } = new URL(server.url!)
       const proxy = await openProxy(hostname, Number(port))
       const client = new Redis({ host: proxy.host, port: proxy.port }).on('error', () => {})
-      const site = {
-        keys: { secretKey },
-        keySalt: 's',
-        cookieName: 'c',
-        cookieAge: 60,
-        now: Date.now,
-      }
       const keyPrefix = crypto.randomUUID()
-      const { store } = djangoCache(client, { keyPrefix })(site)
+      const { store } = djangoCache(client, { keyPrefix })({ ...site, now: Date.now })
       const table = sqliteStore(join(folder(), 'silent.sqlite'), { table: DJANGO_TABLE })
       table.migrate()
-      const cached = djangoCachedDb(table, client, { keyPrefix })(site).store
+      const cached = djangoCachedDb(table, client, { keyPrefix })({ ...site, now: Date.now }).store
       const record = { data: '{"secret":1}', expiresAt: Date.now() + 60_000 }
       await store.create(KEY, record)
       await cached.create(KEY, record)

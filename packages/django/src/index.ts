@@ -6,6 +6,8 @@ export {
   getDjangoUser,
   isDjangoUserCurrent,
   setDjangoUser,
+  updateDjangoAuthHash,
+  verifyDjangoUser,
   type DjangoUser,
 } from './auth.ts'
 export { djangoCache, type DjangoCacheOptions } from './cache.ts'

@@ -3,7 +3,7 @@ import { once } from 'node:events'
 import { createServer, type RequestListener } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { createSessions, type SessionStore } from '@coatcheck/core'
-import { session } from '@coatcheck/express'
+import { getSession, session } from '@coatcheck/express'
 import flash from 'connect-flash'
 import express, { type ErrorRequestHandler, type Express } from 'express'
 import expressSession from 'express-session'
@@ -67,8 +67,9 @@ async function passportSite(store: SessionStore) {
   app.get('/logout', (request, response, next) => {
     request.logout((error) => (error ? next(error) : response.send('logged out')))
   })
-  app.get('/', (request, response) => {
-    response.send(request.session.get('seen') ? 'seen' : 'new')
+  app.get('/', async (request, response) => {
+    const mine = await getSession<any>(request)
+    response.send(mine.get('seen') ? 'seen' : 'new')
   })
   return serve(app)
 }
@@ -97,8 +98,9 @@ const theirs = () => expressSession({ secret: 's', resave: false, saveUninitiali
 test('express-session mounted after ours takes no session of its own', async () => {
   const app = express()
   app.use(session({ store: mapStore() }), theirs())
-  app.get('/', (request, response) => {
-    request.session.set('a', 1)
+  app.get('/', async (request, response) => {
+    const mine = await getSession<any>(request)
+    mine.set('a', 1)
     response.send('done')
   })
   const { text, response } = await (await serve(app))('/')
