@@ -86,10 +86,13 @@ export async function projectsOfNpm(
 const pnpm = (args: string[], cwd: string) =>
   run('npx', ['--yes', 'pnpm@12', ...args], { cwd, ...MANY_LINES })
 
-/** What the page has one install; of a page that says nothing of it, what its files import. */
-function packagesOf(page: Page): string[] {
-  if (page.installs.length > 0) return [...page.installs]
-  return [...new Set(page.files.flatMap(importsOf))]
+/** What the page has one install; of a page that says nothing of it what its files import, and of a doc comment its package too. */
+function packagesOf({ path, files, installs }: Page): string[] {
+  if (installs.length > 0) return [...installs]
+  const own = path.endsWith('.ts')
+    ? [readJson(join(ROOT, path.split('/src/', 1)[0]!, 'package.json')).name as string]
+    : []
+  return [...new Set([...own, ...files.flatMap(importsOf)])]
 }
 
 /** Each package as we have packed it, or in the workspace's version; and beside it its types, where they are a package of their own. */
@@ -184,5 +187,10 @@ export async function compile(
   )
   // An error goes on in the lines that are indented.
   const errors = said.trim() === '' ? [] : said.trim().split(/\n(?! )/)
-  return Map.groupBy(errors, (error) => error.split('/', 1)[0]!)
+  const byName = new Map<string, string[]>()
+  for (const error of errors) {
+    const name = error.split('/', 1)[0]!
+    byName.set(name, [...(byName.get(name) ?? []), error])
+  }
+  return byName
 }

@@ -11,7 +11,7 @@ const { listen } = Server.prototype
 Server.prototype.listen = function listenAnywhere(this: Server, ...args: unknown[]) {
   servers.push(this)
   const callback = args.findLast((arg) => typeof arg === 'function') as (() => void) | undefined
-  return listen.call(this, 0, '127.0.0.1', callback)
+  return listen.call(this, { port: 0, host: '127.0.0.1' }, callback)
 }
 
 const exported = await import(pathToFileURL(file!).href)

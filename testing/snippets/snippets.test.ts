@@ -29,6 +29,12 @@ const NOT_TOGETHER = 'docs/clients.md'
 
 /** What is compiled and not run here, by page and file or by page, and why not. */
 const ONLY_COMPILED: Record<string, string> = {
+  'docs/moving-from-django.md sessions.ts':
+    'there is no table of Django here; the package’s live tests have one',
+  'packages/core/src/store.ts': 'it is testing/map-store.ts, over which the suite runs',
+  'tests-conformance/README.md': 'the suite’s own tests run it, over real stores',
+  'tests-conformance/src/index.ts': 'as its README',
+  'tests-conformance/src/operation.ts': 'as its README',
   'docs/clients.md': 'clients-redis.test.ts and sql-clients.test.ts run its recipes',
 }
 
@@ -55,8 +61,6 @@ const PLACES = [
   [/redis:\/\/localhost(:6379)?/g, redisServer],
   [/postgres:\/\/localhost\/app/g, postgresServer],
   [/mysql:\/\/localhost\/app/g, mariadbServer],
-  [/process\.env\.DATABASE_URL/g, postgresServer],
-  [/process\.env\.REDIS_URL/g, redisServer],
 ] as const
 
 const packed = packAll(makeFolder('tarballs'))
@@ -87,8 +91,7 @@ describe.each([
       const built = join(place, page.name, 'dist', file.name.replace(/ts$/, 'js'))
       const cwd = makeFolder(`${manager}-${page.name}-${file.name}`)
       const program = PLACES.reduce(
-        (text, [pattern, { url }]) =>
-          text.replaceAll(pattern, ({ length }, port) => (length ? url! : port)),
+        (text, [pattern, { url }]) => text.replaceAll(pattern, url ?? ''),
         readFileSync(built, 'utf8'),
       )
       writeFileSync(built, program)
@@ -96,7 +99,12 @@ describe.each([
       const runner = join(import.meta.dirname, 'run-file.ts')
       const { stdout } = await run(process.execPath, [runner, built, JSON.stringify(routes)], {
         cwd,
-        env: { ...process.env, ...SECRETS, DATABASE_URL: postgresServer.url },
+        env: {
+          ...process.env,
+          ...SECRETS,
+          DATABASE_URL: postgresServer.url,
+          REDIS_URL: redisServer.url,
+        },
         timeout: 120_000,
       })
       const statuses = Array.from(stdout.matchAll(/^answered .*: (\d+)$/gm), ([, status]) => status)
@@ -115,19 +123,21 @@ test('each line for the shell calls what is there', () => {
 })
 
 test('no block is left out: it is code, a line for the shell, data or text, or the page says why it cannot be checked', () => {
-  const kinds = Object.groupBy(blocks, kindOf)
+  const of = (kind: string) => blocks.filter((block) => kindOf(block) === kind)
   const runs = files.filter(({ page, file }) => !reasonNotToRun(page, file))
-  expect(kinds.unknown?.map(whereIs) ?? []).toEqual([])
-  expect(new Set(files.flatMap(({ file }) => file.blocks)).size).toBe(kinds.code!.length)
+  expect(of('unknown').map(whereIs)).toEqual([])
+  expect(new Set(files.flatMap(({ file }) => file.blocks)).size).toBe(of('code').length)
   const known = files.flatMap(({ page, file }) => [page.path, nameOf(page, file)])
   expect(Object.keys(ONLY_COMPILED).filter((name) => !known.includes(name))).toEqual([])
-  const counted = Object.entries(kinds).map(([kind, { length }]) => `${length} ${kind}`)
+  const counts = ['code', 'shell', 'data', 'text', 'unchecked'].map(
+    (kind) => `${of(kind).length} ${kind}`,
+  )
   console.log(
-    `${blocks.length} blocks on ${pages.length} pages: ${counted.join(', ')}. ` +
+    `${blocks.length} blocks on ${pages.length} pages: ${counts.join(', ')}. ` +
       `The code makes ${files.length} files: all are compiled, ${runs.length} run.`,
   )
   // A pattern that finds nothing any more would pass everything.
-  expect(kinds.code!.length).toBeGreaterThan(60)
+  expect(of('code').length).toBeGreaterThan(60)
   expect(runs.length).toBeGreaterThan(25)
 })
 
