@@ -54,5 +54,6 @@ export {
   type MergeRules,
   type MergeStrategy,
 } from './strategies.ts'
+export type { CodecValues, NotStorable, Storable } from './storable.ts'
 export type { SessionStore } from './store.ts'
 export { sweep, type SweepOptions } from './sweep.ts'

@@ -6,6 +6,7 @@ import { SessionEncodeError, SessionUsageError } from './errors.ts'
 import { warnDeveloper } from './events.ts'
 import { endsWithBrowser, expiresAt, EXPIRY_KEY } from './expiry.ts'
 import { condemn, type SessionState } from './standing.ts'
+import type { Storable } from './storable.ts'
 
 /** As it was when this was loaded, and not a timer that stands still while an application's test runs. */
 const { setTimeout: setTimer } = globalThis
@@ -25,7 +26,11 @@ export interface SessionData {}
 /** The fields of `D`, or any field at all where none is declared. */
 export type Fields<D> = [keyof D] extends [never] ? Record<string, unknown> : D
 /** The keys of a session of `D`. */
-export type KeyOf<D> = keyof Fields<D> & string
+export type KeyOf<D> = Keys<Fields<D>>['listed']
+/** Of a property's type that is made of a mapped type's values an error lists the keys; of `keyof`, and of a type by its name, it says that alone. */
+interface Keys<F> {
+  listed: { [K in keyof F & string]: K }[keyof F & string]
+}
 /** What a session of `D` holds under `K`. */
 export type ValueOf<D, K extends KeyOf<D>> = NonNullableField<Fields<D>, K>
 type NonNullableField<F, K extends keyof F> = Exclude<F[K], undefined>
@@ -99,7 +104,7 @@ export class Session<D extends object = SessionData> implements Iterable<[KeyOf<
    * @throws SessionEncodeError, here or at the save, for a value that JSON cannot carry back; SessionUsageError for a key
    * that begins with `_session_`, which is the session's own bookkeeping.
    */
-  set<K extends KeyOf<D>>(key: K, value: ValueOf<D, K>): this {
+  set<K extends KeyOf<D>>(key: K, value: Storable<ValueOf<D, K>>): this {
     assertOwn(key)
     assertValue(key, value)
     this.#change().set(key, value)
@@ -131,7 +136,7 @@ export class Session<D extends object = SessionData> implements Iterable<[KeyOf<
   }
 
   /** The value under `key`; where there is none, puts `value` there and returns it. */
-  setDefault<K extends KeyOf<D>>(key: K, value: ValueOf<D, K>): ValueOf<D, K> {
+  setDefault<K extends KeyOf<D>>(key: K, value: Storable<ValueOf<D, K>>): ValueOf<D, K> {
     assertOwn(key)
     const draft = this.#draft()
     draft.get(key, value)
@@ -146,10 +151,10 @@ export class Session<D extends object = SessionData> implements Iterable<[KeyOf<
    * runs again on the newest value, so that no change is lost: have it depend on its argument alone.
    * `session.update('cart', (cart = []) => [...cart, item])`
    */
-  update(values: Partial<Fields<D>>): this
+  update(values: { [K in keyof Fields<D>]?: Storable<Fields<D>[K]> }): this
   update<K extends KeyOf<D>>(
     key: K,
-    fn: (current: ValueOf<D, K> | undefined) => ValueOf<D, K>,
+    fn: (current: ValueOf<D, K> | undefined) => Storable<ValueOf<D, K>>,
   ): this
   update(target: string | object, fn?: (current: any) => unknown): this {
     if (typeof target === 'string') {
@@ -277,7 +282,7 @@ export class Session<D extends object = SessionData> implements Iterable<[KeyOf<
    * a redirect, for one. That request reads it with `get`.
    * @throws SessionEncodeError, here or at the save, for a value that JSON cannot carry back.
    */
-  flash<K extends KeyOf<D>>(key: K, value: ValueOf<D, K>): void {
+  flash<K extends KeyOf<D>>(key: K, value: Storable<ValueOf<D, K>>): void {
     assertOwn(key)
     assertValue(key, value)
     this.#change().flash(key, value)

@@ -1,4 +1,5 @@
 // The public face of @coatcheck/django: the preset, Django's engines, its signing, and its users.
+export * from '@coatcheck/core'
 export type { RedisClient } from '@coatcheck/cache/redis'
 export {
   djangoAuthHash,
@@ -14,3 +15,10 @@ export { djangoSessions, type DjangoSessionsOptions, type DjangoSettings } from 
 export { djangoSignedCookies } from './signed-cookies.ts'
 export { dumps, loads, type DjangoKeys, type DumpsOptions, type LoadsOptions } from './signing.ts'
 export type { DjangoEngine, DjangoSite } from './site.ts'
+
+declare module '@coatcheck/core' {
+  interface CodecValues {
+    /** Python's whole numbers, of any size. */
+    bigint: bigint
+  }
+}

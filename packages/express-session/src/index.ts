@@ -1,4 +1,5 @@
 // Both ways: Coatcheck's engines under express-session, and express-session's stores under Coatcheck.
+export * from '@coatcheck/core'
 export { connectCookie, type ConnectCookieOptions } from './connect-cookie.ts'
 export {
   fromExpressStore,

@@ -17,15 +17,18 @@ import {
 } from '@coatcheck/core/adapter'
 import { commitBeforeHeaders } from '@coatcheck/core/node'
 
-export { getSession } from '@coatcheck/core'
+export * from '@coatcheck/core'
 
 declare global {
   namespace Express {
-    interface Request {
-      /** The visitor's session. */
-      session: Session
-    }
+    interface Request extends WithSession {}
   }
+}
+
+/** A request with a session. Where the types of express-session are installed too, they say what it is: `getSession(request)` has ours. */
+interface WithSession {
+  /** The visitor's session. */
+  session: 'sessionStore' extends keyof Express.Request ? any : Session
 }
 
 /** Middleware for Express, Connect, and `node:http` with a `next` of your own. */

@@ -13,16 +13,26 @@ import {
 } from '@coatcheck/core/adapter'
 import { appended, commitBeforeHeaders, headersOf, type ResponseHold } from '@coatcheck/core/node'
 import { refuseOption } from '@coatcheck/core/store'
-import type { FastifyPluginAsync, FastifyReply, FastifyRequest } from 'fastify'
+import type { FastifyInstance, FastifyPluginAsync, FastifyReply, FastifyRequest } from 'fastify'
 import fastifyPlugin from 'fastify-plugin'
 
-export { getSession } from '@coatcheck/core'
+export * from '@coatcheck/core'
 
 declare module 'fastify' {
-  interface FastifyRequest {
-    /** The visitor's session. */
-    session: Session
-  }
+  interface FastifyRequest extends WithSession {}
+}
+
+/**
+ * A request with a session. Where the types of @fastify/session or @fastify/secure-session are installed too, they say what it is:
+ * `getSession(request)` has ours.
+ */
+interface WithSession {
+  /** The visitor's session. */
+  session: 'decryptSession' extends keyof FastifyInstance
+    ? any
+    : 'createSecureSession' extends keyof FastifyInstance
+      ? any
+      : Session
 }
 
 /** What `createSessions()` takes, or `sessions`: what it returned; and what every adapter takes. */

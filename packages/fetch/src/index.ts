@@ -23,14 +23,14 @@ import {
 } from '@coatcheck/core/adapter'
 import { inWords, refuseOption, rules } from '@coatcheck/core/store'
 
-export { getSession } from '@coatcheck/core'
+export * from '@coatcheck/core'
 
 /** A handler that is given the session behind the request; what else the platform passes follows. */
-export type SessionHandler<D extends object, Rest extends unknown[]> = (
-  request: Request,
-  session: Session<D>,
-  ...rest: Rest
-) => Response | Promise<Response>
+export type SessionHandler<
+  D extends object,
+  Rest extends unknown[],
+  R extends Request = Request,
+> = (request: R, session: Session<D>, ...rest: Rest) => Response | Promise<Response>
 
 /** What the adapter takes besides what every adapter does. */
 export interface FetchOptions extends AdapterOptions<Request> {
@@ -47,11 +47,16 @@ export interface FetchOptions extends AdapterOptions<Request> {
  * @param options What `createSessions()` takes, or what it returned.
  * @throws SessionUsageError for an option that cannot work.
  */
-export function withSession<D extends object = SessionData, Rest extends unknown[] = unknown[]>(
+export function withSession<
+  D extends object = SessionData,
+  // Not unknown: where D is given by hand nothing is inferred, and `withSession<Visitor>(…, (request, session, { params }) => …)` must compile.
+  Rest extends unknown[] = any[],
+  R extends Request = Request,
+>(
   options: SessionsOptions<D> | Sessions<D>,
-  handler: SessionHandler<D, Rest>,
+  handler: SessionHandler<D, Rest, R>,
   fetchOptions: FetchOptions = {},
-): (request: Request, ...rest: Rest) => Promise<Response> {
+): (request: R, ...rest: Rest) => Promise<Response> {
   assertAdapterOptions('withSession', fetchOptions, { onError: rules.callable })
   if (typeof handler !== 'function') {
     refuseOption(`withSession: the handler must be a function, and is ${inWords(handler)}`)

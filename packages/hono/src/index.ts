@@ -23,7 +23,7 @@ import {
 } from '@coatcheck/core/adapter'
 import type { Context, MiddlewareHandler } from 'hono'
 
-export { getSession } from '@coatcheck/core'
+export * from '@coatcheck/core'
 
 declare module 'hono' {
   interface ContextVariableMap {
@@ -43,6 +43,14 @@ declare module 'hono' {
  */
 export function session<D extends object = SessionData>(
   options: SessionsOptions<D> | Sessions<D>,
+  adapterOptions?: AdapterOptions<Context> & { readonly property?: never },
+): MiddlewareHandler<{ Variables: { session: Session<D> } }>
+export function session<D extends object = SessionData>(
+  options: SessionsOptions<D> | Sessions<D>,
+  adapterOptions: AdapterOptions<Context>,
+): MiddlewareHandler
+export function session<D extends object = SessionData>(
+  options: SessionsOptions<D> | Sessions<D>,
   adapterOptions: AdapterOptions<Context> = {},
 ): MiddlewareHandler {
   const sessions = createSessions<D>(options)
@@ -54,11 +62,11 @@ export function session<D extends object = SessionData>(
     const carriers = [c, c.req.raw, (c.env as { incoming?: object } | undefined)?.incoming]
     const before = await answerable(c, () => sessionBefore(carriers, property, sessions))
     if (before) {
-      c.set(property as 'session', before as Session)
+      c.set(property as 'session', before as Session<any>)
       return next()
     }
     const opened = await answerable(c, () => sessions.open(c.req.header('Cookie'), info))
-    c.set(property as 'session', opened as Session)
+    c.set(property as 'session', opened as Session<any>)
     keepSession(carriers, property, sessions, opened)
     const target = headersOf(c)
     const tellFailure = () => tellSession(c, target, headersAfterFailure(sessions, opened, info))

@@ -15,7 +15,7 @@ import {
 import { commitBeforeHeaders } from '@coatcheck/core/node'
 import type { Context, Middleware } from 'koa'
 
-export { getSession } from '@coatcheck/core'
+export * from '@coatcheck/core'
 
 declare module 'koa' {
   interface DefaultContext {
