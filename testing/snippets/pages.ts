@@ -57,6 +57,21 @@ export function readPages(): Page[] {
     .toSorted((one, other) => (one.path < other.path ? -1 : 1))
 }
 
+/** Programs that a reader may have made of the pages: the examples, and what no example shows. */
+export function readApplications(): Page[] {
+  const folders = [
+    ...['express', 'fastify', 'koa', 'hono', 'fetch'].map((name) => `examples/${name}`),
+    ...['node-http', 'express-session'].map((name) => `testing/snippets/applications/${name}`),
+  ]
+  return folders.map((path) => {
+    const names = globSync('*.ts', { cwd: join(ROOT, path) }).filter(
+      (name) => !/^(bun|deno)/.test(name),
+    )
+    const files = names.map((name) => ({ name, text: read(`${path}/${name}`), blocks: [] }))
+    return { path, name: `application-${path.split('/').at(-1)!}`, files, installs: [], blocks: [] }
+  })
+}
+
 const read = (path: string) => readFileSync(join(ROOT, path), 'utf8')
 
 /** The text of doc comments alone, each line where it was. */

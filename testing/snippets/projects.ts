@@ -26,6 +26,7 @@ const COMPILER_OPTIONS = {
   exactOptionalPropertyTypes: true,
   noUncheckedIndexedAccess: true,
   verbatimModuleSyntax: true,
+  rewriteRelativeImportExtensions: true,
   allowJs: true,
   checkJs: true,
   outDir: 'dist',
@@ -151,7 +152,11 @@ function writeProject(folder: string, page: Page, manifest: object): void {
       if (existsSync(own)) files.set(`${name}.ts`, readFileSync(own, 'utf8'))
     }
   }
-  for (const [name, text] of files) writeFileSync(join(place, name), text)
+  for (const [name, text] of files) {
+    // A declaration that stands alone is added to a program that imports the package.
+    const [, declared] = /^declare module '(.*)'/.exec(text) ?? []
+    writeFileSync(join(place, name), declared ? `${text}import type {} from '${declared}'\n` : text)
+  }
   const own = { name: page.name, private: true, type: 'module', ...manifest }
   writeFileSync(join(place, 'package.json'), JSON.stringify(own))
   const ofBun = page.files.some((file) => importsOf(file).includes('bun'))

@@ -4,12 +4,15 @@ import { globSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync }
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
+import { drive } from '../drive.ts'
 import { testWith } from '../needs.ts'
+import { startProgram, stopPrograms } from '../programs.ts'
 import { mariadb, postgres, redis } from '../services.ts'
 import {
   isCode,
   linesOf,
+  readApplications,
   readPages,
   whereIs,
   type Block,
@@ -22,6 +25,7 @@ const run = promisify(execFile)
 const ROOT = join(import.meta.dirname, '../..')
 const pages = readPages()
 const blocks = pages.flatMap((page) => page.blocks)
+const applications = readApplications()
 const files = pages.flatMap((page) => page.files.map((file) => ({ page, file })))
 
 /** Its SQL clients want peers that contradict each other, as no application has them all: npm refuses to install them into one folder. */
@@ -40,11 +44,12 @@ const ONLY_COMPILED: Record<string, string> = {
 
 /** What a reader has in the environment. */
 const SECRETS = {
-  SECRET: 'the secret of an application',
-  SECRET_KEY: 'the secret of a site',
-  SESSION_SECRET: 'the secret of the sessions',
+  SECRET: 'the secret of an application, as long as it must be',
+  SECRET_KEY: 'the secret of a Django site, as long as Django makes it',
+  SESSION_SECRET: 'the secret of the sessions, as long as it must be',
 }
 
+afterEach(stopPrograms)
 const folder = mkdtempSync(join(tmpdir(), 'coatcheck-snippets-'))
 const redisServer = await testWith(redis)
 const postgresServer = await testWith(postgres)
@@ -66,8 +71,12 @@ const PLACES = [
 const packed = packAll(makeFolder('tarballs'))
 
 describe.each([
-  { manager: 'pnpm', install: projectsOfPnpm, of: pages },
-  { manager: 'npm', install: projectsOfNpm, of: pages.filter(({ path }) => path !== NOT_TOGETHER) },
+  { manager: 'pnpm', install: projectsOfPnpm, of: [...pages, ...applications] },
+  {
+    manager: 'npm',
+    install: projectsOfNpm,
+    of: [...pages, ...applications].filter(({ path }) => path !== NOT_TOGETHER),
+  },
 ])('under $manager', ({ manager, install, of }) => {
   const place = makeFolder(manager)
   let errors: Map<string, string[]>
@@ -80,6 +89,20 @@ describe.each([
     '$path: what it has one install is enough, and its code compiles in strict mode',
     ({ name }) => {
       expect(errors.get(name) ?? []).toEqual([])
+    },
+  )
+
+  test.each(applications)(
+    '$path counts visits, keeps them over a login under a new key, and forgets them at a logout',
+    async (application) => {
+      const names = application.files.map((file) => file.name)
+      const main = names.includes('node.ts') ? 'node.js' : 'server.js'
+      const built = join(place, application.name, 'dist', main)
+      const env = {
+        PORT: '0',
+        SESSIONS: join(makeFolder(`${manager}-${application.name}`), 'sessions'),
+      }
+      await drive(await startProgram(built, [], env))
     },
   )
 
@@ -127,8 +150,8 @@ test('no block is left out: it is code, a line for the shell, data or text, or t
   const runs = files.filter(({ page, file }) => !reasonNotToRun(page, file))
   expect(of('unknown').map(whereIs)).toEqual([])
   expect(new Set(files.flatMap(({ file }) => file.blocks)).size).toBe(of('code').length)
-  const known = files.flatMap(({ page, file }) => [page.path, nameOf(page, file)])
-  expect(Object.keys(ONLY_COMPILED).filter((name) => !known.includes(name))).toEqual([])
+  const known = new Set(files.flatMap(({ page, file }) => [page.path, nameOf(page, file)]))
+  expect(Object.keys(ONLY_COMPILED).filter((name) => !known.has(name))).toEqual([])
   const counts = ['code', 'shell', 'data', 'text', 'unchecked'].map(
     (kind) => `${of(kind).length} ${kind}`,
   )
@@ -180,7 +203,7 @@ function isThere(line: string): boolean {
   if (first !== 'npx') return false
   if (name !== 'pnpm@12') return readManifest(name!)?.bin !== undefined
   const manifest = words[0] === '--filter' ? readManifest(words[1]!) : readJson('package.json')
-  return words[words[0] === '--filter' ? 2 : 0]! in manifest.scripts
+  return manifest.scripts[words[words[0] === '--filter' ? 2 : 0]!] !== undefined
 }
 
 /** Of the package of the workspace that has the name. */
