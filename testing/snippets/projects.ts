@@ -29,6 +29,7 @@ const COMPILER_OPTIONS = {
   rewriteRelativeImportExtensions: true,
   allowJs: true,
   checkJs: true,
+  esModuleInterop: true,
   outDir: 'dist',
   rootDir: '.',
 }

@@ -1,27 +1,21 @@
 // The session: opened and saved by a middleware around every page, found by loaders and actions in their context.
-import { withSession } from '@coatcheck/fetch'
+import { withSession, type Session } from '@coatcheck/fetch'
 import { fileStore } from '@coatcheck/file'
-import type { Session } from '@coatcheck/core'
-import { createContext, type MiddlewareFunction, type RouterContextProvider } from 'react-router'
+import { createContext, type MiddlewareFunction } from 'react-router'
 
 interface Visitor {
   visits: number
   user: string
 }
 
-type Next = () => Promise<Response>
-
 const store = fileStore(process.env['SESSIONS'] ?? 'sessions')
 
 export const sessionContext = createContext<Session<Visitor>>()
 
-const handle = withSession<Visitor, [Readonly<RouterContextProvider>, Next]>(
-  { store },
-  (_request, session, context, next) => {
-    context.set(sessionContext, session)
-    return next()
-  },
-)
+const handle = withSession<Visitor>({ store }, (_request, session, context, next) => {
+  context.set(sessionContext, session)
+  return next()
+})
 
 export const sessionMiddleware: MiddlewareFunction<Response> = ({ request, context }, next) =>
   handle(request, context, next)

@@ -54,7 +54,7 @@ const MARGIN = 60_000
  * @throws SessionUsageError for a URL that is not understood, if one is given and ioredis is not installed, for what is no client of these, or a client that is for replicas.
  */
 export function redisStore(
-  redis: string | RedisClient,
+  redis: string | undefined | RedisClient,
   options: RedisStoreOptions = {},
 ): SessionStore {
   assertRedis(redis)
@@ -162,7 +162,9 @@ export function redisStore(
 }
 
 /** @throws SessionUsageError for what is neither a URL of Redis' nor a client. */
-function assertRedis(redis: string | RedisClient): void {
+function assertRedis(
+  redis: string | undefined | RedisClient,
+): asserts redis is string | RedisClient {
   const needs = `a URL such as redis://localhost:6379, or ${CLIENTS}`
   if (typeof redis !== 'string') assertRedisClient('redisStore', redis, needs)
   else if (!/^(rediss?:\/)?\//i.test(redis))

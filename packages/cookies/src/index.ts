@@ -44,8 +44,8 @@ export interface Signing {
 
 /** What {@link createCookies} takes. */
 export interface CookiesOptions {
-  /** For signed cookies: the current secret first, old ones after it. At least 32 characters each. */
-  readonly secrets?: readonly string[]
+  /** For signed cookies: the current secret first, old ones after it. At least 32 characters each; one that is undefined is refused. */
+  readonly secrets?: readonly (string | undefined)[]
   /** Attributes of every cookie that says nothing else. */
   readonly defaults?: CookieAttributes
   /** The clock, in ms since the Unix epoch. Default `Date.now()`, asked at each call. */

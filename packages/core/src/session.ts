@@ -12,9 +12,9 @@ import type { Storable } from './storable.ts'
 const { setTimeout: setTimer } = globalThis
 
 /**
- * The fields of your sessions. Augment it once, and every session is typed:
+ * The fields of your sessions. Augment it once, by the name of the adapter that you have installed, and every session is typed:
  * ```ts
- * declare module '@coatcheck/core' {
+ * declare module '@coatcheck/express' {
  *   interface SessionData { cart: string[]; user: { id: number } }
  * }
  * ```

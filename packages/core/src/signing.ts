@@ -6,8 +6,8 @@ import { SessionUsageError } from './errors.ts'
 
 /** What {@link createPlainSigner} takes. */
 export interface PlainSignerOptions {
-  /** The current secret first, old ones after it: all verify, the first one signs. */
-  readonly secrets: readonly string[]
+  /** The current secret first, old ones after it: all verify, the first one signs. One that is undefined is refused. */
+  readonly secrets: readonly (string | undefined)[]
   /** Keeps signatures for one purpose apart from those for another. */
   readonly salt: string
 }
@@ -48,7 +48,15 @@ const BASE62 = '0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz'
 const SHORTEST_SECRET = 32
 
 /** @throws SessionUsageError (code ERR_SESSION_OPTIONS) if there is no secret, or one is too short to be one. */
-export function assertSecrets(secrets: readonly string[]): void {
+export function assertSecrets(
+  secrets: readonly (string | undefined)[],
+): asserts secrets is readonly string[] {
+  if (Array.isArray(secrets) && secrets.includes(undefined)) {
+    throw new SessionUsageError(
+      `\`secrets[${secrets.indexOf(undefined)}]\` is undefined. Is the environment variable set that it comes from?`,
+      'ERR_SESSION_OPTIONS',
+    )
+  }
   const good =
     Array.isArray(secrets) &&
     secrets.length > 0 &&

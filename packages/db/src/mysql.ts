@@ -39,10 +39,10 @@ export interface MysqlStore extends SessionStore {
  * @throws SessionUsageError for a bad option, or if a URL is given and mysql2 is not installed.
  */
 export function mysqlStore(
-  database: string | MysqlConnection,
+  database: string | undefined | MysqlConnection,
   options: MysqlStoreOptions = {},
 ): MysqlStore {
-  assertDatabase(
+  assertDatabase<string | MysqlConnection>(
     'mysqlStore',
     database,
     'a URL such as mysql://user@localhost/app, or a pool or connection of mysql2/promise',

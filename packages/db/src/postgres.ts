@@ -37,10 +37,10 @@ export interface PostgresStore extends SessionStore {
  * @throws SessionUsageError for a bad option, or if a URL is given and pg is not installed.
  */
 export function postgresStore(
-  database: string | PostgresConnection,
+  database: string | undefined | PostgresConnection,
   options: PostgresStoreOptions = {},
 ): PostgresStore {
-  assertDatabase(
+  assertDatabase<string | PostgresConnection>(
     'postgresStore',
     database,
     'a URL such as postgres://user@localhost/app, or a pool or client of pg',

@@ -45,10 +45,10 @@ export interface SqliteStore extends SessionStore {
  * SessionStoreError if the file cannot be opened.
  */
 export function sqliteStore(
-  database: string | SqliteConnection,
+  database: string | undefined | SqliteConnection,
   options: SqliteStoreOptions = {},
 ): SqliteStore {
-  assertDatabase(
+  assertDatabase<string | SqliteConnection>(
     'sqliteStore',
     database,
     'the name of a file, or a connection of better-sqlite3',

@@ -32,13 +32,13 @@ export const tableName = rules.rule(
  * @param methods What a connection of the application's must have.
  * @throws SessionUsageError for a database that is neither.
  */
-export function assertDatabase(
+export function assertDatabase<D>(
   by: string,
-  database: unknown,
+  database: D | undefined,
   such: string,
   isUrl: (text: string) => boolean,
   methods: readonly string[],
-): void {
+): asserts database is D {
   if (typeof database === 'string') {
     const [start] = /\w+:\/\//.exec(such) ?? []
     if (!isUrl(database)) refuseOption(`${by} needs ${such}, and got ${wrongText(database, start)}`)

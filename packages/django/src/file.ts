@@ -55,7 +55,7 @@ const BATCH_SIZE = 100
  * @param directory `SESSION_FILE_PATH`; Django's default is the system's folder for temporary files.
  * @throws SessionUsageError for what is no path; SessionStoreError if the folder is not there or cannot be written, as Django does.
  */
-export function djangoFile(directory: string): DjangoEngine {
+export function djangoFile(directory: string | undefined): DjangoEngine {
   const root = folderAt('djangoFile', directory)
   // Django's sweep passes over names that do not start with the cookie's, and so over this folder.
   const aside = join(root, '.coatcheck')

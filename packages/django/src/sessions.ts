@@ -13,7 +13,7 @@ import {
   systemClock,
   type OptionRules,
 } from '@coatcheck/core/store'
-import type { DjangoKeys } from './signing.ts'
+import { secretsOf, type DjangoKeys } from './signing.ts'
 import type { DjangoEngine } from './site.ts'
 
 /** The settings of a Django site that concern its sessions, by Django's names and with Django's defaults. */
@@ -78,6 +78,7 @@ export function djangoSessions<D extends object = SessionData>(
   if (options.engine === undefined) {
     refuseOption('djangoSessions: `engine` is missing: pass one, such as djangoDb(store)')
   }
+  secretsOf(options)
   const { secretKey, fallbackKeys, engine, settings = {}, now = systemClock, ...rest } = options
   const { keySalt = 'django.contrib.sessions.SessionStore', ...manager } = rest
   assertOptions('djangoSessions: `settings`', settings, SETTINGS)

@@ -2,7 +2,7 @@
 import { Buffer } from 'node:buffer'
 import { deflateSync, inflateSync } from 'node:zlib'
 import { createSigner, type Signer } from '@coatcheck/core/signing'
-import { SessionTooLargeError } from '@coatcheck/core/store'
+import { refuseOption, SessionTooLargeError } from '@coatcheck/core/store'
 import { parse, stringify } from './python-json.ts'
 
 /** What a signed value may hold, in bytes, before it is compressed. */
@@ -10,10 +10,10 @@ const MAX_UNPACKED = 16_777_216
 
 /** The keys that sign and verify. */
 export interface DjangoKeys {
-  /** `SECRET_KEY` of the Django site's settings: at least 32 characters. */
-  readonly secretKey: string
+  /** `SECRET_KEY` of the Django site's settings: at least 32 characters. Undefined is refused. */
+  readonly secretKey: string | undefined
   /** `SECRET_KEY_FALLBACKS`: old keys, which still verify. */
-  readonly fallbackKeys?: readonly string[]
+  readonly fallbackKeys?: readonly (string | undefined)[]
 }
 
 /** What {@link dumps} takes. */
@@ -38,9 +38,22 @@ export interface LoadsOptions extends DjangoKeys {
 
 const DEFAULT_SALT = 'django.core.signing'
 
-/** The secrets in the order that signers take them. */
+/**
+ * The secrets in the order that signers take them.
+ * @throws SessionUsageError (code ERR_SESSION_OPTIONS) for one that is undefined.
+ */
 export function secretsOf({ secretKey, fallbackKeys = [] }: DjangoKeys): string[] {
-  return [secretKey, ...fallbackKeys]
+  return [
+    given('secretKey', secretKey),
+    ...fallbackKeys.map((key, at) => given(`fallbackKeys[${at}]`, key)),
+  ]
+}
+
+function given(name: string, key: string | undefined): string {
+  return (
+    key ??
+    refuseOption(`\`${name}\` is undefined. Is the environment variable set that it comes from?`)
+  )
 }
 
 /**

@@ -2,6 +2,7 @@
 import { Buffer } from 'node:buffer'
 import { createHmac, timingSafeEqual } from 'node:crypto'
 import { SessionUsageError, type CookieOptions } from '@coatcheck/core'
+import { refuseOption } from '@coatcheck/core/store'
 
 /** As the package cookie-signature, by which express-session signs. */
 const sign = (key: string, secret: string) =>
@@ -9,8 +10,8 @@ const sign = (key: string, secret: string) =>
 
 /** What {@link connectCookie} takes: the cookie's attributes, and express-session's secrets. */
 export interface ConnectCookieOptions extends CookieOptions {
-  /** What express-session has as its `secret`: the current one first, old ones after it. */
-  readonly secrets: readonly string[]
+  /** What express-session has as its `secret`: the current one first, old ones after it. One that is undefined is refused. */
+  readonly secrets: readonly (string | undefined)[]
 }
 
 /**
@@ -19,7 +20,13 @@ export interface ConnectCookieOptions extends CookieOptions {
  * @throws SessionUsageError if there is no secret, or a `maxAge` or `expires`, which Coatcheck has elsewhere.
  */
 export function connectCookie({ secrets, ...cookie }: ConnectCookieOptions): CookieOptions {
-  if (!Array.isArray(secrets) || secrets.length === 0 || !secrets.every(Boolean)) {
+  if (!areSecrets(secrets)) {
+    const missing = Array.isArray(secrets) ? secrets.indexOf(undefined) : -1
+    if (missing >= 0) {
+      refuseOption(
+        `connectCookie: \`secrets[${missing}]\` is undefined. Is the environment variable set that it comes from?`,
+      )
+    }
     throw new SessionUsageError(
       "connectCookie: `secrets` must be a list with express-session's secret, the current one first.",
       'ERR_SESSION_OPTIONS',
@@ -49,4 +56,8 @@ export function connectCookie({ secrets, ...cookie }: ConnectCookieOptions): Coo
       },
     },
   }
+}
+
+function areSecrets(secrets: readonly (string | undefined)[]): secrets is [string, ...string[]] {
+  return Array.isArray(secrets) && secrets.length > 0 && secrets.every(Boolean)
 }

@@ -81,7 +81,7 @@ export interface CoatcheckExpressStore extends EventEmitter, ExpressBase {
   destroy(sid: string, callback?: Callback): void
 }
 
-type BaseClass = new () => EventEmitter & ExpressBase
+type BaseClass = abstract new () => EventEmitter & ExpressBase
 
 /** express-session's own base class. */
 function baseClass(): BaseClass {

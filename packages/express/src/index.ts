@@ -21,13 +21,22 @@ export * from '@coatcheck/core'
 
 declare global {
   namespace Express {
-    interface Request extends WithSession {}
+    interface Request extends RequestWithSession {}
+  }
+  /** Of the types of cookie-session: empty where they are not installed. */
+  namespace CookieSessionInterfaces {
+    // oxlint-disable-next-line typescript/no-empty-object-type -- theirs to fill
+    interface CookieSessionRequest {}
   }
 }
 
-/** A request with a session. Where the types of express-session are installed too, they say what it is: `getSession(request)` has ours. */
+/** What a request has. Where the types of cookie-session are installed too, they say what its session is. */
+type RequestWithSession = [keyof CookieSessionInterfaces.CookieSessionRequest] extends [never]
+  ? WithSession
+  : object
+
 interface WithSession {
-  /** The visitor's session. */
+  /** The visitor's session. Where the types of express-session are installed too, they say what it is: `getSession(request)` has ours. */
   session: 'sessionStore' extends keyof Express.Request ? any : Session
 }
 

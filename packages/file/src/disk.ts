@@ -29,7 +29,7 @@ export type Action = keyof typeof ACTIONS
  * @param by The engine, as an error names it.
  * @throws SessionUsageError (code ERR_SESSION_OPTIONS) for what is no path: a URL, blanks, a NUL.
  */
-export function folderAt(by: string, directory: string): string {
+export function folderAt(by: string, directory: string | undefined): string {
   if (typeof directory !== 'string' || !/\S/.test(directory) || NO_PATH.test(directory)) {
     refuseOption(`${by} needs the path of a folder, and got ${inWords(directory)}`)
   }

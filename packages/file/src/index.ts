@@ -57,7 +57,10 @@ const TORN_AFTER = 3_600_000
  * then the call answers with a promise.
  * @throws SessionUsageError for what is no path; SessionStoreError if the folder cannot be made or read.
  */
-export function fileStore(directory: string, options: FileStoreOptions = {}): SessionStore {
+export function fileStore(
+  directory: string | undefined,
+  options: FileStoreOptions = {},
+): SessionStore {
   const root = folderAt('fileStore', directory)
   assertOptions('fileStore', options, { now: rules.clock })
   const { now = systemClock } = options

@@ -13,15 +13,18 @@ import {
   type AdapterOptions,
 } from '@coatcheck/core/adapter'
 import { commitBeforeHeaders } from '@coatcheck/core/node'
-import type { Context, Middleware } from 'koa'
+import type { BaseContext, Context, Middleware } from 'koa'
 
 export * from '@coatcheck/core'
 
 declare module 'koa' {
-  interface DefaultContext {
-    /** The visitor's session. */
-    session: Session
-  }
+  interface DefaultContext extends WithSession {}
+}
+
+/** A context with a session. Where the types of koa-session are installed too, they say what it is: `getSession(ctx)` has ours. */
+interface WithSession {
+  /** The visitor's session. */
+  session: 'sessionOptions' extends keyof BaseContext ? any : Session
 }
 
 /**

@@ -15,8 +15,8 @@ import {
 
 /** Options of {@link signedCookieStore}. */
 export interface SignedCookieStoreOptions {
-  /** The current secret first, old ones after it: all are read, the first one writes. At least 32 characters each. */
-  readonly secrets: readonly string[]
+  /** The current secret first, old ones after it: all are read, the first one writes. At least 32 characters each; one that is undefined is refused. */
+  readonly secrets: readonly (string | undefined)[]
   /** Hide the data from the browser too: AES-256-GCM instead of a signature alone. Default false. */
   readonly encrypt?: boolean
   /** Keeps these tokens apart from others of the same secret. Default `coatcheck.signed-cookie`. */
