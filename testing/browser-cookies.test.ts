@@ -10,7 +10,7 @@ import { join } from 'node:path'
 import { lruStore } from '@coatcheck/cache/lru'
 import { createSessions, type CookieOptions, type SessionsOptions } from '@coatcheck/core'
 import { sqliteStore } from '@coatcheck/db/sqlite'
-import { session } from '@coatcheck/express'
+import { getSession, session } from '@coatcheck/express'
 import express from 'express'
 import type { Browser, BrowserContext, Cookie } from 'playwright-core'
 import { afterAll, afterEach, describe, expect, test, vi, type TestContext } from 'vitest'
@@ -248,13 +248,14 @@ for (const [engine, make] of Object.entries(stores)) {
         response.append('Set-Cookie', String(line)).send('planted')
       })
       app.use(session({ store, cookie }))
-      app.get('/{*page}', (request, response) => {
+      app.get('/{*page}', async (request, response) => {
+        const visitor = await getSession(request)
         if (request.path.endsWith('/login')) {
-          request.session.cycleKey()
-          request.session.set('user', 'ann')
+          visitor.cycleKey()
+          visitor.set('user', 'ann')
         }
-        if (request.path.endsWith('/logout')) request.session.flush()
-        response.send(String(request.session.get('user', 'nobody')))
+        if (request.path.endsWith('/logout')) visitor.flush()
+        response.send(String(visitor.get('user', 'nobody')))
       })
       const urlOf = await serve(context, app)
       const tab = await openTab(context)

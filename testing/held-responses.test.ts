@@ -8,7 +8,7 @@ import { pipeline, Readable } from 'node:stream'
 import { setTimeout } from 'node:timers/promises'
 import { lruStore } from '@coatcheck/cache/lru'
 import { createSessions, SessionStoreError, type SessionStore } from '@coatcheck/core'
-import { session } from '@coatcheck/express'
+import { getSession, session } from '@coatcheck/express'
 import { session as fastifySession } from '@coatcheck/fastify'
 import { withSession } from '@coatcheck/fetch'
 import { session as honoSession } from '@coatcheck/hono'
@@ -201,8 +201,8 @@ describe('a save that fails', () => {
   test('the application’s own page answers, also where the handler passes on what its pipeline is told', async () => {
     const app = express().set('env', 'test')
     app.use(session({ store: failing() }))
-    app.get('/', (request, response, next) => {
-      request.session.set('a', 1)
+    app.get('/', async (request, response, next) => {
+      ;(await getSession(request)).set('a', 1)
       pipeline(createReadStream(import.meta.filename), response, (error) => error && next(error))
     })
     app.use((error: any, _request: any, response: any, next: any) => {
@@ -613,8 +613,8 @@ test.each([
   async (_, store, status, body) => {
     const app = express().set('env', 'test')
     app.use(session({ store: store() }))
-    app.get('/', (request, response) => {
-      request.session.set('a', 1)
+    app.get('/', async (request, response) => {
+      ;(await getSession(request)).set('a', 1)
       response.send('page')
     })
     app.use((error: any, _request: any, response: any, _next: any) =>

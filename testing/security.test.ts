@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import { runInNewContext, runInThisContext } from 'node:vm'
 import type { Session, SessionsOptions } from '@coatcheck/core'
 import { lruStore } from '@coatcheck/cache/lru'
-import { session } from '@coatcheck/express'
+import { getSession, session } from '@coatcheck/express'
 import express from 'express'
 import { expect, onTestFinished, test } from 'vitest'
 import { openSite, type Any } from './visitors.ts'
@@ -100,8 +100,9 @@ test.each([
   const app = express()
   app.set('trust proxy', trusted)
   app.use(session({ store: lruStore() }))
-  app.get('/', (request, response) => {
-    request.session.set('user', 'ann')
+  app.get('/', async (request, response) => {
+    const visitor: Session = await getSession(request)
+    visitor.set('user', 'ann')
     response.end()
   })
   const server = app.listen(0, '127.0.0.1')

@@ -130,7 +130,8 @@ const hono: Framework = {
     const app = new Hono()
     await way.setUp?.(app, 'outside')
     // Any middleware changes what Hono makes of a handler that returns nothing.
-    app.use(store ? honoSession({ store }) : (_c, next) => next())
+    if (store) app.use(honoSession({ store }))
+    else app.use((_c, next) => next())
     await way.setUp?.(app, 'inside')
     app.all('/*', (c) => handle({ request: c.req, c, session: store ? c.get('session') : stub }))
     return createAdaptorServer({ fetch: app.fetch }) as Server

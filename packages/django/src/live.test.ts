@@ -206,7 +206,7 @@ interface State {
 async function startExpress(sessions: Sessions, userHash: () => string): Promise<Server> {
   const app = express()
   app.use(session(sessions), express.text({ type: '*/*' }))
-  const of = (request: Request) => request.session as Session<any>
+  const of = (request: Request) => request.session as unknown as Session<any>
   const routes: Record<string, (visitor: Session<any>, request: Request) => void> = {
     state() {},
     put: (visitor, request) => visitor.update(parse(String(request.body)) as object),

@@ -47,7 +47,7 @@ export function session<D extends object = SessionData>(
 ): MiddlewareHandler<{ Variables: { session: Session<D> } }>
 export function session<D extends object = SessionData>(
   options: SessionsOptions<D> | Sessions<D>,
-  adapterOptions: AdapterOptions<Context>,
+  adapterOptions?: AdapterOptions<Context>,
 ): MiddlewareHandler
 export function session<D extends object = SessionData>(
   options: SessionsOptions<D> | Sessions<D>,
