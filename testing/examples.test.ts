@@ -5,8 +5,9 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { CookieJar } from 'tough-cookie'
 import { afterAll, afterEach, expect, test, vi } from 'vitest'
+import { browser, drive } from './drive.ts'
 import { need } from './needs.ts'
-import { startProgram, stopPrograms, type Program } from './programs.ts'
+import { startProgram, stopPrograms } from './programs.ts'
 import { runtimes } from './runtimes/runtimes.ts'
 
 /** A build and its servers take their time on a busy machine. */
@@ -16,37 +17,6 @@ const folder = mkdtempSync(join(tmpdir(), 'coatcheck-examples-'))
 afterEach(stopPrograms)
 afterAll(() => rmSync(folder, { recursive: true }))
 const example = (file: string) => join(import.meta.dirname, '../examples', file)
-
-/** A browser that keeps its cookies when the server is another one. */
-function browser() {
-  const jar = new CookieJar()
-  const site = 'http://localhost/'
-  return async ({ url }: Program, path = '/', method = 'GET'): Promise<any> => {
-    const response = await fetch(url + path, {
-      method,
-      redirect: 'manual',
-      headers: { cookie: await jar.getCookieString(site) },
-    })
-    for (const line of response.headers.getSetCookie()) await jar.setCookie(line, site)
-    if (response.status >= 300 && response.status < 400) {
-      // To its end: express-session sends the headers before it has saved.
-      await response.text()
-      return response.status
-    }
-    expect(response.status).toBe(200)
-    return response.json()
-  }
-}
-
-async function drive(program: Program) {
-  const visit = browser()
-  expect(await visit(program)).toEqual({ visits: 1 })
-  expect(await visit(program)).toEqual({ visits: 2 })
-  expect(await visit(program, '/login', 'POST')).toBe(302)
-  expect(await visit(program)).toEqual({ visits: 3, user: 'ann' })
-  expect(await visit(program, '/logout', 'POST')).toBe(302)
-  expect(await visit(program)).toEqual({ visits: 1 })
-}
 
 test.each(['express', 'fastify', 'koa', 'hono'])('%s', async (name) => {
   await drive(

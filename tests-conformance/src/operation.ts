@@ -58,8 +58,11 @@ export const isReading = (operation: Operation): boolean =>
 /**
  * A store whose calls are noted before they reach it and once they are answered.
  * ```ts
+ * import { checkHistory, recorded, type Operation } from '@coatcheck/conformance'
+ * import { myStore } from './my-store.js' // yours
+ *
  * const operations: Operation[] = []
- * const store = recorded(myStore(url), process.pid, (operation) => operations.push(operation))
+ * const store = recorded(myStore(), process.pid, (operation) => operations.push(operation))
  * // … in each process; then, with the operations of all of them:
  * console.log(checkHistory(operations).explanation)
  * ```

@@ -80,7 +80,17 @@ export interface StoreTraits {
  *
  * The smallest complete store, in memory:
  * ```ts
- * function mapStore({ now = systemClock } = {}): SessionStore {
+ * import {
+ *   KeyExistsError,
+ *   RETIRED,
+ *   SessionConflictError,
+ *   SessionGoneError,
+ *   systemClock,
+ *   type SessionRecord,
+ *   type SessionStore,
+ * } from '@coatcheck/core/store'
+ *
+ * export function mapStore({ now = systemClock } = {}): SessionStore {
  *   const records = new Map<string, SessionRecord>()
  *   const live = (key: string) => {
  *     const record = records.get(key)
