@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { cases, runConformance, sections } from '@coatcheck/conformance'
 import { bySection, linesOf } from '../tests-conformance/src/report.ts'
+import { catchStrays } from '../tests-conformance/src/strays.ts'
 import { postgres, redis } from '../testing/services.ts'
 import type { Places } from '../testing/subjects.ts'
 import { peerSubject } from './peer-subject.ts'
@@ -16,17 +17,24 @@ const places: Places = {
   redis: servers.redis.url,
   postgres: servers.postgres.url,
 }
-// What a store of the field throws outside of any call must not end the run; the case that it belongs to fails by itself.
-process.on('uncaughtException', () => {})
-process.on('unhandledRejection', () => {})
+// What a store throws once its cases are over must not end the run; before, the suite hears of it.
+catchStrays(() => {})
+
+/** The first words of an error, and of what was behind it. */
+function inShort(error: unknown): string {
+  const [first, ...others] = linesOf(error)
+  const cause = others.find((line) => line.startsWith('caused by: '))
+  return [first, cause]
+    .flatMap((line) => (line ? [line.replaceAll(/[*_`|]/g, '').slice(0, 200)] : []))
+    .join(', ')
+}
 
 const rows: string[] = []
 const failures: string[] = []
 try {
   for (const [name, peer] of Object.entries(peers)) {
-    const subject = await peerSubject(name, places)
+    using subject = await peerSubject(name, places)
     const report = await runConformance(subject)
-    subject.dispose()
     const inexpressible = report.results.filter(
       ({ counterpart }) => counterpart?.trait === 'nonAtomic',
     )
@@ -39,14 +47,12 @@ try {
     rows.push(`| ${name} ${version} | ${cells.join(' | ')} | ${report.failed} |`)
     const failed = report.results.filter(({ error }) => error !== undefined)
     failures.push(`### ${name} ${version}`, '')
-    if (failed.length === 0) failures.push('Nothing failed.')
-    for (const { case: one, error } of failed) {
-      failures.push(
-        `- \`${one.id}\`: ${one.title}. _${linesOf(error)[0]!
-          .replaceAll(/[*_`|]/g, '')
-          .slice(0, 160)}_`,
-      )
+    if (failed.length + report.strays.length === 0) failures.push('Nothing failed.')
+    for (const { case: one, counterpart, error } of failed) {
+      failures.push(`- \`${one.id}\`: ${counterpart?.title ?? one.title}. _${inShort(error)}_`)
     }
+    for (const stray of report.strays)
+      failures.push(`- An error that nobody caught: _${inShort(stray)}_`)
     failures.push('')
   }
 } finally {
