@@ -113,7 +113,7 @@ const listed = () =>
 /** Tells of each case that failed, as it comes; of errors that are the same the first alone. */
 function createTeller(total: number) {
   const live = process.stdout.isTTY
-  const told = new Set<string>()
+  const told = new Set<unknown>()
   let done = 0
   let failed = 0
   const clearLine = () => void (live && process.stdout.write('\r\u001b[K'))
@@ -200,10 +200,17 @@ function misuse(error: unknown): string {
   return `${given} is no option${meant ? `: did you mean --${meant}?` : '. See --help.'}`
 }
 
+/** The process's own, as its output: what was there before the store. */
+const ownResources = process.getActiveResourcesInfo()
+
 /** What still keeps the process from ending, by kinds. */
 function whatIsOpen(): string {
   const kinds = new Map<string, number>()
-  for (const kind of process.getActiveResourcesInfo()) kinds.set(kind, (kinds.get(kind) ?? 0) + 1)
+  for (const kind of process.getActiveResourcesInfo()) {
+    // The pipes to the suite's other processes let this one end.
+    if (!ownResources.includes(kind) && kind !== 'PipeWrap')
+      kinds.set(kind, (kinds.get(kind) ?? 0) + 1)
+  }
   return [...kinds].map(([kind, times]) => `${times} × ${kind}`).join(', ')
 }
 

@@ -46,7 +46,7 @@ async function run(subject: Subject, one: Pick<Case, 'run'>): Promise<void> {
  * Opens the subject's store once, asks it for a key that nobody has, and closes it, so that what is wrong with all of it is said before
  * any case runs.
  * @throws SessionUsageError (code ERR_SESSION_OPTIONS) where `open` fails, gives no store, or one of other traits than the subject's, and
- * where the store does not answer; its `cause` is what the store has thrown.
+ * where the store never answers or cannot be closed; its `cause` is what the store has thrown.
  */
 async function probe(subject: Subject): Promise<void> {
   const opened = createContext(subject).catch((error: unknown) => {
@@ -54,10 +54,12 @@ async function probe(subject: Subject): Promise<void> {
     return refuseFor("the subject's open() failed", error)
   })
   const { context, dispose } = await opened
+  // What it answers, if with an error, the cases judge; a store that never answers would keep each of them waiting.
+  const answered = async () => context.store.load(context.key())
   try {
-    await inTime(() => context.store.load(context.key()))
+    await inTime(() => Promise.allSettled([answered()]))
   } catch (error) {
-    refuseFor('the first load() of a new store failed', error)
+    refuseFor('the first load() of a new store was not answered', error)
   }
   try {
     await inTime(dispose)

@@ -10,8 +10,8 @@ import type { Work } from './turmoil.ts'
 export type Job =
   /** Adds 1 to the number under `key`, by compare-and-swap; resolves to how often. */
   | { readonly do: 'increment'; readonly key: string; readonly times: number }
-  /** Loads each key, once; resolves to their data, or to the code of the error, of the opening too. */
-  | { readonly do: 'look'; readonly keys: readonly string[] }
+  /** Loads the record; resolves to its data, or to the code of the error, of the opening too. */
+  | { readonly do: 'look'; readonly key: string }
   /** Creates a record under each key; resolves to the keys for which it succeeded. */
   | { readonly do: 'create'; readonly keys: readonly string[] }
   /** Saves and touches without a look at the data until the session has gone; resolves to how often. */

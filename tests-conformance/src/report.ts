@@ -1,4 +1,5 @@
 // The verdict in words: by section, as Markdown, as a badge.
+import { AssertionError } from 'node:assert'
 import { inspect } from 'node:util'
 import { sections, type Section } from './case.ts'
 import type { CaseResult, Report } from './index.ts'
@@ -31,8 +32,8 @@ export function isConformant(report: Report): boolean {
   return report.failed === 0 && report.unneeded.length === 0 && report.strays.length === 0
 }
 
-/** So many errors of a chain of causes are told, and so many of those that an AggregateError holds. */
-const MOST_CAUSES = 5
+/** So many errors are told of a chain of causes, with those that an AggregateError holds. */
+const MOST_CAUSES = 8
 
 /** What went wrong and what was behind it, without stacks. */
 export function messageOf(error: unknown): string {
@@ -67,9 +68,9 @@ export interface Fault {
   readonly results: readonly CaseResult[]
 }
 
-/** The failures, those of the same error together: what differs between the cases in its words are their keys, names and numbers. */
+/** The failures in the suite's order, those of the same error together. */
 export function faultsOf({ results }: Report): Fault[] {
-  const faults = new Map<string, CaseResult[]>()
+  const faults = new Map<unknown, CaseResult[]>()
   for (const result of results) {
     if (result.error === undefined) continue
     const same = faultOf(result.error)
@@ -78,9 +79,14 @@ export function faultsOf({ results }: Report): Fault[] {
   return [...faults.values()].map((alike) => ({ error: alike[0]!.error, results: alike }))
 }
 
-/** What two errors have in common that are the same but for keys, names and numbers. */
-export const faultOf = (error: unknown): string =>
-  messageOf(error).replaceAll(/[\w-]*\d[\w-]*/g, '#')
+/**
+ * What two failures have in common if they are the same but for their keys. Where the words only show two values that differ, they say nothing
+ * of which: each such failure is one of its own.
+ */
+export const faultOf = (error: unknown): unknown =>
+  error instanceof AssertionError && error.generatedMessage
+    ? error
+    : messageOf(error).replaceAll(/\w{12,}/g, (word) => (/\d/.test(word) ? '#' : word))
 
 /** Nobody reads more lines of one error; `report.json` has them all. */
 const MOST_LINES = 20

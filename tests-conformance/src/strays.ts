@@ -19,5 +19,5 @@ export function withStrays(error: unknown, strays: readonly unknown[]): unknown 
     'an error that nobody caught came while this case ran: the store threw it in a timer or an event, or left a promise alone',
     { cause: strays[0] },
   )
-  return error === undefined ? stray : new AggregateError([error, stray], 'two errors')
+  return error === undefined ? stray : new AggregateError([stray, error], 'two errors')
 }

@@ -63,11 +63,8 @@ async function work(job: Job): Promise<Outcome> {
 async function run(job: Job, store: SessionStore, now: () => number): Promise<Outcome> {
   const record = (data: string) => ({ data, expiresAt: now() + HOUR })
   switch (job.do) {
-    case 'look': {
-      const found: (string | undefined)[] = []
-      for (const key of job.keys) found.push((await store.load(key))?.data)
-      return found
-    }
+    case 'look':
+      return (await store.load(job.key))?.data
     case 'increment':
       for (let n = 0; n < job.times;) {
         const { data } = (await store.load(job.key))!
