@@ -69,7 +69,7 @@ test('what is no subject, no test function, no case, no selection and no history
     [() => checkHistory(anything([{}])), 'checkHistory: the operation 0 has no `call`'],
     [() => checkHistory(anything([null])), 'checkHistory: the operation 0 is null'],
     [() => checkHistory(anything(undefined)), 'checkHistory: the operations must be a list'],
-    [() => checkHistory([], anything({ grian: 1 })), '`grian` is no option: did you mean `grain`?'],
+    [() => checkHistory([], anything({ graim: 1 })), '`graim` is no option: did you mean `grain`?'],
     [
       () => checkHistory(anything([{ call: 'load', key: 'a', process: 1, start: 2, end: 1 }])),
       'the operation 0 has an `end`',
