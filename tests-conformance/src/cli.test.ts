@@ -1,6 +1,6 @@
 // The command line: a verdict, a report, and an exit code that says the truth.
 import { spawnSync } from 'node:child_process'
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, expect, test } from 'vitest'
@@ -70,7 +70,7 @@ test.each([
   ['nothing', "what the subject's open() returns must be a store"],
   ['promise', "what the subject's open() returns must be a store, and has no method load"],
   ['throws', "the subject's open() failed.\n  caused by: Error: no such server\n"],
-  ['outage', 'the subject has no `outage`'],
+  ['outage', 'The subject has no `outage`'],
   ['halfOutage', "the subject's outage 'outage' has no end()"],
 ])('a broken subject (%s) is told once, before any case, by exit code 3', (way, words) => {
   const { status, stdout, stderr } = runWith({ BROKEN: way }, fixture('broken-subject'))
@@ -85,6 +85,31 @@ test('of cases that fail by the same error one is told with it, the others by th
   expect(stdout.match(/The calls contradict each other/g)).toHaveLength(1)
   expect(stdout).toMatch(/\d+ more failed with the same error as contract\/[\w-]+:\n {2}contract\//)
   expect(written('report.md')).toMatch(/ {2}- The same error: \*\*contract\//)
+})
+
+test("the README's two subjects run as they stand there, and pass", () => {
+  const readme = readFileSync(`${import.meta.dirname}/../README.md`, 'utf8')
+  const subjects = [...readme.matchAll(/```js\n(\/\/ subject\.js\n[^]*?)```/g)]
+  expect(subjects).toHaveLength(2)
+  // Beside the packages that it imports.
+  const folder = mkdtempSync(join(import.meta.dirname, 'readme-'))
+  const store = new URL('../../examples/custom-store/store.ts', import.meta.url).href
+  try {
+    for (const [at, [, code]] of subjects.entries()) {
+      const file = join(folder, `subject-${at}.js`)
+      writeFileSync(file, code!.replace('./store.js', store))
+      const sections = at === 0 ? [] : ['durability', 'failure', 'history']
+      const { status, stderr } = runWith(
+        { MY_STORE_FOLDER: folder },
+        file,
+        ...sections.flatMap((name) => ['--section', name]),
+      )
+      expect(stderr).toBe('')
+      expect(status).toBe(0)
+    }
+  } finally {
+    rmSync(folder, { recursive: true })
+  }
 })
 
 const STRAY = fixture('stray-store')

@@ -80,7 +80,7 @@ const WHY = {
 
 const missing = (field: keyof typeof WHY, section?: string) => {
   const where = section === undefined ? '' : `; the section \`${section}\` needs it`
-  return `the subject has no \`${field}\`: a store that keeps sessions outside its process is proven with it, as the suite ${WHY[field]}${where}. See the README of @coatcheck/conformance`
+  return `The subject has no \`${field}\`: a store that keeps sessions outside its process is proven with it, as the suite ${WHY[field]}${where}. See the README of @coatcheck/conformance`
 }
 
 /** The fields that a case needs of the subject, or what holds instead of it does. */
