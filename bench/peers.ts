@@ -76,7 +76,7 @@ export const peers: Record<string, Peer> = {
   },
   'connect-session-knex': {
     package: 'connect-session-knex',
-    open(name, { folder }) {
+    async open(name, { folder }) {
       mkdirSync(folder, { recursive: true })
       const connection = knex({
         client: 'better-sqlite3',
@@ -84,6 +84,8 @@ export const peers: Record<string, Peer> = {
         useNullAsDefault: true,
       })
       const store = new ConnectSessionKnexStore({ knex: connection, cleanupInterval: 0 })
+      // It makes its table by itself; a close before that is a rejection that nobody can catch.
+      await (store as unknown as { ready: Promise<void> }).ready
       return { store: store as ExpressStore, close: () => connection.destroy() }
     },
   },
