@@ -1,7 +1,7 @@
 // The suite itself: a right store passes it, and every broken one fails the case that should catch it.
 import { readFileSync } from 'node:fs'
 import { stripTypeScriptTypes } from 'node:module'
-import * as store from '@coatcheck/core/store'
+import * as contract from '@coatcheck/core/store'
 import { expect, test } from 'vitest'
 import { mapStore } from '../../testing/map-store.ts'
 import {
@@ -20,12 +20,13 @@ const subject = { name: 'a map', traits, open: mapStore }
 /** The store of the contract's doc comment, run as it stands there. */
 function storeOfTheComment(): typeof mapStore {
   const source = readFileSync(new URL('../../packages/core/src/store.ts', import.meta.url), 'utf8')
+  const exported = new Map<string, unknown>(Object.entries(contract))
   const [, lines = ''] = / \* ```ts\n([^]*?) \* ```/.exec(source)!
   const typescript = lines.replaceAll(/^ \* ?/gm, '')
   const [imports, ...rest] = typescript.split("} from '@coatcheck/core/store'\n")
-  const names = imports!.match(/\w+(?=,)/g)!.filter((name) => name in store)
+  const names = imports!.match(/\w+(?=,)/g)!.filter((name) => exported.has(name))
   const code = stripTypeScriptTypes(rest.join('')).replace('export ', 'return ')
-  const values = names.map((name) => store[name as keyof typeof store])
+  const values = names.map((name) => exported.get(name))
   // oxlint-disable-next-line no-new-func -- it is our own comment
   return new Function(...names, code)(...values)
 }
