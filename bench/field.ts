@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { cases, runConformance, sections } from '@coatcheck/conformance'
 import { bySection, linesOf } from '../tests-conformance/src/report.ts'
+import { catchStrays } from '../tests-conformance/src/strays.ts'
 import { postgres, redis } from '../testing/services.ts'
 import type { Places } from '../testing/subjects.ts'
 import { peerSubject } from './peer-subject.ts'
@@ -16,19 +17,26 @@ const places: Places = {
   redis: servers.redis.url,
   postgres: servers.postgres.url,
 }
-// What a store of the field throws outside of any call must not end the run; the case that it belongs to fails by itself.
-process.on('uncaughtException', () => {})
-process.on('unhandledRejection', () => {})
+// What a store throws once its cases are over must not end the run; before, the suite hears of it.
+catchStrays(() => {})
+
+/** The first words of an error, and of what was behind it. */
+function inShort(error: unknown): string {
+  const [first, ...others] = linesOf(error)
+  const cause = others.find((line) => line.startsWith('caused by: '))
+  return [first, cause]
+    .flatMap((line) => (line ? [line.replaceAll(/[*_`|]/g, '').slice(0, 200)] : []))
+    .join(', ')
+}
 
 const rows: string[] = []
 const failures: string[] = []
 try {
   for (const [name, peer] of Object.entries(peers)) {
-    const subject = await peerSubject(name, places)
+    using subject = await peerSubject(name, places)
     const report = await runConformance(subject)
-    subject.dispose()
     const inexpressible = report.results.filter(
-      ({ counterpart }) => counterpart?.trait === 'nonAtomic',
+      ({ counterpart, error }) => counterpart?.trait === 'nonAtomic' && error === undefined,
     )
     console.log(`${name}: ${report.passed} of ${cases.length}`)
     const cells = bySection(report).map(({ section, passed, failed }) => {
@@ -39,14 +47,12 @@ try {
     rows.push(`| ${name} ${version} | ${cells.join(' | ')} | ${report.failed} |`)
     const failed = report.results.filter(({ error }) => error !== undefined)
     failures.push(`### ${name} ${version}`, '')
-    if (failed.length === 0) failures.push('Nothing failed.')
-    for (const { case: one, error } of failed) {
-      failures.push(
-        `- \`${one.id}\`: ${one.title}. _${linesOf(error)[0]!
-          .replaceAll(/[*_`|]/g, '')
-          .slice(0, 160)}_`,
-      )
+    if (failed.length + report.strays.length === 0) failures.push('Nothing failed.')
+    for (const { case: one, counterpart, error } of failed) {
+      failures.push(`- \`${one.id}\`: ${counterpart?.title ?? one.title}. _${inShort(error)}_`)
     }
+    for (const stray of report.strays)
+      failures.push(`- An error that nobody caught: _${inShort(stray)}_`)
     failures.push('')
   }
 } finally {
@@ -64,6 +70,10 @@ Each store runs under [\`fromExpressStore\`](../packages/express-session), which
 the interface lacks with a lock within the process. So this table is kind: what fails here fails in spite of that. What
 express-session's interface cannot express, compare-and-swap between processes, is marked "n/e" and is not counted as a failure;
 what it costs an application is in [the README's table](../README.md#what-it-does-that-others-do-not).
+
+The stores read the system's clock, so several cases run at once; one that failed so was run again alone, and counts as it ended then. Earlier
+editions of this page had no such second run: the six cases of better-sqlite3-session-store that it told failed only because the other cases,
+which share its process, held them up. They all pass.
 
 | Store | ${sections.join(' | ')} | failed |
 | --- |${sections.map(() => ' --- |').join('')} --- |

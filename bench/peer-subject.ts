@@ -21,28 +21,26 @@ function subjectAt(name: string, places: Places): Subject {
 }
 
 /** A store of the field as a subject whose backend can be taken away. */
-export async function peerSubject(
-  name: string,
-  places: Places,
-): Promise<Subject & { dispose(): void }> {
+export async function peerSubject(name: string, places: Places): Promise<Subject & Disposable> {
   const { needs } = peers[name]!
   const outage = outages[name]?.(places)
-  if (!needs) return { ...subjectAt(name, places), ...(outage && { outage }), dispose() {} }
+  if (!needs)
+    return { ...subjectAt(name, places), ...(outage && { outage }), [Symbol.dispose]() {} }
   const { url, proxy } = await proxyTo(places[needs]!)
   return {
     ...subjectAt(name, { ...places, [needs]: url }),
     outage: { begin: () => proxy.cut(), end: () => proxy.restore() },
-    dispose: () => proxy.cut(),
+    [Symbol.dispose]: () => proxy.cut(),
   }
 }
+
+const sessionsAway = tableAway((name) => ({ file: `${name}.sqlite`, table: 'sessions' }))
 
 /** How the backends go away that are no servers; those in memory have none. */
 const outages: Record<string, (places: Places) => Outage> = {
   'session-file-store': folderAway,
-  'better-sqlite3-session-store': tableAway((name) => ({
-    file: `${name}.sqlite`,
-    table: 'sessions',
-  })),
+  'better-sqlite3-session-store': sessionsAway,
+  'connect-session-knex': sessionsAway,
 }
 
 const { peer, ...places } = Object.fromEntries(new URL(import.meta.url).searchParams)

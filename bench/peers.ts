@@ -7,7 +7,9 @@ import type { ExpressStore } from '@coatcheck/express-session'
 import Database from 'better-sqlite3'
 import connectPgSimple from 'connect-pg-simple'
 import { RedisStore } from 'connect-redis'
+import { ConnectSessionKnexStore } from 'connect-session-knex'
 import expressSession from 'express-session'
+import knex from 'knex'
 import pg from 'pg'
 import { createClient } from 'redis'
 import type { Places } from '../testing/subjects.ts'
@@ -70,6 +72,21 @@ export const peers: Record<string, Peer> = {
       const store = new SqliteStore({ client, expired: { clear: true, intervalMs: 900_000 } })
       globalThis.setInterval = setInterval
       return { store, close: () => client.close() }
+    },
+  },
+  'connect-session-knex': {
+    package: 'connect-session-knex',
+    async open(name, { folder }) {
+      mkdirSync(folder, { recursive: true })
+      const connection = knex({
+        client: 'better-sqlite3',
+        connection: { filename: join(folder, `${name}.sqlite`) },
+        useNullAsDefault: true,
+      })
+      const store = new ConnectSessionKnexStore({ knex: connection, cleanupInterval: 0 })
+      // It makes its table by itself; a close before that is a rejection that nobody can catch.
+      await (store as unknown as { ready: Promise<void> }).ready
+      return { store: store as ExpressStore, close: () => connection.destroy() }
     },
   },
   'connect-redis': {

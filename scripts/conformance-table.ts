@@ -22,10 +22,9 @@ try {
   const rows: string[] = []
   const exceptions: string[] = []
   for (const name of engineNames) {
-    const engine = await engineSubject(name, places)
+    using engine = await engineSubject(name, places)
     const start = performance.now()
     const report = await runConformance(engine)
-    engine.dispose()
     const seconds = ((performance.now() - start) / 1000).toFixed(1)
     failed += report.failed + report.unneeded.length
     console.log(`${engine.name}: ${report.passed} passed, ${report.failed} failed, ${seconds} s`)

@@ -13,10 +13,10 @@ import { engineSubject, needsOf } from './subjects.ts'
  */
 export async function proveEngines(...engines: string[]): Promise<Record<string, TestServer>> {
   const { places, servers } = await openPlaces('prove', engines)
-  const disposals: (() => void)[] = []
+  const subjects: Disposable[] = []
   // What is registered last runs first: before the servers are stopped.
   afterAll(() => {
-    for (const dispose of disposals) dispose()
+    for (const subject of subjects) subject[Symbol.dispose]()
   })
   for (const engine of engines) {
     const missing = needsOf(engine).find((name) => !servers[name]!.url)
@@ -25,7 +25,7 @@ export async function proveEngines(...engines: string[]): Promise<Record<string,
       continue
     }
     const subject = await engineSubject(engine, places)
-    disposals.push(subject.dispose)
+    subjects.push(subject)
     conformance(subject, shareOf(engine, plainTest))
   }
   return servers

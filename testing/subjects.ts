@@ -225,10 +225,7 @@ export function subjectAt(engine: string, places: Places): Subject {
 }
 
 /** An engine as a subject whose servers can be taken away: it reaches each through a proxy, from other processes too. */
-export async function engineSubject(
-  engine: string,
-  places: Places,
-): Promise<Subject & { dispose(): void }> {
+export async function engineSubject(engine: string, places: Places): Promise<Subject & Disposable> {
   const proxies = new Map<string, readonly Proxy[]>()
   const proxied: Places = { ...places }
   for (const need of needsOf(engine)) {
@@ -249,7 +246,7 @@ export async function engineSubject(
         end: async () => void (await Promise.all(backend.map((proxy) => proxy.restore()))),
       },
     }),
-    dispose() {
+    [Symbol.dispose]() {
       for (const [need, opened] of proxies) {
         if (!proxiesByUrl.has(places[need]!)) opened.forEach((proxy) => proxy.cut())
       }

@@ -1,15 +1,40 @@
 // The suite itself: a right store passes it, and every broken one fails the case that should catch it.
+import { readFileSync } from 'node:fs'
+import { stripTypeScriptTypes } from 'node:module'
+import * as contract from '@coatcheck/core/store'
 import { expect, test } from 'vitest'
 import { mapStore } from '../../testing/map-store.ts'
-import { cases, conformance, runConformance } from './index.ts'
+import {
+  cases,
+  checkHistory,
+  conformance,
+  recorded,
+  runCase,
+  runConformance,
+  type Subject,
+} from './index.ts'
 
-const subject = {
-  name: 'the store in the contract’s doc comment',
-  traits: { ephemeral: true, unshared: true },
-  open: mapStore,
+const traits = { ephemeral: true, unshared: true }
+const subject = { name: 'a map', traits, open: mapStore }
+
+/** The store of the contract's doc comment, run as it stands there. */
+function storeOfTheComment(): typeof mapStore {
+  const source = readFileSync(new URL('../../packages/core/src/store.ts', import.meta.url), 'utf8')
+  const exported = new Map<string, unknown>(Object.entries(contract))
+  const [, lines = ''] = / \* ```ts\n([^]*?) \* ```/.exec(source)!
+  const typescript = lines.replaceAll(/^ \* ?/gm, '')
+  const [imports, ...rest] = typescript.split("} from '@coatcheck/core/store'\n")
+  const names = imports!.match(/\w+(?=,)/g)!.filter((name) => exported.has(name))
+  const code = stripTypeScriptTypes(rest.join('')).replace('export ', 'return ')
+  const values = names.map((name) => exported.get(name))
+  // oxlint-disable-next-line no-new-func -- it is our own comment
+  return new Function(...names, code)(...values)
 }
 
-conformance(subject, test)
+conformance(
+  { name: "the store in the contract's doc comment", traits, open: storeOfTheComment() },
+  test,
+)
 
 test('every case has its own id', () => {
   const ids = cases.map((one) => one.id)
@@ -23,4 +48,77 @@ test('runConformance needs no test runner and reports each case', async () => {
   })
   expect(report).toMatchObject({ subject: 'map', passed: cases.length, failed: 0 })
   expect(seen).toEqual(cases.map((one) => one.id))
+})
+
+test('what is no subject, no test function, no case, no selection and no history is refused by name', async () => {
+  const anything = (value: unknown) => value as any
+  const refused: [run: () => unknown, words: string][] = [
+    [() => runConformance(anything(undefined)), 'the subject: the options must be an object'],
+    [() => runConformance(anything(mapStore())), 'the subject: `load` is no option'],
+    [() => runConformance(subject, anything({ sections: [] })), '`onResult` must be a function'],
+    [
+      () => runConformance(subject, undefined, anything({ section: 'keys' })),
+      '`section` is no option',
+    ],
+    [() => runConformance(subject, undefined, anything({ sections: 'keys' })), 'must be a list'],
+    [() => runConformance(subject, undefined, { cases: ['x'] }), "there is no case 'x'"],
+    [() => conformance(subject, anything(undefined)), 'what registers a test must be a function'],
+    [() => conformance(anything({}), anything(test)), 'the subject has no `name`'],
+    [() => runCase(subject, anything(undefined)), 'the case must be one of `cases`'],
+    [() => recorded(anything({}), 1, () => {}), 'recorded: what it is given must be a store'],
+    [() => recorded(mapStore(), 1, anything(1)), '`onCall` must be a function'],
+    [() => checkHistory(anything([{}])), 'checkHistory: the operation 0 has no `call`'],
+    [() => checkHistory(anything([null])), 'checkHistory: the operation 0 is null'],
+    [() => checkHistory(anything(undefined)), 'checkHistory: the operations must be a list'],
+    [() => checkHistory([], anything({ graim: 1 })), '`graim` is no option: did you mean `grain`?'],
+    [
+      () => checkHistory(anything([{ call: 'load', key: 'a', process: 1, start: 2, end: 1 }])),
+      'the operation 0 has an `end`',
+    ],
+  ]
+  for (const [run, words] of refused) {
+    const thrown = await (async () => run())().then(
+      () => undefined,
+      (error: unknown) => error,
+    )
+    expect(thrown, words).toMatchObject({ code: 'ERR_SESSION_OPTIONS' })
+    expect((thrown as Error).message).toContain(words)
+  }
+})
+
+test('runConformance runs a section or a case alone', async () => {
+  const { results } = await runConformance(subject, undefined, {
+    sections: ['closing'],
+    cases: ['expiry/rolling'],
+  })
+  expect(results.map((result) => result.case.section)).toEqual([
+    'expiry',
+    ...Array(5).fill('closing'),
+  ])
+})
+
+test("on the system's clock a store that holds up the process is judged by each case alone", async () => {
+  const held = new Int32Array(new SharedArrayBuffer(4))
+  /** As long as a slow disk takes, in ms: sixteen cases at once hold up each other for more than a moment may be off. */
+  const hold = <T>(answer: T): T => {
+    Atomics.wait(held, 0, 0, 60)
+    return answer
+  }
+  const slow: Subject = {
+    name: 'slow',
+    traits,
+    realTime: true,
+    open() {
+      const right = mapStore()
+      return {
+        ...right,
+        load: (key) => hold(right.load(key)),
+        create: (key, record) => hold(right.create(key, record)),
+      }
+    },
+  }
+  const report = await runConformance(slow, undefined, { sections: ['expiry'] })
+  expect(report.results.flatMap(({ case: one, error }) => (error ? [one.id, error] : []))).toEqual(
+    [],
+  )
 })

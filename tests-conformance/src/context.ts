@@ -5,8 +5,9 @@ import { createKey, type SessionRecord, type SessionStore } from '@coatcheck/cor
 import { createClock, type Clock } from './clock.ts'
 import type { Operation } from './operation.ts'
 import { inProcesses, type Job, type Outcome } from './processes.ts'
+import { needed, openBy } from './given-subject.ts'
 import type { OpenOptions, Subject } from './subject.ts'
-import { PROCESSES, takeAwayAndGiveBack } from './turmoil.ts'
+import { PROCESSES, takeAwayAndGiveBack, workOn } from './turmoil.ts'
 
 /** A session without declared fields. */
 export type AnySession = Session<Record<string, any>>
@@ -46,7 +47,8 @@ export interface Context {
   processes(...jobs: Job[]): Promise<Outcome[]>
   /**
    * Four processes, each with a store of its own of the case's name on the system's clock, work on groups of keys, one after the other
-   * for `ms` each, while the backend goes and comes back in all the subject's ways; resolves to their calls.
+   * for `ms` each, while the backend goes and comes back in all the subject's ways; resolves to their calls. Of an `exclusive` store
+   * it is four at once in this process, over the case's store.
    */
   history(keys: readonly (readonly string[])[], ms: number): Promise<Operation[]>
   /** The subject's; see {@link Subject.freshFor}. */
@@ -71,7 +73,7 @@ export async function createContext(
   const open = async (which: string) => {
     // Names other than the case's own are made its own too, so that no other case shares them.
     const full = which === name ? name : `${name}_${which.replaceAll(/\W/g, '_')}`
-    const store = await subject.open({ now: clock.now, name: full })
+    const store = await openBy(subject, { now: clock.now, name: full })
     opened.push(store)
     return store
   }
@@ -91,15 +93,19 @@ export async function createContext(
       return inProcesses(needed(subject, 'module'), { name, time }, jobs)
     },
     async history(keys, ms) {
-      const module = needed(subject, 'module')
       const outages = [needed(subject, 'outage'), ...Object.values(subject.outages ?? {})]
-      const jobs = Array.from({ length: PROCESSES }, (_, process) => {
-        return { do: 'work', keys, ms, process } as const
-      })
-      const operations = await inProcesses(module, { name, time: undefined }, jobs, () =>
-        takeAwayAndGiveBack(outages, opening, keys.length * ms),
-      )
-      return operations.flat()
+      const turmoil = () => takeAwayAndGiveBack(outages, opening, keys.length * ms)
+      const works = Array.from({ length: PROCESSES }, (_, process) => ({ keys, ms, process }))
+      if (subject.traits?.exclusive) {
+        const operations: Operation[] = []
+        const note = (operation: Operation) => operations.push(operation)
+        await Promise.all([...works.map((work) => workOn(store, work, note)), turmoil()])
+        return operations
+      }
+      const jobs = works.map((work) => ({ do: 'work', ...work }) as const)
+      const module = needed(subject, 'module')
+      const setting = { name, time: undefined }
+      return (await inProcesses(module, setting, jobs, turmoil)).flat()
     },
     freshFor: subject.freshFor,
     async outage(task) {
@@ -124,7 +130,7 @@ export async function createContext(
         error = thrown
       }
       assert.ok(error !== undefined, `expected an error with code ${code}, and nothing was thrown`)
-      assert.equal(error.code, code, `expected ${code}, got: ${error.stack ?? error}`)
+      expectCode(error, code)
       return error
     },
   }
@@ -137,18 +143,10 @@ export async function createContext(
   }
 }
 
-/** What the suite needs a field of the subject for. */
-const WHY = {
-  module: 'has to open it in other processes',
-  outage: 'has to take its backend away',
-}
-
-function needed<F extends keyof typeof WHY>(subject: Subject, field: F): NonNullable<Subject[F]> {
-  const value = subject[field]
-  if (value) return value
-  throw new Error(
-    `The subject has no \`${field}\`: a store that keeps sessions outside its process is proven with it, as the suite ${WHY[field]}. See the README of @coatcheck/conformance.`,
-  )
+/** Fails unless an error has this code; it is the failure's cause. */
+export function expectCode(error: unknown, code: string): void {
+  if ((error as { code?: unknown } | undefined)?.code !== code)
+    throw new Error(`expected ${code}, got another error`, { cause: error })
 }
 
 function browser(sessions: Sessions<Record<string, any>>): Browser {

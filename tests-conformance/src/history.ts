@@ -1,5 +1,13 @@
 // Judges a history: whether the calls of each key can be put into one order that explains every answer.
-import { RETIRED, type SessionRecord } from '@coatcheck/core/store'
+import {
+  assertOptions,
+  inWords,
+  refuseOption,
+  RETIRED,
+  rules,
+  type OptionRules,
+  type SessionRecord,
+} from '@coatcheck/core/store'
 import { linearize, type Model } from './linearize.ts'
 import { isReading, isRefused, isUnknown, type Operation } from './operation.ts'
 
@@ -55,18 +63,16 @@ const SHRINKING = 3000
  * The search is fast where the data of every write is unique, and the ends are, too.
  * @param operations The calls of all processes, in any order: what {@link recorded} has noted, or a recorder of one's own.
  * @returns The verdict; it never throws for a history that is not linearizable.
+ * @throws SessionUsageError (code ERR_SESSION_OPTIONS) for what are no operations: nothing would be proven.
  */
 export function checkHistory(
   operations: readonly Operation[],
-  {
-    now = Date.now(),
-    grain = 0,
-    removesRetired = false,
-    evicts = false,
-    copies,
-    bound = BOUND,
-  }: HistoryOptions = {},
+  options: HistoryOptions = {},
 ): HistoryVerdict {
+  assertOptions('checkHistory', options, historyRules)
+  const { now = Date.now(), grain = 0, removesRetired = false, evicts = false } = options
+  const { copies, bound = BOUND } = options
+  assertOperations(operations)
   const model: Model = { now, grain, removesRetired, evicts }
   const byKey = new Map<string, Operation[]>()
   for (const one of operations) {
@@ -105,6 +111,48 @@ export function checkHistory(
     is: 'linearizable',
     explanation: `The ${operations.length} calls can be put into one order.`,
     calls: [],
+  }
+}
+
+const historyRules: OptionRules<HistoryOptions> = {
+  now: rules.rule('ms since 1970', Number.isFinite),
+  grain: rules.fromZero,
+  removesRetired: rules.flag,
+  evicts: rules.flag,
+  copies: rules.rule(
+    'an object with ofChanged and ofEnded, both in ms',
+    (copies: Copies | null) => copies !== null && copies.ofChanged >= 0 && copies.ofEnded >= 0,
+  ),
+  bound: rules.count,
+}
+
+const CALLS = ['load', 'create', 'save', 'touch', 'delete']
+
+/** What is wrong with one operation, in words; undefined if nothing is. */
+function wrongWith(one: Operation): string | undefined {
+  if (typeof one !== 'object' || one === null) return `is ${inWords(one)}`
+  const { call, key, process, start, end } = one
+  if (!CALLS.includes(call)) return `has no \`call\` of ${CALLS.join(', ')}`
+  if (typeof key !== 'string') return 'has no `key` that is text'
+  if (!Number.isFinite(process)) return 'has no `process` that is a number'
+  if (!Number.isFinite(start)) return 'has no `start` that is a number of ms'
+  if (end !== undefined && !(end >= start))
+    return 'has an `end` that is no number of ms from `start` on'
+  if (call === 'touch' && !Number.isFinite(one.expiresAt)) return 'has no `expiresAt` in ms'
+  if (call !== 'create' && call !== 'save') return undefined
+  const isRecord = typeof one.record?.data === 'string' && Number.isFinite(one.record.expiresAt)
+  return isRecord ? undefined : 'has no `record` with data and expiresAt'
+}
+
+function assertOperations(operations: readonly Operation[]): void {
+  if (!Array.isArray(operations)) {
+    refuseOption(
+      `checkHistory: the operations must be a list, as recorded() notes them, and are ${inWords(operations)}`,
+    )
+  }
+  for (const [at, one] of operations.entries()) {
+    const wrong = wrongWith(one as Operation)
+    if (wrong) refuseOption(`checkHistory: the operation ${at} ${wrong}`)
   }
 }
 

@@ -1,24 +1,13 @@
 // The suite: cases as data, and two ways to run them, under a test runner or as a report.
 import { strict as assert } from 'node:assert'
+import { setImmediate as turn } from 'node:timers/promises'
+import { inWords, refuseOption } from '@coatcheck/core/store'
 import type { Case, Counterpart, Exemption } from './case.ts'
-import { closing } from './cases/closing.ts'
-import { concurrency } from './cases/concurrency.ts'
-import { contract } from './cases/contract.ts'
-import { durability } from './cases/durability.ts'
-import { encoding } from './cases/encoding.ts'
-import { expiry } from './cases/expiry.ts'
-import { failure } from './cases/failure.ts'
-import { flush } from './cases/flush.ts'
-import { history } from './cases/history.ts'
-import { isolation } from './cases/isolation.ts'
-import { keys } from './cases/keys.ts'
-import { processes } from './cases/processes.ts'
-import { random } from './cases/random.ts'
-import { retiredKeys } from './cases/retired.ts'
-import { size } from './cases/size.ts'
-import { sweepSection } from './cases/sweep.ts'
 import { createContext } from './context.ts'
+import { assertComplete, assertSubject, refuseFor } from './given-subject.ts'
 import { inTime } from './in-time.ts'
+import { cases, counterpartOf, selectCases, type Selection } from './selection.ts'
+import { catchStrays, withStrays } from './strays.ts'
 import type { Subject } from './subject.ts'
 
 export { sections, type Case, type Counterpart, type Exemption, type Section } from './case.ts'
@@ -27,65 +16,62 @@ export type { Browser, Context } from './context.ts'
 export { checkHistory, type Copies, type HistoryOptions, type HistoryVerdict } from './history.ts'
 export { monotonicTime, recorded, type Operation, type Question } from './operation.ts'
 export type { Job, Outcome } from './processes.ts'
+export { cases, counterpartOf, selectCases, type Selection } from './selection.ts'
 export type { OpenOptions, Outage, Subject } from './subject.ts'
-
-/** Every case of the suite, in the order of its sections. */
-export const cases: readonly Case[] = [
-  ...contract,
-  ...retiredKeys,
-  ...keys,
-  ...expiry,
-  ...flush,
-  ...size,
-  ...encoding,
-  ...isolation,
-  ...concurrency,
-  ...processes,
-  ...sweepSection,
-  ...durability,
-  ...failure,
-  ...history,
-  ...closing,
-  ...random,
-]
 
 /** A case that takes longer, in ms, will never end: the slowest wait for a handful of calls that fail at their bound. */
 const LONGEST_CASE = 120_000
 
-/** What holds instead of a case's promise, for a store of these traits; undefined if the promise itself must hold. */
-export function counterpartOf(subject: Subject, one: Case): Counterpart | undefined {
-  return one.counterparts.find(({ trait }) =>
-    trait === 'realTime' || trait === 'freshFor' ? subject[trait] : subject.traits?.[trait],
-  )
-}
-
-/** Runs one case, or its counterpart, against a new store of the subject's; throws where what it promises is broken. */
+/**
+ * Runs one case, or its counterpart, against a new store of the subject's.
+ * @throws What the case failed by, where the promise is broken; SessionUsageError (code ERR_SESSION_OPTIONS) for what is no subject or no case.
+ */
 export async function runCase(subject: Subject, one: Case): Promise<void> {
+  assertSubject(subject)
+  if (typeof (one as Case | undefined)?.run !== 'function')
+    refuseOption(`runCase: the case must be one of \`cases\`, and is ${inWords(one)}`)
   await run(subject, counterpartOf(subject, one) ?? one)
 }
 
 async function run(subject: Subject, one: Pick<Case, 'run'>): Promise<void> {
   const { context, dispose } = await createContext(subject)
   try {
-    const { sync: _, ...declared } = context.store.traits ?? {}
-    assertTraits(declared, { ...subject.traits })
     await inTime(() => one.run(context), LONGEST_CASE)
   } finally {
     await inTime(dispose)
   }
 }
 
-/** Which traits they are is said, as most who meet this have forgotten one. */
-function assertTraits(ofStore: object, ofSubject: object): void {
-  const [store, subject] = [ofStore, ofSubject].map((traits) => JSON.stringify(traits))
-  const message = `the traits of the store and of the subject differ: ${store} and ${subject}`
-  assert.deepEqual(ofStore, ofSubject, message)
+/**
+ * Opens the subject's store once, asks it for a key that nobody has, and closes it, so that what is wrong with all of it is said before
+ * any case runs.
+ * @throws SessionUsageError (code ERR_SESSION_OPTIONS) where `open` fails, gives no store, or one of other traits than the subject's, and
+ * where the store never answers or cannot be closed; its `cause` is what the store has thrown.
+ */
+async function probe(subject: Subject): Promise<void> {
+  const opened = createContext(subject).catch((error: unknown) => {
+    if ((error as { code?: unknown } | undefined)?.code === 'ERR_SESSION_OPTIONS') throw error
+    return refuseFor("the subject's open() failed", error)
+  })
+  const { context, dispose } = await opened
+  // What it answers, if with an error, the cases judge; a store that never answers would keep each of them waiting.
+  const answered = async () => context.store.load(context.key())
+  try {
+    await inTime(() => Promise.allSettled([answered()]))
+  } catch (error) {
+    refuseFor('the first load() of a new store was not answered', error)
+  }
+  try {
+    await inTime(dispose)
+  } catch (error) {
+    refuseFor("the store's close() or the subject's cleanUp() failed", error)
+  }
 }
 
 /** The traits that a subject declares. */
 function declaredTraits(subject: Subject): Exemption[] {
-  const entries = Object.entries(subject.traits ?? {}) as [Exemption, boolean][]
-  return entries.flatMap(([trait, declared]) => (declared ? [trait] : []))
+  const entries = Object.entries(subject.traits ?? {}) as [Exemption | 'sync', boolean][]
+  return entries.flatMap(([trait, declared]) => (declared && trait !== 'sync' ? [trait] : []))
 }
 
 /** Whether a store declares a trait without need: it keeps every promise that the trait exempts it from. */
@@ -101,8 +87,12 @@ async function isUnneeded(subject: Subject, trait: Exemption): Promise<boolean> 
   return true
 }
 
+/** Some of the cases say nothing of whether a trait is needed for the others. */
+const traitsToTry = (subject: Subject, chosen: readonly Case[]) =>
+  chosen === cases ? declaredTraits(subject) : []
+
 /**
- * Registers every case as a test.
+ * Registers every case as a test, and before them one that fails where the subject itself is broken: the others then only refer to it.
  * ```ts
  * import { test } from 'vitest' // or: from 'node:test'
  * import { conformance } from '@coatcheck/conformance'
@@ -110,21 +100,47 @@ async function isUnneeded(subject: Subject, trait: Exemption): Promise<boolean> 
  * conformance(subject, test)
  * ```
  * @param test Takes a title and a function that may return a promise, as vitest's and node:test's do.
+ * @param selection Which cases; default: all.
+ * @throws SessionUsageError (code ERR_SESSION_OPTIONS) for what is no subject, no function, or no name of a case or section.
  */
 export function conformance(
   subject: Subject,
   test: (title: string, run: () => Promise<void>) => unknown,
+  selection?: Selection,
 ): void {
-  for (const one of cases) {
+  const chosen = chosenFor(subject, selection)
+  if (typeof test !== 'function') {
+    refuseOption(
+      `conformance: what registers a test must be a function, such as test of node:test, and is ${inWords(test)}`,
+    )
+  }
+  let probing: Promise<void> | undefined
+  const probed = () => (probing ??= probe(subject))
+  const first = `${subject.name} › subject › open() gives a store that answers, of the subject's traits`
+  const register = (title: string, runTest: () => Promise<void>) =>
+    test(`${subject.name} › ${title}`, async () => {
+      await probed().catch(() => assert.fail(`Not run: '${first}' failed.`))
+      await runTest()
+    })
+  test(first, probed)
+  for (const one of chosen) {
     const counterpart = counterpartOf(subject, one)
     const title = counterpart ? `${counterpart.title} (declared: ${counterpart.trait})` : one.title
-    test(`${subject.name} › ${one.section} › ${title}`, () => runCase(subject, one))
+    register(`${one.section} › ${title}`, () => runCase(subject, one))
   }
-  for (const trait of declaredTraits(subject)) {
-    test(`${subject.name} › traits › ${trait} is declared because it is needed`, async () => {
+  for (const trait of traitsToTry(subject, chosen)) {
+    register(`traits › ${trait} is declared because it is needed`, async () => {
       assert.equal(await isUnneeded(subject, trait), false, `The store does not need '${trait}'.`)
     })
   }
+}
+
+/** The cases of a selection; throws where they cannot be run over this subject. */
+function chosenFor(subject: Subject, selection?: Selection): readonly Case[] {
+  assertSubject(subject)
+  const chosen = selectCases(selection)
+  assertComplete(subject, chosen)
+  return chosen
 }
 
 /** How one case ended. */
@@ -139,11 +155,14 @@ export interface CaseResult {
 /** How the whole suite ended. */
 export interface Report {
   readonly subject: string
+  /** Of the cases that were run, in the suite's order. */
   readonly results: readonly CaseResult[]
   readonly passed: number
   readonly failed: number
-  /** Traits that the store declares and keeps all the promises of: it could declare more than it has to. */
+  /** Traits that the store declares and keeps all the promises of: it could declare more than it has to. Empty where only some of the cases were run. */
   readonly unneeded: readonly Exemption[]
+  /** Errors that nobody caught, and of which it is not known in which case they came: they failed the store, and no case. */
+  readonly strays: readonly unknown[]
 }
 
 const hasOutage = ({ section }: Case) => section === 'failure' || section === 'history'
@@ -152,37 +171,83 @@ const hasOutage = ({ section }: Case) => section === 'failure' || section === 'h
 const REAL_TIME_LANES = 16
 
 /**
- * Runs every case without a test runner, one after the other (`realTime`: several at once). Never throws for a case that
- * fails.
+ * Runs every case without a test runner, one after the other. Of a subject with `realTime` several run at once, and one that failed in the
+ * company of others is run again by itself: what counts is how it ends alone, where no other case has held up the process. While this
+ * runs, errors that nobody caught do not end the process: they belong to the case that was running.
+ * @param onResult Hears of each case, once, when its verdict stands.
+ * @param selection Which cases; default: all.
+ * @returns The report; a case that fails is in it, and never thrown.
+ * @throws SessionUsageError (code ERR_SESSION_OPTIONS), before any case runs, for what is no subject, a store that cannot be opened or
+ * has other traits than the subject, and for a name that no case or section has.
  */
 export async function runConformance(
   subject: Subject,
   onResult?: (result: CaseResult) => void,
+  selection?: Selection,
 ): Promise<Report> {
-  const results: CaseResult[] = []
-  const runAll = async (waiting: Iterable<Case>) => {
-    for (const one of waiting) {
-      let error: unknown
-      try {
-        await runCase(subject, one)
-      } catch (thrown) {
-        error = thrown ?? new Error('The case threw nothing')
-      }
-      const result = { case: one, counterpart: counterpartOf(subject, one), error }
-      results[cases.indexOf(one)] = result
-      onResult?.(result)
+  const chosen = chosenFor(subject, selection)
+  if (onResult !== undefined && typeof onResult !== 'function')
+    refuseOption(`runConformance: \`onResult\` must be a function, and is ${inWords(onResult)}`)
+  /** The cases under way, with what nobody caught meanwhile; and what came where none was. */
+  const running = new Map<Case, unknown[]>()
+  const strays: unknown[] = []
+  const letGo = catchStrays((error) => {
+    if (running.size === 0) strays.push(error)
+    for (const heard of running.values()) heard.push(error)
+  })
+  const errors = new Map<Case, unknown>()
+  const judge = async (one: Case) => {
+    const heard: unknown[] = []
+    running.set(one, heard)
+    let error: unknown
+    try {
+      await runCase(subject, one)
+    } catch (thrown) {
+      error = thrown ?? new Error('The case threw nothing')
     }
+    // A rejection that nobody waits for is told after the turn in which it came.
+    await turn()
+    running.delete(one)
+    return { error: withStrays(error, heard), heard }
   }
-  if (subject.realTime) {
+  const conclude = (one: Case, error: unknown) => {
+    errors.set(one, error)
+    onResult?.({ case: one, counterpart: counterpartOf(subject, one), error })
+  }
+  try {
+    await probe(subject)
     // An outage may hit every store of the subject's, so those cases come by themselves.
-    const together = cases.filter((one) => !hasOutage(one)).values()
-    await Promise.all(Array.from({ length: REAL_TIME_LANES }, () => runAll(together)))
-    await runAll(cases.filter(hasOutage))
-  } else await runAll(cases)
-  const unneeded: Exemption[] = []
-  for (const trait of declaredTraits(subject)) {
-    if (await isUnneeded(subject, trait)) unneeded.push(trait)
+    const together = subject.realTime ? chosen.filter((one) => !hasOutage(one)) : []
+    const again = new Set<Case>()
+    const inCompany = new Set<unknown>()
+    const waiting = together.values()
+    const lane = async () => {
+      for (const one of waiting) {
+        const { error, heard } = await judge(one)
+        for (const stray of heard) inCompany.add(stray)
+        if (error === undefined) conclude(one, error)
+        else again.add(one)
+      }
+    }
+    await Promise.all(Array.from({ length: REAL_TIME_LANES }, lane))
+    for (const one of chosen) {
+      if (together.includes(one) && !again.has(one)) continue
+      const { error, heard } = await judge(one)
+      if (heard.length > 0) inCompany.clear()
+      conclude(one, error)
+    }
+    strays.push(...inCompany)
+    const unneeded: Exemption[] = []
+    for (const trait of traitsToTry(subject, chosen)) {
+      if (await isUnneeded(subject, trait)) unneeded.push(trait)
+    }
+    const results = chosen.map((one) => {
+      return { case: one, counterpart: counterpartOf(subject, one), error: errors.get(one) }
+    })
+    const failed = results.filter(({ error }) => error !== undefined).length
+    const passed = results.length - failed
+    return { subject: subject.name, results, passed, failed, unneeded, strays }
+  } finally {
+    letGo()
   }
-  const failed = results.filter((result) => result.error !== undefined).length
-  return { subject: subject.name, results, passed: results.length - failed, failed, unneeded }
 }

@@ -1,5 +1,11 @@
 // What a history is made of: calls of a store with their times and outcomes, and the recorder that notes them.
-import type { SessionRecord, SessionStore } from '@coatcheck/core/store'
+import {
+  assertStore,
+  inWords,
+  refuseOption,
+  type SessionRecord,
+  type SessionStore,
+} from '@coatcheck/core/store'
 
 /** What a store was asked for one key. */
 export type Question =
@@ -69,6 +75,7 @@ export const isReading = (operation: Operation): boolean =>
  * @param caller The number of this process; see {@link Operation.process}.
  * @param onCall Hears of each call before it is made, which waits for a promise that this returns. The object is completed when the call is answered.
  * @param onAnswer Hears of it again then.
+ * @throws SessionUsageError (code ERR_SESSION_OPTIONS) for what is no store or no function.
  * @returns A store with the same methods and no other; its errors and answers are those of `store`.
  */
 export function recorded(
@@ -77,6 +84,9 @@ export function recorded(
   onCall: (operation: Operation) => unknown,
   onAnswer?: (operation: Operation) => unknown,
 ): SessionStore {
+  assertStore('recorded: what it is given', store)
+  if (typeof onCall !== 'function')
+    refuseOption(`recorded: \`onCall\` must be a function, and is ${inWords(onCall)}`)
   async function note<T>(key: string, question: Question, call: () => T | Promise<T>): Promise<T> {
     const operation: Operation = { ...question, key, process: caller, start: monotonicTime() }
     await onCall(operation)

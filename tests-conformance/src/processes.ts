@@ -1,7 +1,8 @@
 // Cases that need several processes: a few that stay, each opening the store anew for every job.
 import { fork, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
-import { extname, resolve } from 'node:path'
+import { tmpdir } from 'node:os'
+import { extname, join, resolve } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import type { Work } from './turmoil.ts'
 
@@ -9,6 +10,8 @@ import type { Work } from './turmoil.ts'
 export type Job =
   /** Adds 1 to the number under `key`, by compare-and-swap; resolves to how often. */
   | { readonly do: 'increment'; readonly key: string; readonly times: number }
+  /** Loads the record; resolves to its data, or to the code of the error, of the opening too. */
+  | { readonly do: 'look'; readonly key: string }
   /** Creates a record under each key; resolves to the keys for which it succeeded. */
   | { readonly do: 'create'; readonly keys: readonly string[] }
   /** Saves and touches without a look at the data until the session has gone; resolves to how often. */
@@ -84,6 +87,8 @@ function start(url: string): ChildProcess {
   const own = import.meta.url
   const worker = fork(new URL(`./worker${extname(new URL(own).pathname)}`, own), [url], {
     stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
+    // Most of what such a process does is to compile the same modules as the one before it.
+    env: { NODE_COMPILE_CACHE: join(tmpdir(), 'node-compile-cache'), ...process.env },
   })
   worker.unref()
   worker.channel?.unref()

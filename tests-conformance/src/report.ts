@@ -1,4 +1,6 @@
 // The verdict in words: by section, as Markdown, as a badge.
+import { AssertionError } from 'node:assert'
+import { inspect } from 'node:util'
 import { sections, type Section } from './case.ts'
 import type { CaseResult, Report } from './index.ts'
 
@@ -25,15 +27,66 @@ export function bySection({ results }: Report): SectionVerdict[] {
   })
 }
 
-/** Whether the store passed everything and declares nothing that it does not need. */
+/** Whether the store passed everything, declares nothing that it does not need, and threw nothing past its callers. */
 export function isConformant(report: Report): boolean {
-  return report.failed === 0 && report.unneeded.length === 0
+  return report.failed === 0 && report.unneeded.length === 0 && report.strays.length === 0
 }
 
-/** What went wrong, without its stack. */
-function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message || error.name : String(error)
+/** So many errors are told of a chain of causes, with those that an AggregateError holds. */
+const MOST_CAUSES = 8
+
+/** What went wrong and what was behind it, without stacks. */
+export function messageOf(error: unknown): string {
+  const lines: string[] = []
+  const told = new Set<unknown>()
+  const tell = (one: unknown, lead: string) => {
+    if (told.has(one) || told.size >= MOST_CAUSES) return
+    told.add(one)
+    lines.push(`${lead}${wordsOf(one, lead !== '')}`)
+    if (!(one instanceof Error)) return
+    if (one instanceof AggregateError) for (const inner of one.errors) tell(inner, 'one: ')
+    if (one.cause !== undefined) tell(one.cause, 'caused by: ')
+  }
+  tell(error, '')
+  return lines.join('\n')
 }
+
+/** An error of somebody else's is told with its name and code, as they are what one looks for. */
+function wordsOf(error: unknown, isCause: boolean): string {
+  if (!(error instanceof Error)) return typeof error === 'object' ? inspect(error) : String(error)
+  const { code } = error as { code?: unknown }
+  const words = error.message || error.name
+  if (!isCause) return words
+  const isSaid = code === undefined || words.includes(String(code))
+  return `${error.name}: ${words}${isSaid ? '' : ` (${String(code)})`}`
+}
+
+/** Failures of one error, told once. */
+export interface Fault {
+  readonly error: unknown
+  /** All that failed by it, in the suite's order. */
+  readonly results: readonly CaseResult[]
+}
+
+/** The failures in the suite's order, those of the same error together. */
+export function faultsOf({ results }: Report): Fault[] {
+  const faults = new Map<unknown, CaseResult[]>()
+  for (const result of results) {
+    if (result.error === undefined) continue
+    const same = faultOf(result.error)
+    faults.set(same, [...(faults.get(same) ?? []), result])
+  }
+  return [...faults.values()].map((alike) => ({ error: alike[0]!.error, results: alike }))
+}
+
+/**
+ * What two failures have in common if they are the same but for their keys. Where the words only show two values that differ, they say nothing
+ * of which: each such failure is one of its own.
+ */
+export const faultOf = (error: unknown): unknown =>
+  error instanceof AssertionError && error.generatedMessage
+    ? error
+    : messageOf(error).replaceAll(/\w{12,}/g, (word) => (/\d/.test(word) ? '#' : word))
 
 /** Nobody reads more lines of one error; `report.json` has them all. */
 const MOST_LINES = 20
@@ -60,15 +113,23 @@ export function toMarkdown(report: Report): string {
         `| ${section} | ${passed} | ${failed || ''} | ${declared || ''} |`,
     ),
   ]
-  const failures = report.results.filter(({ error }) => error !== undefined)
-  if (failures.length > 0) lines.push('', '## Failed', '')
-  for (const failure of failures) {
-    const [first, ...others] = linesOf(failure.error)
+  const faults = faultsOf(report)
+  if (faults.length > 0) lines.push('', '## Failed', '')
+  for (const { error, results } of faults) {
+    const [failure, ...alike] = results as [CaseResult, ...CaseResult[]]
+    const [first, ...others] = linesOf(error)
     lines.push(
       `- **${failure.case.id}**: ${titleOf(failure)}. ${failure.case.why} _${first}_`,
       // Indented by as much, it is code within the list.
       ...(others.length > 0 ? ['', ...others.map((line) => `      ${line}`.trimEnd()), ''] : []),
     )
+    if (alike.length > 0)
+      lines.push(`  - The same error: ${alike.map((one) => `**${one.case.id}**`).join(', ')}`)
+  }
+  for (const stray of report.strays) {
+    const [first, ...others] = linesOf(stray)
+    lines.push('', `An error that nobody caught: _${first}_`)
+    lines.push(...(others.length > 0 ? ['', ...others.map((line) => `    ${line}`)] : []))
   }
   const exceptions = report.results.filter(({ counterpart, error }) => counterpart && !error)
   if (exceptions.length > 0) lines.push('', '## Declared exceptions', '')
@@ -92,6 +153,7 @@ export function toJson(report: Report): object {
     passed: report.passed,
     failed: report.failed,
     unneeded: report.unneeded,
+    strays: report.strays.map((stray) => messageOf(stray)),
     sections: bySection(report),
     cases: report.results.map(({ case: one, counterpart, error }) => ({
       id: one.id,
@@ -104,7 +166,11 @@ export function toJson(report: Report): object {
 
 /** A badge for a README, as SVG. */
 export function toBadge(report: Report): string {
-  const right = isConformant(report) ? `${report.passed} passed` : `${report.failed} failed`
+  const right = isConformant(report)
+    ? `${report.passed} passed`
+    : report.failed > 0
+      ? `${report.failed} failed`
+      : 'not conformant'
   const colour = isConformant(report) ? '#2e7d32' : '#b71c1c'
   const left = 'coatcheck'
   const [a, b] = [badgeWidth(left), badgeWidth(right)]

@@ -1,10 +1,11 @@
 // One of the processes of a case: opens the store by the subject's module, does one job, closes it.
-import { setTimeout } from 'node:timers/promises'
+import { setImmediate as turn, setTimeout } from 'node:timers/promises'
 import { inspect } from 'node:util'
 import { createSessions } from '@coatcheck/core'
 import { RETIRED, type SessionStore } from '@coatcheck/core/store'
 import type { Operation } from './operation.ts'
 import type { Job, Outcome, Setting } from './processes.ts'
+import { catchStrays } from './strays.ts'
 import type { Subject } from './subject.ts'
 import { workOn } from './turmoil.ts'
 
@@ -16,12 +17,19 @@ const PATIENCE = 20_000
 const openStore: Promise<Subject['open']> = import(process.argv[2]!).then(({ default: subject }) =>
   typeof subject === 'function' ? subject : subject.open,
 )
-let opened: { store: SessionStore; now: () => number } | undefined
+/** The store that the next job works on: a job that looks whether it can be opened is told if not. */
+let opened: { store: Promise<SessionStore>; now: () => number } | undefined
+
+/** What nobody caught since the last answer: the case is told, and the process goes on. */
+const strays: unknown[] = []
+catchStrays((error) => strays.push(error))
 
 process.on('message', async (question: { setting?: Setting; job?: Job }) => {
   try {
     if (question.setting) await open(question.setting)
     const result = question.job && (await work(question.job))
+    await turn()
+    if (strays.length > 0) throw new Error('an error that nobody caught', { cause: strays.shift() })
     process.send!({ result })
   } catch (error) {
     process.send!({ error: inspect(error) })
@@ -31,22 +39,32 @@ process.once('disconnect', () => process.exit())
 
 async function open({ name, time }: Setting): Promise<void> {
   const now = time === undefined ? Date.now : () => time
-  opened = { now, store: await (await openStore)({ name, now }) }
+  const openIt = await openStore
+  const store = (async () => openIt({ name, now }))()
+  opened = { now, store }
+  await Promise.allSettled([store])
 }
 
 async function work(job: Job): Promise<Outcome> {
-  const { store, now } = opened!
+  const { store: opening, now } = opened!
+  opened = undefined
+  let store: SessionStore | undefined
   try {
+    store = await opening
     return await run(job, store, now)
+  } catch (error) {
+    if (job.do === 'look') return codeOf(error)
+    throw error
   } finally {
-    await store.close?.()
-    opened = undefined
+    await store?.close?.()
   }
 }
 
 async function run(job: Job, store: SessionStore, now: () => number): Promise<Outcome> {
   const record = (data: string) => ({ data, expiresAt: now() + HOUR })
   switch (job.do) {
+    case 'look':
+      return (await store.load(job.key))?.data
     case 'increment':
       for (let n = 0; n < job.times;) {
         const { data } = (await store.load(job.key))!
@@ -124,8 +142,10 @@ async function attempt(call: () => unknown): Promise<string | undefined> {
     await call()
     return undefined
   } catch (error) {
-    const { code } = error as { code?: string }
+    const code = codeOf(error)
     if (!code || !/^ERR_SESSION_(GONE|CONFLICT|KEY_EXISTS)$/.test(code)) throw error
     return code
   }
 }
+
+const codeOf = (error: unknown) => (error as { code?: string } | undefined)?.code

@@ -69,9 +69,14 @@ function refuseName(
   elsewhere: Readonly<Record<string, string>>,
 ): never {
   const said = Object.hasOwn(elsewhere, name) ? elsewhere[name] : undefined
-  const meant = known.find((one) => isMisspelt(name, one))
+  const meant = probablyMeant(name, known)
   const hint = said ?? (meant ? `did you mean \`${meant}\`?` : `there are ${known.join(', ')}`)
   refuseOption(`${by}: \`${name}\` is no option: ${hint}`)
+}
+
+/** @returns The known name that was probably meant by one that nobody knows; undefined if none is like it. */
+export function probablyMeant(given: string, known: readonly string[]): string | undefined {
+  return known.find((one) => isMisspelt(given, one))
 }
 
 /** Whether one was probably written for the other: but for capitals and signs, not more than two letters differ. */

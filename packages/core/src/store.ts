@@ -21,7 +21,13 @@ export { createKey, isSessionKey } from './key.ts'
 export { createLock, type Lock } from './lock.ts'
 export { createWaitingLines, LOCKED, type WaitingLines } from './waiting-line.ts'
 
-export { assertOptions, assertStore, refuseOption, type OptionRules } from './options.ts'
+export {
+  assertOptions,
+  assertStore,
+  probablyMeant,
+  refuseOption,
+  type OptionRules,
+} from './options.ts'
 export { reasonIn, reasonOf } from './reason.ts'
 export * as rules from './rules.ts'
 export { inWords, type OptionRule } from './rules.ts'
@@ -67,6 +73,11 @@ export interface StoreTraits {
   readonly ephemeral?: boolean
   /** Keeps copies in its process's memory, so that what another process changes or deletes is seen late or not at all. */
   readonly unshared?: boolean
+  /**
+   * Durable, and in the hands of one process at a time, as an embedded database that locks its files: while a store has it open, another
+   * process is refused by a SessionStoreError, when it opens the store or at its first call.
+   */
+  readonly exclusive?: boolean
   /** Compares and swaps within its own process alone: between processes the last save wins. */
   readonly nonAtomic?: boolean
   /** Keeps no retired keys: retiring one removes its record, so that a late request with it is taken for a stranger's. */
@@ -81,10 +92,12 @@ export interface StoreTraits {
  * The smallest complete store, in memory:
  * ```ts
  * import {
+ *   isSessionKey,
  *   KeyExistsError,
  *   RETIRED,
  *   SessionConflictError,
  *   SessionGoneError,
+ *   SessionUsageError,
  *   systemClock,
  *   type SessionRecord,
  *   type SessionStore,
@@ -92,37 +105,48 @@ export interface StoreTraits {
  *
  * export function mapStore({ now = systemClock } = {}): SessionStore {
  *   const records = new Map<string, SessionRecord>()
- *   const live = (key: string) => {
+ *   // Records go in and out as copies: nobody who holds one can change what is kept.
+ *   const load = (key: string) => {
  *     const record = records.get(key)
- *     return record && record.expiresAt > now() ? record : undefined
+ *     return record && record.expiresAt > now() ? { ...record } : undefined
  *   }
- *   const replace = (key: string, record: SessionRecord) => (records.set(key, record), key)
+ *   const put = (key: string, { data, expiresAt }: SessionRecord) => {
+ *     records.set(key, { data, expiresAt })
+ *     return key
+ *   }
  *   const found = (key: string) => {
- *     const record = live(key)
+ *     const record = load(key)
  *     if (!record || record.data === RETIRED) throw new SessionGoneError()
  *     return record
  *   }
  *   return {
- *     traits: { sync: true },
- *     load: live,
+ *     traits: { sync: true, ephemeral: true, unshared: true },
+ *     load,
  *     create(key, record) {
- *       if (live(key)) throw new KeyExistsError()
- *       return replace(key, { ...record })
+ *       if (!isSessionKey(key)) throw new SessionUsageError('create() was given a malformed key.')
+ *       if (load(key)) throw new KeyExistsError()
+ *       return put(key, record)
  *     },
  *     save(key, record, expected) {
  *       const { data } = found(key)
  *       if (expected !== undefined && data !== expected) throw new SessionConflictError()
- *       return replace(key, { ...record })
+ *       return put(key, record)
  *     },
  *     touch(key, expiresAt, from) {
- *       const record = found(key)
- *       if (from !== undefined && record.expiresAt !== from) throw new SessionConflictError()
- *       return replace(key, { ...record, expiresAt })
+ *       const { data, expiresAt: ends } = found(key)
+ *       if (from !== undefined && ends !== from) throw new SessionConflictError()
+ *       return put(key, { data, expiresAt })
  *     },
  *     delete: (key) => void records.delete(key),
- *     clearExpired() {
+ *     async clearExpired({ batchSize = 1000, signal } = {}) {
+ *       let looked = 0
  *       let removed = 0
- *       for (const key of records.keys()) if (!live(key) && records.delete(key)) removed++
+ *       for (const key of records.keys()) {
+ *         if (signal?.aborted) break
+ *         if (!load(key) && records.delete(key)) removed++
+ *         // Others have their turn after each batch.
+ *         if (++looked % batchSize === 0) await new Promise((resolve) => setTimeout(resolve))
+ *       }
  *       return removed
  *     },
  *   }

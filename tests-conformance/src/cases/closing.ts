@@ -1,7 +1,9 @@
 // Section "closing": a store lets go of what it opened, whenever it is told to.
 import { strict as assert } from 'node:assert'
 import { section } from '../case.ts'
+import { expectCode } from '../context.ts'
 import { inTime } from '../in-time.ts'
+import { openedTwice } from './isolation.ts'
 
 export const closing = section('closing', (add) => {
   add('twice', 'close can be called twice', 'A shutdown would throw.', async ({ store }) => {
@@ -38,7 +40,7 @@ export const closing = section('closing', (add) => {
         try {
           await inTime(call)
         } catch (error) {
-          assert.equal((error as { code?: string }).code, 'ERR_SESSION_STORE', String(error))
+          expectCode(error, 'ERR_SESSION_STORE')
         }
       }
     },
@@ -58,7 +60,7 @@ export const closing = section('closing', (add) => {
       await inTime(async () => store.close?.())
       const saved = (await outcomes).map((outcome) => {
         if (outcome.status === 'fulfilled') return true
-        assert.equal(outcome.reason.code, 'ERR_SESSION_STORE', String(outcome.reason))
+        expectCode(outcome.reason, 'ERR_SESSION_STORE')
         return false
       })
       const { stateless, ephemeral } = store.traits ?? {}
@@ -78,5 +80,6 @@ export const closing = section('closing', (add) => {
       const mine = await second.create(key(), record('1'))
       assert.equal((await second.load(mine))?.data, '1')
     },
+    openedTwice,
   )
 })

@@ -2,7 +2,7 @@
 import { strict as assert } from 'node:assert'
 import { setTimeout } from 'node:timers/promises'
 import { section, type Counterpart, type Exemption } from '../case.ts'
-import type { Context } from '../context.ts'
+import { expectCode, type Context } from '../context.ts'
 import { BOUND, inTime } from '../in-time.ts'
 import { RECOVERY } from '../turmoil.ts'
 
@@ -70,7 +70,7 @@ export const failure = section('failure', (add) => {
           const found = await inTime(() => store.load(mine))
           assert.equal(found?.data, '1', 'the session was not found')
         } catch (error) {
-          assert.equal((error as { code?: string }).code, 'ERR_SESSION_STORE', String(error))
+          expectCode(error, 'ERR_SESSION_STORE')
         }
       })
     },

@@ -49,6 +49,13 @@ function judge({ store, clock }: Context, operations: Operation[], copies?: Copi
   assert.equal(is, 'linearizable', explanation)
 }
 
+const inOneProcess: Counterpart = {
+  trait: 'exclusive',
+  title:
+    'four at once in one process that work on a few keys while the backend goes and comes back: what they were answered can be put into one order',
+  run: async (context) => judge(context, await makeHistory(context)),
+}
+
 const seenLate: Counterpart = {
   trait: 'unshared',
   title:
@@ -88,6 +95,7 @@ export const history = section('history', (add) => {
     'What was saved would be lost, what was ended would come back, or a write would be made twice, whenever a connection breaks.',
     async (context) => judge(context, await makeHistory(context)),
     ...alone,
+    inOneProcess,
     lastSaveWins,
     seenLate,
     changesSeenLate,

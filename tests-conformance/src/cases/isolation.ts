@@ -1,6 +1,31 @@
 // Section "isolation": what is done to one session, or in one store, shows in no other.
 import { strict as assert } from 'node:assert'
-import { ifStateless, section } from '../case.ts'
+import { ifStateless, section, type Counterpart } from '../case.ts'
+import { expectCode } from '../context.ts'
+
+/** What holds instead of promises about two stores of one name, which a lock may keep apart in one process too. */
+export const openedTwice: Counterpart = {
+  trait: 'exclusive',
+  title:
+    'a second store of the name in this process sees what is stored, or is refused with a SessionStoreError until the first is closed',
+  async run({ store, open, name, key, record }) {
+    const mine = await store.create(key(), record('1'))
+    try {
+      const second = await open(name)
+      const found = await second.load(mine)
+      assert.equal(found?.data, '1')
+      await second.save(mine, record('2'), '1')
+      assert.equal((await store.load(mine))?.data, '2')
+      return
+    } catch (error) {
+      if (error instanceof assert.AssertionError) throw error
+      expectCode(error, 'ERR_SESSION_STORE')
+    }
+    assert.equal((await store.load(mine))?.data, '1')
+    await store.close?.()
+    assert.equal((await (await open(name)).load(mine))?.data, '1')
+  },
+}
 
 export const isolation = section('isolation', (add) => {
   add(
@@ -105,6 +130,7 @@ export const isolation = section('isolation', (add) => {
         assert.equal((await (await open(name)).load(mine))?.data, '1')
       },
     ),
+    openedTwice,
     {
       trait: 'ephemeral',
       title: 'a second store has sessions of its own: they live in the memory of one',
@@ -138,6 +164,7 @@ export const isolation = section('isolation', (add) => {
         assert.equal((await store.load(mine))?.data, '1')
       },
     ),
+    openedTwice,
     {
       trait: 'unshared',
       title: 'a change by another store is seen late, but what was saved over it is a conflict',

@@ -36,7 +36,21 @@ const oneProcess: Counterpart = {
     assert.equal(outcomes.filter(({ status }) => status === 'fulfilled').length, 1)
   },
 }
-const instead = [ownTickets, ownMemory, oneProcess]
+const refusesOthers: Counterpart = {
+  trait: 'exclusive',
+  title:
+    'while this process has the store open another is refused with a SessionStoreError, and has what was stored once it is closed',
+  async run({ store, processes, key, record }) {
+    const mine = key()
+    await store.create(mine, record('1'))
+    const look = { do: 'look', key: mine } as const
+    assert.deepEqual(await processes(look), ['ERR_SESSION_STORE'])
+    assert.equal((await store.load(mine))?.data, '1')
+    await store.close?.()
+    assert.deepEqual(await processes(look), ['1'])
+  },
+}
+const instead = [ownTickets, ownMemory, refusesOthers, oneProcess]
 const seenLate: Counterpart = {
   trait: 'unshared',
   title: 'a session that another process deleted may still be read here, and cannot be saved',
