@@ -1,4 +1,5 @@
 // What a failed save is answered with, in every adapter: nothing of the dropped answer, and what the site says on every page.
+import { withoutPage } from './error-page.ts'
 import { SessionError } from './errors.ts'
 
 /**
@@ -28,7 +29,7 @@ export function plainAnswer(error: unknown): { status: number; body: string } {
     status: answered,
     body:
       error instanceof SessionError && answered < 500
-        ? error.message
+        ? withoutPage(error.message)
         : answered === 503
           ? 'Service Unavailable'
           : 'Internal Server Error',
