@@ -1,5 +1,5 @@
 // docs/errors.md explains every code: each that the source throws, warns of or publishes has its heading, and each message leads there.
-import { readdirSync, readFileSync } from 'node:fs'
+import { globSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { channel } from 'node:diagnostics_channel'
 import {
@@ -22,17 +22,12 @@ const page = readFileSync(join(root, 'docs/errors.md'), 'utf8')
 const ADDRESS = 'https://github.com/coatcheck/coatcheck/blob/main/docs/errors.md'
 
 /** The source that is published, without its tests and this page's own list. */
-const source = ['packages', 'tests-conformance']
-  .flatMap((folder) =>
-    readdirSync(join(root, folder), { recursive: true, encoding: 'utf8' }).map((path) =>
-      join(root, folder, path),
-    ),
-  )
-  .filter(
-    (path) => /\/src\/(?!.*\.test)[^.]+\.ts$/.test(path) && !/node_modules|fixtures/.test(path),
-  )
-  .filter((path) => !path.endsWith('error-page.ts'))
-  .map((path) => readFileSync(path, 'utf8'))
+const source = globSync(
+  ['packages/*/src/*.ts', 'packages/*/src/*-clients/*.ts', 'tests-conformance/src/**/*.ts'],
+  { cwd: root },
+)
+  .filter((path) => !/\.test\.|error-page\.ts$/.test(path))
+  .map((path) => readFileSync(join(root, path), 'utf8'))
   .join('\n')
 
 const sorted = (found: Iterable<RegExpMatchArray>) =>
