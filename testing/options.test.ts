@@ -282,7 +282,7 @@ test.each<[string, () => unknown, string | RegExp]>([
   [
     'a URL for sqlStore',
     () => (sqlStore as Loose)('postgres://app:hush@db/app'),
-    /and got text of \d+ characters\. For a URL there are postgresStore and mysqlStore, for a file sqliteStore\.$/,
+    /and got text of \d+ characters\. For a URL there are postgresStore and mysqlStore, for a file sqliteStore\.$/m,
   ],
   [
     'a dialect that nobody knows',

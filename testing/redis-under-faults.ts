@@ -179,7 +179,9 @@ export async function proveFaults(
         await setTimeout(10)
       }
       expect([...messages]).toEqual([
-        `Redis (${place(portOf(replica.url))}) failed to create a session: READONLY, it is a replica, and not the master.`,
+        expect.stringContaining(
+          `Redis (${place(portOf(replica.url))}) failed to create a session: READONLY, it is a replica, and not the master.`,
+        ),
       ])
       const seconds = (performance.now() - started) / 1000
       expect((await connections()) - before).toBeLessThanOrEqual(seconds + 3)
@@ -224,7 +226,7 @@ export async function proveFaults(
       await store.load(newKey())
       way.proxy.abandon()
       const { error, ms } = await outcome(() => store.load(newKey()))
-      expect(error.message).toBe(
+      expect(error.message).toContain(
         `Redis (${place(way.proxy.port)}) failed to load a session: no answer within 5000 ms.`,
       )
       expect(ms).toBeLessThan(SOON)

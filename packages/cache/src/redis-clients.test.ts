@@ -212,7 +212,9 @@ for (const [given, says] of [
     const { port } = gateway.address() as AddressInfo
     const client = new Upstash({ url: `http://127.0.0.1:${port}`, token: 'a' })
     await expect(async () => redisStore(client).load(newKey())).rejects.toMatchObject({
-      message: `Redis (127.0.0.1:${port}) failed to load a session: ${says}.`,
+      message: expect.stringContaining(
+        `Redis (127.0.0.1:${port}) failed to load a session: ${says}.`,
+      ),
     })
     gateway.close()
   })
@@ -266,7 +268,7 @@ for (const [name, create] of Object.entries({
     await expect(redisStore(create()).load(newKey())).rejects.toMatchObject({
       code: 'ERR_SESSION_STORE',
       message: expect.stringMatching(
-        /failed to load a session: the client is not connected: call its connect\(\) first\.$/,
+        /failed to load a session: the client is not connected: call its connect\(\) first\.$/m,
       ),
     })
   })
@@ -284,7 +286,9 @@ for (const [library, create] of nodeRedis) {
       (caught: unknown) => caught,
     )
     expect(error).toMatchObject({
-      message: `Redis (${place.host}:${place.port}) failed to load a session: WRONGPASS, it does not know this user with this password.`,
+      message: expect.stringContaining(
+        `Redis (${place.host}:${place.port}) failed to load a session: WRONGPASS, it does not know this user with this password.`,
+      ),
     })
     expect(inspect(error, { depth: 9, showHidden: true })).not.toContain('hush')
     client.destroy()

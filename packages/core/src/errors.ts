@@ -1,4 +1,5 @@
 // Every error the library throws: one base class, a stable code each, and the HTTP status it stands for.
+import { withPage } from './error-page.ts'
 
 /** What {@link SessionError} takes besides its message. */
 export interface SessionErrorOptions {
@@ -18,9 +19,15 @@ export class SessionError extends Error {
   readonly code: string
   readonly status: number
 
-  /** @param message What happened, to what, and what to do. It never holds a key, a secret or session data. */
+  /**
+   * @param message What happened, to what, and what to do. It never holds a key, a secret or session data. Where docs/errors.md
+   * explains the code, its address is added as a last line.
+   */
   constructor(message: string, options: SessionErrorOptions) {
-    super(message, 'cause' in options ? { cause: options.cause } : undefined)
+    super(
+      withPage(message, options.code),
+      'cause' in options ? { cause: options.cause } : undefined,
+    )
     this.name = new.target.name
     this.code = options.code
     this.status = options.status ?? 500

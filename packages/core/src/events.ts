@@ -2,6 +2,7 @@
 import { createHmac, randomBytes } from 'node:crypto'
 import { channel } from 'node:diagnostics_channel'
 import { systemClock } from './clock.ts'
+import { withPage } from './error-page.ts'
 import type { Path } from './merge.ts'
 import type { Clash } from './strategies.ts'
 
@@ -13,7 +14,7 @@ export interface SessionWarning {
    * `TABLE_ENGINE`, `TABLE_UNCHECKED`, `COOKIE_NEEDS_HTTPS` or `COOKIE_AGE`.
    */
   code: string
-  /** What happened and what to do. */
+  /** What happened and what to do, and where docs/errors.md says more. */
   message: string
 }
 
@@ -64,7 +65,8 @@ const MOST_TOLD = 100
 
 /** Something a client sent: reported to whoever listens, and to nobody else, so that a client cannot fill the log. */
 export function warn(code: string, message: string): void {
-  if (warnings.hasSubscribers) warnings.publish({ code, message } satisfies SessionWarning)
+  if (!warnings.hasSubscribers) return
+  warnings.publish({ code, message: withPage(message, code) } satisfies SessionWarning)
 }
 
 /**
@@ -75,7 +77,7 @@ export function warn(code: string, message: string): void {
  */
 export function warnDeveloper(code: string, message: string): void {
   if (warnings.hasSubscribers) warn(code, message)
-  else process.emitWarning(message, { type: 'CoatcheckWarning', code })
+  else process.emitWarning(withPage(message, code), { type: 'CoatcheckWarning', code })
 }
 
 /** The codes that were told as process warnings. */

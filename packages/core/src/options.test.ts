@@ -55,7 +55,10 @@ test.each<[unknown, string]>([
   [Promise.resolve(), 'thingStore: the options must be an object, and are a promise (await it).'],
 ])('%o is refused: %s', (options, message) => {
   expect(() => look(options)).toThrow(
-    expect.objectContaining({ message, code: 'ERR_SESSION_OPTIONS' }),
+    expect.objectContaining({
+      message: expect.stringContaining(message),
+      code: 'ERR_SESSION_OPTIONS',
+    }),
   )
 })
 
@@ -85,8 +88,9 @@ test('a driver that is nowhere is said to be, and what to pass', () => {
   expect(missing).toThrow(
     expect.objectContaining({
       code: 'ERR_SESSION_DRIVER_MISSING',
-      message:
+      message: expect.stringContaining(
         'xStore does not find the package no-such-driver. Run: npm install no-such-driver. In a bundle, where nothing can be loaded by name, import it yourself and pass it: xStore(pool)',
+      ),
     }),
   )
 })

@@ -936,7 +936,7 @@ test('a closed database is a SessionStoreError, never an empty answer', () => {
     expect(call).toThrow(
       expect.objectContaining({
         code: 'ERR_SESSION_STORE',
-        message: expect.stringMatching(/: the application's connection is closed\.$/),
+        message: expect.stringMatching(/: the application's connection is closed\.$/m),
       }),
     )
   }

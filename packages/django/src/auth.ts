@@ -108,7 +108,7 @@ const HASH_SALT = 'django.contrib.auth.models.AbstractBaseUser.get_session_auth_
  * @throws SessionUsageError (code ERR_SESSION_OPTIONS) for a password that is no text, and a missing or short secret.
  * @see https://docs.djangoproject.com/en/stable/topics/auth/customizing/#django.contrib.auth.models.AbstractBaseUser.get_session_auth_hash
  */
-export function djangoAuthHash(password: string, secretKey: string): string {
+export function djangoAuthHash(password: string, secretKey: string | undefined): string {
   assertSecrets([secretKey])
   if (typeof password !== 'string') {
     refuseOption("djangoAuthHash: `password` must be text: the user's `password` column")
