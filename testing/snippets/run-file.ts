@@ -4,14 +4,20 @@ import { Server, type AddressInfo } from 'node:net'
 import { pathToFileURL } from 'node:url'
 
 const [, , file, routes] = process.argv
-const servers: Server[] = []
+/** Those that listen, and that the file has not closed itself. */
+const servers = new Set<Server>()
 
 // Whatever port the page says: another test may have it.
-const { listen } = Server.prototype
+const { listen, close } = Server.prototype
 Server.prototype.listen = function listenAnywhere(this: Server, ...args: unknown[]) {
-  servers.push(this)
+  servers.add(this)
   const callback = args.findLast((arg) => typeof arg === 'function') as (() => void) | undefined
   return listen.call(this, { port: 0, host: '127.0.0.1' }, callback)
+}
+
+Server.prototype.close = function closeForGood(this: Server, callback) {
+  servers.delete(this)
+  return close.call(this, callback)
 }
 
 const exported = await import(pathToFileURL(file!).href)

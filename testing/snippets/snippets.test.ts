@@ -39,6 +39,7 @@ const ONLY_COMPILED: Record<string, string> = {
   'tests-conformance/README.md': 'the suite’s own tests run it, over real stores',
   'tests-conformance/src/index.ts': 'as its README',
   'tests-conformance/src/operation.ts': 'as its README',
+  'docs/recipes.md': 'recipes.test.ts runs it, as one program with users and a table',
   'docs/clients.md': 'clients-redis.test.ts and sql-clients.test.ts run its recipes',
 }
 
@@ -120,7 +121,8 @@ describe.each([
       writeFileSync(built, program)
       const routes = routesOf(file)
       const runner = join(import.meta.dirname, 'run-file.ts')
-      const { stdout } = await run(process.execPath, [runner, built, JSON.stringify(routes)], {
+      const args = isTest(file) ? ['--test', built] : [runner, built, JSON.stringify(routes)]
+      const { stdout } = await run(process.execPath, args, {
         cwd,
         env: {
           ...process.env,
@@ -183,8 +185,12 @@ const nameOf = (page: Page, file: SnippetFile) => `${page.path} ${file.name}`
 const reasonNotToRun = (page: Page, file: SnippetFile): string | undefined =>
   ONLY_COMPILED[page.path] ?? ONLY_COMPILED[nameOf(page, file)]
 
-/** Whether the file answers requests: the runner visits it then. */
-const serves = ({ text }: SnippetFile) => /\.listen\(|^export default app|fetch: /m.test(text)
+/** Whether the file goes on answering requests: the runner visits it then. */
+const serves = ({ text }: SnippetFile) =>
+  /\.listen\(|^export default app|fetch: /m.test(text) && !/^server\.close\(\)$/m.test(text)
+
+/** Whether Node's own runner runs the file. */
+const isTest = ({ text }: SnippetFile) => text.includes("from 'node:test'")
 
 /** What a server is visited for: its root, and every route that the file writes down. */
 function routesOf({ text }: SnippetFile): [string, string][] {

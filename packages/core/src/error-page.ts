@@ -11,12 +11,14 @@ const EXPLAINED: ReadonlySet<string> = new Set([
   'ERR_SESSION_GONE',
   'ERR_SESSION_HEADERS_SENT',
   'ERR_SESSION_KEY_EXISTS',
+  'ERR_SESSION_NOT_AT_ONCE',
   'ERR_SESSION_NOT_LOADED',
   'ERR_SESSION_OPTIONS',
   'ERR_SESSION_STORE',
   'ERR_SESSION_TOO_LARGE',
   'ERR_SESSION_TWICE',
   'ERR_SESSION_USAGE',
+  'ERR_SESSION_VISITOR',
   'CACHE_AWAY',
   'CHANGED_AFTER_HEADERS',
   'CLASH',
@@ -32,6 +34,7 @@ const EXPLAINED: ReadonlySet<string> = new Set([
   'SWEEP_FAILED',
   'TABLE_ENGINE',
   'TABLE_UNCHECKED',
+  'VISITOR_UNKNOWN',
 ])
 
 /** What {@link withPage} puts behind a message. */
