@@ -19,14 +19,25 @@ function settings(name: string): Partial<SessionsOptions> {
   return runInNewContext(`(${literal})`)
 }
 
-/** The last piece of code under a heading of the page, as a handler. */
+/** The last handler under a heading of the page: given a session, it tells the answer, or undefined where it lets the request pass. */
 function code(heading: string) {
   const [section] = page.split(`### ${heading}\n`)[1]!.split('\n## ')[0]!.split('\n### ')
   const block = Array.from(section!.matchAll(/```ts\n([^]*?)```/g)).at(-1)![1]!
-  const response = { sendStatus: (status: number) => status, redirect: (to: string) => to }
-  const run = runInThisContext(`(async (request, response, accountOf) => {${block}})`)
-  return (opened: Session<Any>, body: Any = {}, accountOf?: (id: number) => Any | undefined) =>
-    run({ session: opened, body }, response, accountOf)
+  const run = runInThisContext(`((app, express, accountOf) => {${block}})`)
+  return async (
+    opened: Session<Any>,
+    body: Any = {},
+    accountOf?: (id: number) => Any | undefined,
+  ) => {
+    let handler: (...args: unknown[]) => unknown = () => {}
+    const keep = (...args: any[]) => void (handler = args.at(-1))
+    run({ use: keep, post: keep, listen() {} }, express, accountOf)
+    let answer: unknown
+    const tell = (told: unknown) => void (answer = told)
+    const response = { sendStatus: tell, redirect: tell, send: () => {} }
+    await handler({ method: 'POST', session: opened, body }, response, () => {})
+    return answer
+  }
 }
 
 const MINUTE = 60

@@ -40,7 +40,7 @@ const WORKS = {
 }
 const NEEDS_NO_DRIVER = { file: 'works', 'signed-cookie': 'works' }
 const missing = (by: string, name: string, pass: string) =>
-  `ERR_SESSION_DRIVER_MISSING: ${by} does not find the package ${name}. Run: npm install ${name}. In a bundle, where nothing can be loaded by name, import it yourself and pass it: ${pass}`
+  `ERR_SESSION_DRIVER_MISSING: ${by} does not find the package ${name}. Run: npm install ${name}. In a bundle, where nothing can be loaded by name, import it yourself and pass it: ${pass}\nSee https://github.com/coatcheck/coatcheck/blob/main/docs/errors.md#err_session_driver_missing`
 const SAYS_WHAT_TO_PASS = {
   sqlite: missing('sqliteStore', 'better-sqlite3', 'sqliteStore(new Database(file))'),
   postgres: missing('postgresStore', 'pg', 'postgresStore(new Pool({ connectionString }))'),
