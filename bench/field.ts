@@ -69,7 +69,7 @@ says. Measured on ${new Date().toISOString().slice(0, 10)}; written by \`pnpm fi
 Each store runs under [\`fromExpressStore\`](../packages/express-session), which keeps expiry to the millisecond and makes up for what
 the interface lacks with a lock within the process. So this table is kind: what fails here fails in spite of that. What
 express-session's interface cannot express, compare-and-swap between processes, is marked "n/e" and is not counted as a failure;
-what it costs an application is in [the README's table](../README.md#what-it-does-that-others-do-not).
+what it costs an application is in [a page of its own](hurts.md).
 
 The stores read the system's clock, so several cases run at once; one that failed so was run again alone, and counts as it ended then. Earlier
 editions of this page had no such second run: the six cases of better-sqlite3-session-store that it told failed only because the other cases,

@@ -1,4 +1,4 @@
-// What hurts, measured: the same handlers over the peers, each at its defaults, and over ours; prints the README's tables.
+// What hurts, measured: the same handlers over the peers, each at its defaults, and over ours; prints the tables of docs/hurts.md.
 import { once } from 'node:events'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import {
