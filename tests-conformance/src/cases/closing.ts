@@ -58,9 +58,9 @@ export const closing = section('closing', (add) => {
       for (const one of again ? [store, again] : [store]) {
         const found = await answered(() => one.load(loaded))
         if (found) same(found.answer, kept)
-        for (const [record, change] of changes) {
+        for (const [written, change] of changes) {
           const told = change && (await answered(() => one.load(change.answer)))
-          if (told) same(told.answer, record)
+          if (told) same(told.answer, written)
         }
         // What the visitor holds, nobody else can delete.
         const left = isDeleted && !stateless && (await answered(() => one.load(ending)))
