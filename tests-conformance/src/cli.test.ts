@@ -46,6 +46,8 @@ test('an error of many lines is told by all of them, as far as somebody reads', 
   expect(written('report.md')).toContain(`\n      ${last}\n`)
   const { cases: told } = JSON.parse(written('report.json')) as { cases: { error?: string }[] }
   expect(told.some(({ error }) => error?.includes(last))).toBe(true)
+  const numbered = Object.assign(new Error(), { message: 5, code: 'X' })
+  expect(linesOf(new Error('a', { cause: numbered }))).toEqual(['a', 'caused by: Error: 5 (X)'])
   const lines = linesOf(new Error(Array.from({ length: 99 }, (_, n) => n).join('\n')))
   expect(lines).toHaveLength(20)
 })

@@ -44,7 +44,8 @@ Runs the conformance suite over a session store and prints a verdict.
   --section <name>   run this section alone; may be given several times, and together with --case
   --case <id>        run this case alone; may be given several times
   --list             print the sections and their cases, and run nothing
-  --out <folder>     where report.json, report.md and badge.svg go (default: conformance-report)
+  --out <folder>     where report.json, report.md and badge.svg go (default: conformance-report);
+                     of some cases alone part.json and part.md
   --help             print this
 
 Exit codes:

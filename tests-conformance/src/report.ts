@@ -65,7 +65,7 @@ export function messageOf(error: unknown): string {
 function wordsOf(error: unknown, isCause: boolean): string {
   if (!(error instanceof Error)) return typeof error === 'object' ? inspect(error) : String(error)
   const { code } = error as { code?: unknown }
-  const words = error.message || error.name
+  const words = String(error.message || error.name)
   if (!isCause) return words
   const isSaid = code === undefined || words.includes(String(code))
   return `${error.name}: ${words}${isSaid ? '' : ` (${String(code)})`}`
