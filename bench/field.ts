@@ -25,7 +25,7 @@ function inShort(error: unknown): string {
   const [first, ...others] = linesOf(error)
   const cause = others.find((line) => line.startsWith('caused by: '))
   return [first, cause]
-    .flatMap((line) => (line ? [line.replaceAll(/[*_`|]/g, '').slice(0, 200)] : []))
+    .flatMap((line) => (line ? [line.replaceAll(/[*`|]/g, '').replaceAll('_', '\\_')] : []))
     .join(', ')
 }
 
@@ -71,9 +71,8 @@ the interface lacks with a lock within the process. So this table is kind: what 
 express-session's interface cannot express, compare-and-swap between processes, is marked "n/e" and is not counted as a failure;
 what it costs an application is in [a page of its own](hurts.md).
 
-The stores read the system's clock, so several cases run at once; one that failed so was run again alone, and counts as it ended then. Earlier
-editions of this page had no such second run: the six cases of better-sqlite3-session-store that it told failed only because the other cases,
-which share its process, held them up. They all pass.
+The stores read the system's clock, so several cases run at once; one that may have come too late so, as it waits for its time or for an
+answer, was run again alone, and counts as it ended then.
 
 | Store | ${sections.join(' | ')} | failed |
 | --- |${sections.map(() => ' --- |').join('')} --- |

@@ -48,11 +48,13 @@ export function mapStore({
       return put(key, { data: record.data, expiresAt })
     },
     delete: (key) => void records.delete(key),
-    async clearExpired({ signal } = {}) {
+    async clearExpired({ batchSize = 1000, signal } = {}) {
+      let looked = 0
       let removed = 0
       for (const key of records.keys()) {
         if (signal?.aborted) break
         if (!load(key) && records.delete(key)) removed++
+        if (++looked % batchSize === 0) await new Promise((resolve) => setTimeout(resolve))
       }
       return removed
     },

@@ -132,6 +132,28 @@ const savesInSteps =
     },
   })
 
+/** One method keeps its key in a variable that all calls share, and looks at it a turn later. */
+const mixesUp =
+  (method: 'load' | 'create' | 'save' | 'touch' | 'delete'): Break =>
+  ({ store }) => {
+    let current: string
+    /** What all methods wait for, as on a server. */
+    const later = (name: typeof method) => [
+      name,
+      async (key: string, ...rest: unknown[]) => {
+        if (name === method) current = key
+        await nextTurn()
+        const call = store[name] as (...all: unknown[]) => unknown
+        return call(name === method ? current : key, ...rest)
+      },
+    ]
+    const methods = ['load', 'create', 'save', 'touch', 'delete'] as const
+    return {
+      traits: { ephemeral: true, unshared: true },
+      ...Object.fromEntries(methods.map(later)),
+    }
+  }
+
 const broken: [what: string, caughtBy: string, breakIt: Break][] = [
   ['saves over a retired key', 'contract/retired-save', savesBy(isRetired, anyhow)],
   [
@@ -1114,6 +1136,78 @@ const broken: [what: string, caughtBy: string, breakIt: Break][] = [
     }),
   ],
   [
+    'is aborted before its sweep alone, which is one batch',
+    'sweep/abort-meanwhile',
+    (insides) => ({
+      clearExpired({ signal } = {}) {
+        if (signal?.aborted) return 0
+        let removed = 0
+        for (const key of insides.records.keys()) {
+          if (!found(insides, key) && insides.records.delete(key)) removed++
+        }
+        return removed
+      },
+    }),
+  ],
+  [
+    'looks for what has expired first and removes it later',
+    'sweep/over-expired',
+    (insides) => ({
+      async clearExpired() {
+        const expired = [...insides.records.keys()].filter((key) => !found(insides, key))
+        await nextTurn()
+        for (const key of expired) insides.records.delete(key)
+        return expired.length
+      },
+    }),
+  ],
+  [
+    'has a sweep that does nothing',
+    'sweep/expired',
+    () => ({ clearExpired: () => undefined as unknown as number }),
+  ],
+  ...(['load', 'save', 'touch', 'delete', 'create'] as const).map(
+    (method): (typeof broken)[number] => [
+      `keeps the key of a ${method} where every call has it`,
+      'isolation/calls-at-once',
+      mixesUp(method),
+    ],
+  ),
+  [
+    'answers with nothing after its close',
+    'closing/after',
+    ({ store }) => {
+      let isClosed = false
+      return {
+        load: (key) => (isClosed ? undefined : store.load(key)),
+        close: () => void (isClosed = true),
+      }
+    },
+  ],
+  ...(['save', 'touch', 'create'] as const).map((method): (typeof broken)[number] => [
+    `acknowledges a ${method} after its close, and does nothing`,
+    'closing/after',
+    ({ store }) => {
+      let isClosed = false
+      return {
+        [method]: (key: string, ...rest: unknown[]) =>
+          isClosed ? key : (store[method] as (...all: unknown[]) => unknown)(key, ...rest),
+        close: () => void (isClosed = true),
+      }
+    },
+  ]),
+  [
+    'acknowledges a delete after its close, and does nothing',
+    'closing/after',
+    ({ store }) => {
+      let isClosed = false
+      return {
+        delete: (key) => (isClosed ? undefined : store.delete(key)),
+        close: () => void (isClosed = true),
+      }
+    },
+  ],
+  [
     'counts what it looked at',
     'sweep/expired',
     (insides) => ({
@@ -1273,6 +1367,34 @@ const brokenRemotes: [
         return save(key, record, expected)
       },
     }),
+  ],
+  ...(['load', 'create', 'touch', 'delete'] as const).map(
+    (method): (typeof brokenRemotes)[number] => [
+      `puts what a ${method} was given into the message`,
+      'failure/cause',
+      ({ backend }, right) => ({
+        [method](...given: unknown[]) {
+          if (backend.down)
+            throw new SessionStoreError(`No server for ${JSON.stringify(given)}`, new Error('gone'))
+          return (right[method] as (...all: unknown[]) => unknown)(...given)
+        },
+      }),
+    ],
+  ),
+  [
+    'acknowledges after its close what it does not keep',
+    'closing/after',
+    (_remote, { save }) => {
+      let isClosed = false
+      return {
+        save: (key, record, expected) => (isClosed ? key : save(key, record, expected)),
+        load(key) {
+          if (isClosed) throw new SessionStoreError('The store is closed.')
+          return _remote.store.load(key)
+        },
+        close: () => void (isClosed = true),
+      }
+    },
   ],
   [
     'keeps the cause to itself',

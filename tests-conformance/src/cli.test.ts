@@ -46,6 +46,8 @@ test('an error of many lines is told by all of them, as far as somebody reads', 
   expect(written('report.md')).toContain(`\n      ${last}\n`)
   const { cases: told } = JSON.parse(written('report.json')) as { cases: { error?: string }[] }
   expect(told.some(({ error }) => error?.includes(last))).toBe(true)
+  const numbered = Object.assign(new Error(), { message: 5, code: 'X' })
+  expect(linesOf(new Error('a', { cause: numbered }))).toEqual(['a', 'caused by: Error: 5 (X)'])
   const lines = linesOf(new Error(Array.from({ length: 99 }, (_, n) => n).join('\n')))
   expect(lines).toHaveLength(20)
 })
@@ -85,7 +87,7 @@ test('of cases that fail by the same error one is told with it, the others by th
   const { stdout } = run(fixture('wordy-store'), '--section', 'keys', '--section', 'contract')
   expect(stdout.match(/The calls contradict each other/g)).toHaveLength(1)
   expect(stdout).toMatch(/\d+ more failed with the same error as contract\/[\w-]+:\n {2}contract\//)
-  expect(written('report.md')).toMatch(/ {2}- The same error: \*\*contract\//)
+  expect(written('part.md')).toMatch(/ {2}- The same error: \*\*contract\//)
 })
 
 test("the README's two subjects run as they stand there, and pass", () => {
@@ -122,7 +124,7 @@ test('an error that nobody caught belongs to the case that was running, and the 
   ]) {
     const { status, stdout } = runWith({ STRAY: way }, STRAY, '--section', 'contract')
     expect(stdout).toContain(`caused by: Error: ${words}`)
-    expect(stdout).toMatch(/\d+ passed, \d+ failed\. Of \d+ cases \d+ were run/)
+    expect(stdout).toMatch(/\d+ passed, \d+ failed, of \d+ cases \d+ were run/)
     expect(status).toBe(1)
   }
 })
@@ -132,8 +134,8 @@ test('what was behind an error is told with it, on the console and in both repor
   const chain = ['caused by: Error: ECONNRESET', 'caused by: a cable']
   for (const words of chain) {
     expect(stdout).toContain(words)
-    expect(written('report.md')).toContain(words)
-    expect(written('report.json')).toContain(words)
+    expect(written('part.md')).toContain(words)
+    expect(written('part.json')).toContain(words)
   }
   const hidden = runWith({ STRAY: 'hidden' }, STRAY, '--case', 'contract/touch')
   expect(hidden.stdout).toContain('caused by: Error: getaddrinfo ENOTFOUND')
@@ -179,6 +181,43 @@ test('one case or one section is run alone, and what is no option, case or secti
   for (const { id } of cases) expect(stdout).toContain(`  ${id}: `)
   expect(run('--help').stdout).toContain('Exit codes:')
 })
+
+test('a run of some cases says so, and leaves the report and the badge of all of them alone', () => {
+  for (const name of ['report.json', 'report.md', 'badge.svg'])
+    writeFileSync(join(out, name), 'all')
+  const { stdout } = run(fixture('right-store'), '--case', 'expiry/rolling')
+  const words = `1 passed, 0 failed, of ${cases.length} cases 1 were run`
+  expect(stdout).toContain(words)
+  expect(written('part.md')).toContain(words)
+  expect(JSON.parse(written('part.json'))).toMatchObject({ conformant: false, of: cases.length })
+  for (const name of ['report.json', 'report.md', 'badge.svg']) expect(written(name)).toBe('all')
+})
+
+test('an error that comes after the last case is in the report too', () => {
+  const { status, stderr } = runWith({ STRAY: 'late' }, STRAY, '--section', 'keys')
+  expect(stderr).toContain('After the last case an error came that nobody caught')
+  expect(status).toBe(1)
+  expect(JSON.parse(written('part.json'))).toMatchObject({ strays: ['a late exception'] })
+})
+
+test('a module that cannot be loaded is told with what was behind it', () => {
+  for (const [way, ...words] of [
+    ['null', 'cannot be loaded', 'caused by: null'],
+    ['caused', 'caused by: Error: could not set up', 'caused by: Error: no such server'],
+  ]) {
+    const { status, stderr } = runWith({ BROKEN: `load ${way}` }, fixture('broken-subject'))
+    for (const one of words) expect(stderr).toContain(one)
+    expect(status).toBe(2)
+  }
+})
+
+test('a function whose open or close is never answered is told, by exit code 3', () => {
+  for (const way of ['open', 'close']) {
+    const { status, stderr } = runWith({ NEVER: way }, fixture('silent-store'))
+    expect(stderr).toContain('no answer after 15 seconds')
+    expect(status).toBe(3)
+  }
+}, 60_000)
 
 test('a trait that is declared and not needed is reported, and is no pass', () => {
   const { status, stdout } = run(fixture('modest-store'))

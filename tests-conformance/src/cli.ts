@@ -16,12 +16,15 @@ import {
   type Selection,
   type Subject,
 } from './index.ts'
+import { inTime } from './in-time.ts'
 import { urlOf } from './processes.ts'
 import {
   bySection,
   faultOf,
   faultsOf,
-  isConformant,
+  countsOf,
+  isPassed,
+  isWhole,
   linesOf,
   toBadge,
   toJson,
@@ -41,7 +44,8 @@ Runs the conformance suite over a session store and prints a verdict.
   --section <name>   run this section alone; may be given several times, and together with --case
   --case <id>        run this case alone; may be given several times
   --list             print the sections and their cases, and run nothing
-  --out <folder>     where report.json, report.md and badge.svg go (default: conformance-report)
+  --out <folder>     where report.json, report.md and badge.svg go (default: conformance-report);
+                     of some cases alone part.json and part.md
   --help             print this
 
 Exit codes:
@@ -78,7 +82,7 @@ async function main(): Promise<number> {
     console.error(positionals.length > 1 ? `One module, and not ${positionals.length}.\n` : USAGE)
     return exits.misused
   }
-  const exported = ((await import(urlOf(file))) as { default?: unknown }).default
+  const exported = await exportOf(file)
   const teller = createTeller(chosen.length)
   let report: Report
   try {
@@ -91,15 +95,26 @@ async function main(): Promise<number> {
     teller.end()
   }
   tellVerdict(report)
-  mkdirSync(values.out, { recursive: true })
-  writeFileSync(join(values.out, 'report.json'), `${JSON.stringify(toJson(report), null, 2)}\n`)
-  writeFileSync(join(values.out, 'report.md'), toMarkdown(report))
-  writeFileSync(join(values.out, 'badge.svg'), toBadge(report))
-  const some = chosen === cases ? '' : ` Of ${cases.length} cases ${chosen.length} were run.`
-  console.log(
-    `\n${report.passed} passed, ${report.failed} failed.${some} The report is in ${values.out}/.`,
-  )
-  return isConformant(report) ? exits.passed : exits.failed
+  writeReport(report, values.out)
+  console.log(`\n${countsOf(report)}. The report is in ${values.out}/.`)
+  catchStrays((error) => {
+    console.error(
+      ['After the last case an error came that nobody caught:', ...linesOf(error)].join('\n  '),
+    )
+    report = { ...report, strays: [...report.strays, error] }
+    writeReport(report, values.out)
+    process.exitCode ||= exits.failed
+  })
+  return isPassed(report) ? exits.passed : exits.failed
+}
+
+/** What says nothing of the other cases neither replaces a report of all of them nor has a badge. */
+function writeReport(report: Report, folder: string): void {
+  const name = isWhole(report) ? 'report' : 'part'
+  mkdirSync(folder, { recursive: true })
+  writeFileSync(join(folder, `${name}.json`), `${JSON.stringify(toJson(report), null, 2)}\n`)
+  writeFileSync(join(folder, `${name}.md`), toMarkdown(report))
+  if (isWhole(report)) writeFileSync(join(folder, 'badge.svg'), toBadge(report))
 }
 
 const listed = () =>
@@ -177,12 +192,25 @@ function tellVerdict(report: Report): void {
   }
 }
 
+/** A module may start a server before it exports its subject, in ms. */
+const LONGEST_IMPORT = 120_000
+
+/** The default export of a module. @throws Error if it cannot be loaded, or never ends what it awaits. */
+async function exportOf(file: string): Promise<unknown> {
+  try {
+    const loading = import(urlOf(file)) as Promise<{ default?: unknown }>
+    return (await inTime(() => loading, LONGEST_IMPORT)).default
+  } catch (cause) {
+    throw new Error(`${file} cannot be loaded`, { cause })
+  }
+}
+
 /** The subject that a module exports; a function that opens the store becomes one, with the traits of the store. */
 async function subjectOf(file: string, exported: unknown): Promise<Subject> {
   if (typeof exported === 'function') {
     const open = exported as Subject['open']
-    const store = await open({ now: Date.now, name: 'traits' })
-    await store?.close?.()
+    const store = await inTime(() => open({ now: Date.now, name: 'traits' }))
+    await inTime(() => store?.close?.())
     return { name: file, module: file, traits: store?.traits ?? {}, open }
   }
   if (typeof exported !== 'object' || exported === null) {
@@ -192,9 +220,10 @@ async function subjectOf(file: string, exported: unknown): Promise<Subject> {
 }
 
 /** What `parseArgs` says of an option that nobody knows, with the one that was meant. */
-function misuse(error: unknown): string {
-  const { code, message } = error as { code?: string; message: string }
-  if (code !== 'ERR_PARSE_ARGS_UNKNOWN_OPTION') return message
+function misuse(error: unknown): unknown {
+  if (!(error instanceof Error) || !('code' in error)) return error
+  const { code, message } = error
+  if (code !== 'ERR_PARSE_ARGS_UNKNOWN_OPTION') return error
   const [, given = ''] = /'(--?[^' ]+)/.exec(message) ?? []
   const meant = probablyMeant(given.replaceAll('-', ''), Object.keys(options))
   return `${given} is no option${meant ? `: did you mean --${meant}?` : '. See --help.'}`
@@ -217,15 +246,9 @@ function whatIsOpen(): string {
 try {
   process.exitCode = await main()
 } catch (error) {
-  console.error(misuse(error))
+  console.error(linesOf(misuse(error)).join('\n  '))
   process.exitCode = exits.misused
 }
-catchStrays((error) => {
-  console.error(
-    ['After the last case an error came that nobody caught:', ...linesOf(error)].join('\n  '),
-  )
-  process.exitCode ||= exits.failed
-})
 // It does not keep the process alive: it fires only where something else does.
 setTimeout(() => {
   console.error(

@@ -2,7 +2,8 @@
 import { readFileSync } from 'node:fs'
 import { stripTypeScriptTypes } from 'node:module'
 import * as contract from '@coatcheck/core/store'
-import { expect, test } from 'vitest'
+import { setImmediate as turn } from 'node:timers/promises'
+import { expect, test, vi } from 'vitest'
 import { mapStore } from '../../testing/map-store.ts'
 import {
   cases,
@@ -121,4 +122,69 @@ test("on the system's clock a store that holds up the process is judged by each 
   expect(report.results.flatMap(({ case: one, error }) => (error ? [one.id, error] : []))).toEqual(
     [],
   )
+})
+
+test("on the system's clock only what may have come too late is forgiven in the company of other cases", async () => {
+  // Of whatever calls: the key of the one that came last is every call's.
+  let current = ''
+  const mixedUp: Subject = {
+    name: 'mixed up',
+    traits,
+    realTime: true,
+    open() {
+      const right = mapStore()
+      return {
+        ...right,
+        traits,
+        async load(key) {
+          current = key
+          await turn()
+          return right.load(current)
+        },
+      }
+    },
+  }
+  const ids = cases.filter(({ section }) => section === 'contract').map(({ id }) => id)
+  for (const id of ids) await runConformance(mixedUp, undefined, { cases: [id] })
+  const { failed } = await runConformance(mixedUp, undefined, { cases: ids })
+  expect(failed).toBeGreaterThan(0)
+})
+
+test('a case that fails and whose store cannot be closed after it is told by both', async () => {
+  const store = () => ({
+    ...mapStore(),
+    load() {
+      // oxlint-disable-next-line no-throw-literal -- as a store might
+      throw undefined
+    },
+    close() {
+      throw new Error('not closed')
+    },
+  })
+  const failure = runCase(
+    { ...subject, open: store },
+    cases.find(({ id }) => id === 'contract/load-unknown')!,
+  )
+  await expect(failure).rejects.toMatchObject({
+    errors: [
+      { message: 'The store threw undefined where it must throw an error' },
+      { message: 'not closed' },
+    ],
+  })
+})
+
+test('a store that never answers is given up after five cases, and the others have failed', async () => {
+  vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] })
+  try {
+    const open = () => ({ ...mapStore(), traits, save: () => new Promise<string>(() => {}) })
+    const running = runConformance({ ...subject, open }, undefined, { sections: ['contract'] })
+    const run = { isOver: false }
+    void running.finally(() => (run.isOver = true))
+    while (!run.isOver) await vi.advanceTimersByTimeAsync(1000).then(() => turn())
+    const told = (await running).results.map(({ error }) => error && (error as Error).message)
+    expect(told.filter((words) => words === 'no answer after 120 seconds')).toHaveLength(5)
+    expect(told.at(-1)).toBe('not run: 5 cases before it have never ended')
+  } finally {
+    vi.useRealTimers()
+  }
 })

@@ -2,7 +2,7 @@
 import { strict as assert } from 'node:assert'
 import { createSessions, type Session, type Sessions, type SessionsOptions } from '@coatcheck/core'
 import { createKey, type SessionRecord, type SessionStore } from '@coatcheck/core/store'
-import { createClock, type Clock } from './clock.ts'
+import { createClock, grainOf, type Clock } from './clock.ts'
 import type { Operation } from './operation.ts'
 import { inProcesses, type Job, type Outcome } from './processes.ts'
 import { needed, openBy } from './given-subject.ts'
@@ -119,7 +119,7 @@ export async function createContext(
     },
     same(answer, { data, expiresAt }) {
       const off = (answer?.expiresAt ?? Number.NaN) - expiresAt
-      const expected = Math.abs(off) <= clock.grain ? answer!.expiresAt : expiresAt
+      const expected = Math.abs(off) <= grainOf(subject) ? answer!.expiresAt : expiresAt
       assert.deepEqual({ ...answer }, { data, expiresAt: expected })
     },
     async throws(code, run) {

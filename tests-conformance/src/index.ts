@@ -5,7 +5,7 @@ import { inWords, refuseOption } from '@coatcheck/core/store'
 import type { Case, Counterpart, Exemption } from './case.ts'
 import { createContext } from './context.ts'
 import { assertComplete, assertSubject, refuseFor } from './given-subject.ts'
-import { inTime } from './in-time.ts'
+import { inTime, LateError } from './in-time.ts'
 import { cases, counterpartOf, selectCases, type Selection } from './selection.ts'
 import { catchStrays, withStrays } from './strays.ts'
 import type { Subject } from './subject.ts'
@@ -22,6 +22,9 @@ export type { OpenOptions, Outage, Subject } from './subject.ts'
 /** A case that takes longer, in ms, will never end: the slowest wait for a handful of calls that fail at their bound. */
 const LONGEST_CASE = 120_000
 
+/** After so many cases that never ended the rest are not run: a store that answers nothing would keep everybody waiting for hours. */
+const MOST_ENDLESS = 5
+
 /**
  * Runs one case, or its counterpart, against a new store of the subject's.
  * @throws What the case failed by, where the promise is broken; SessionUsageError (code ERR_SESSION_OPTIONS) for what is no subject or no case.
@@ -30,17 +33,51 @@ export async function runCase(subject: Subject, one: Case): Promise<void> {
   assertSubject(subject)
   if (typeof (one as Case | undefined)?.run !== 'function')
     refuseOption(`runCase: the case must be one of \`cases\`, and is ${inWords(one)}`)
-  await run(subject, counterpartOf(subject, one) ?? one)
+  const { error } = await endOf(subject, counterpartOf(subject, one) ?? one)
+  if (error !== undefined) throw error
 }
 
-async function run(subject: Subject, one: Pick<Case, 'run'>): Promise<void> {
-  const { context, dispose } = await createContext(subject)
-  try {
-    await inTime(() => one.run(context), LONGEST_CASE)
-  } finally {
-    await inTime(dispose)
-  }
+/** How a case has ended. */
+interface End {
+  /** What was thrown; undefined if the case passed. */
+  readonly error: unknown
+  /**
+   * Whether it may have failed for want of time alone, in a process that others hold up: it has waited for a moment, has compared one, or
+   * has waited too long for an answer. Of no other error is time the cause.
+   */
+  readonly mayBeLate: boolean
 }
+
+async function endOf(subject: Subject, one: Pick<Case, 'run'>): Promise<End> {
+  const errors: unknown[] = []
+  const attempt = async (step: () => unknown, bound?: number) => {
+    try {
+      await inTime(step, bound)
+    } catch (thrown) {
+      errors.push(
+        thrown ?? new Error(`The store threw ${String(thrown)} where it must throw an error`),
+      )
+    }
+  }
+  let opened: Awaited<ReturnType<typeof createContext>>
+  try {
+    opened = await createContext(subject)
+  } catch (error) {
+    return { error, mayBeLate: isLate(error) }
+  }
+  const { context, dispose } = opened
+  await attempt(() => one.run(context), LONGEST_CASE)
+  await attempt(dispose)
+  const error =
+    errors.length > 1
+      ? new AggregateError(errors, 'The case failed, and so did the close or the cleanUp after it')
+      : errors[0]
+  return { error, mayBeLate: context.clock.isTimed || errors.some(isLate) }
+}
+
+/** Whether an error, or what was behind it, is an answer that did not come in time. */
+const isLate = (error: unknown): boolean =>
+  error instanceof LateError || (error instanceof Error && isLate(error.cause))
 
 /**
  * Opens the subject's store once, asks it for a key that nobody has, and closes it, so that what is wrong with all of it is said before
@@ -78,11 +115,8 @@ function declaredTraits(subject: Subject): Exemption[] {
 async function isUnneeded(subject: Subject, trait: Exemption): Promise<boolean> {
   for (const one of cases) {
     if (!one.counterparts.some((counterpart) => counterpart.trait === trait)) continue
-    try {
-      await run(subject, one)
-    } catch {
-      return false
-    }
+    const { error } = await endOf(subject, one)
+    if (error !== undefined) return false
   }
   return true
 }
@@ -171,8 +205,9 @@ const hasOutage = ({ section }: Case) => section === 'failure' || section === 'h
 const REAL_TIME_LANES = 16
 
 /**
- * Runs every case without a test runner, one after the other. Of a subject with `realTime` several run at once, and one that failed in the
- * company of others is run again by itself: what counts is how it ends alone, where no other case has held up the process. While this
+ * Runs every case without a test runner, one after the other. Of a subject with `realTime` several run at once. One that failed
+ * in the company of others, and is about time or has waited too long, may have come too late: it is run again by itself, and counts as
+ * it ends there, where no other case has held up the process. Any other failure counts. While this
  * runs, errors that nobody caught do not end the process: they belong to the case that was running.
  * @param onResult Hears of each case, once, when its verdict stands.
  * @param selection Which cases; default: all.
@@ -196,19 +231,24 @@ export async function runConformance(
     for (const heard of running.values()) heard.push(error)
   })
   const errors = new Map<Case, unknown>()
+  let endless = 0
   const judge = async (one: Case) => {
     const heard: unknown[] = []
-    running.set(one, heard)
-    let error: unknown
-    try {
-      await runCase(subject, one)
-    } catch (thrown) {
-      error = thrown ?? new Error('The case threw nothing')
+    if (endless >= MOST_ENDLESS) {
+      const words = `not run: ${MOST_ENDLESS} cases before it have never ended`
+      return { error: new Error(words), heard, mayBeLate: false }
     }
+    running.set(one, heard)
+    const { error, mayBeLate } = await endOf(subject, counterpartOf(subject, one) ?? one)
+    if (error instanceof LateError && error.bound === LONGEST_CASE) endless++
     // A rejection that nobody waits for is told after the turn in which it came.
     await turn()
     running.delete(one)
-    return { error: withStrays(error, heard), heard }
+    return {
+      error: withStrays(error, heard),
+      heard,
+      mayBeLate: mayBeLate || error === undefined || one.section === 'expiry',
+    }
   }
   const conclude = (one: Case, error: unknown) => {
     errors.set(one, error)
@@ -218,20 +258,18 @@ export async function runConformance(
     await probe(subject)
     // An outage may hit every store of the subject's, so those cases come by themselves.
     const together = subject.realTime ? chosen.filter((one) => !hasOutage(one)) : []
-    const again = new Set<Case>()
     const inCompany = new Set<unknown>()
     const waiting = together.values()
     const lane = async () => {
       for (const one of waiting) {
-        const { error, heard } = await judge(one)
+        const { error, heard, mayBeLate } = await judge(one)
         for (const stray of heard) inCompany.add(stray)
-        if (error === undefined) conclude(one, error)
-        else again.add(one)
+        if (error === undefined || !mayBeLate) conclude(one, error)
       }
     }
     await Promise.all(Array.from({ length: REAL_TIME_LANES }, lane))
     for (const one of chosen) {
-      if (together.includes(one) && !again.has(one)) continue
+      if (errors.has(one)) continue
       const { error, heard } = await judge(one)
       if (heard.length > 0) inCompany.clear()
       conclude(one, error)

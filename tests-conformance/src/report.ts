@@ -3,6 +3,7 @@ import { AssertionError } from 'node:assert'
 import { inspect } from 'node:util'
 import { sections, type Section } from './case.ts'
 import type { CaseResult, Report } from './index.ts'
+import { cases } from './selection.ts'
 
 /** How one section ended. */
 export interface SectionVerdict {
@@ -27,9 +28,18 @@ export function bySection({ results }: Report): SectionVerdict[] {
   })
 }
 
-/** Whether the store passed everything, declares nothing that it does not need, and threw nothing past its callers. */
-export function isConformant(report: Report): boolean {
+/** Whether all cases were run: some of them say nothing of the others. */
+export const isWhole = ({ results }: Report): boolean => results.length === cases.length
+
+/** Whether the store passed what was run, declares nothing that it does not need, and threw nothing past its callers. */
+export function isPassed(report: Report): boolean {
   return report.failed === 0 && report.unneeded.length === 0 && report.strays.length === 0
+}
+
+/** How many passed and failed, and of how many where only some were run. */
+export function countsOf(report: Report): string {
+  const some = isWhole(report) ? '' : `, of ${cases.length} cases ${report.results.length} were run`
+  return `${report.passed} passed, ${report.failed} failed${some}`
 }
 
 /** So many errors are told of a chain of causes, with those that an AggregateError holds. */
@@ -55,7 +65,7 @@ export function messageOf(error: unknown): string {
 function wordsOf(error: unknown, isCause: boolean): string {
   if (!(error instanceof Error)) return typeof error === 'object' ? inspect(error) : String(error)
   const { code } = error as { code?: unknown }
-  const words = error.message || error.name
+  const words = String(error.message || error.name)
   if (!isCause) return words
   const isSaid = code === undefined || words.includes(String(code))
   return `${error.name}: ${words}${isSaid ? '' : ` (${String(code)})`}`
@@ -104,7 +114,7 @@ export function toMarkdown(report: Report): string {
   const lines = [
     `# Conformance of ${report.subject}`,
     '',
-    `${report.passed} passed, ${report.failed} failed.`,
+    `${countsOf(report)}.`,
     '',
     '| Section | Passed | Failed | By declaration |',
     '| --- | --- | --- | --- |',
@@ -149,7 +159,8 @@ export function toMarkdown(report: Report): string {
 export function toJson(report: Report): object {
   return {
     subject: report.subject,
-    conformant: isConformant(report),
+    conformant: isWhole(report) && isPassed(report),
+    of: cases.length,
     passed: report.passed,
     failed: report.failed,
     unneeded: report.unneeded,
@@ -164,14 +175,14 @@ export function toJson(report: Report): object {
   }
 }
 
-/** A badge for a README, as SVG. */
+/** A badge for a README, as SVG; of all cases alone. */
 export function toBadge(report: Report): string {
-  const right = isConformant(report)
+  const right = isPassed(report)
     ? `${report.passed} passed`
     : report.failed > 0
       ? `${report.failed} failed`
       : 'not conformant'
-  const colour = isConformant(report) ? '#2e7d32' : '#b71c1c'
+  const colour = isPassed(report) ? '#2e7d32' : '#b71c1c'
   const left = 'coatcheck'
   const [a, b] = [badgeWidth(left), badgeWidth(right)]
   return `<svg xmlns="http://www.w3.org/2000/svg" width="${a + b}" height="20" role="img" aria-label="${left}: ${right}">

@@ -181,10 +181,22 @@ export function createEngine({
       () => send(statement, [key, data, end]),
       (error) => {
         if (!dialect.isDuplicate!(error)) throw error
-        return send(replaceExpired, [data, end, key, timeNow()])
+        return after(send(replaceExpired, [data, end, key, timeNow()]), (answer) =>
+          answer.changes ? answer : insertSwept(send, [key, data, end]),
+        )
       },
     )
   }
+
+  /** What had ended may have been swept between the two statements: then nobody has the key. */
+  const insertSwept = (send: Send, parameters: Parameter[]): Awaitable<Answer> =>
+    attempt<Answer>(
+      () => send(statements.insert, parameters),
+      (error) => {
+        if (!dialect.isDuplicate!(error)) throw error
+        return { changes: 0 }
+      },
+    )
 
   const clearExpired = executor.method(
     ({

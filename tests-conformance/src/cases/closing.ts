@@ -23,25 +23,48 @@ export const closing = section('closing', (add) => {
 
   add(
     'after',
-    'after close every call answers as before or is a SessionStoreError, and none hangs',
-    'A request that comes during a shutdown would hang, or crash the process.',
-    async ({ store, key, record, clock }) => {
-      const mine = await store.create(key(), record('1'))
+    'after close every call answers as before, truly, or is a SessionStoreError, and none hangs',
+    'A request that comes during a shutdown would hang, crash the process, be logged out, or lose what was acknowledged.',
+    async ({ store, open, name, key, record, clock, same }) => {
+      const [kept, touched, ended] = [record('kept'), record('touched'), record('ended')]
+      const loaded = await store.create(key(), kept)
+      const saving = await store.create(key(), kept)
+      const touching = await store.create(key(), touched)
+      const ending = await store.create(key(), ended)
       await store.close?.()
-      const calls: (() => unknown)[] = [
-        () => store.load(mine),
-        () => store.create(key(), record('2')),
-        () => store.save(mine, record('3')),
-        () => store.touch(mine, clock.now() + 5000),
-        () => store.delete(mine),
-        () => store.clearExpired?.(),
-      ]
-      for (const call of calls) {
+      const answered = async <T>(
+        call: () => T | Promise<T>,
+      ): Promise<{ answer: T } | undefined> => {
         try {
-          await inTime(call)
+          return { answer: await inTime(call) }
         } catch (error) {
           expectCode(error, 'ERR_SESSION_STORE')
+          return undefined
         }
+      }
+      const created = record('created')
+      const saved = record('saved')
+      const later = { ...touched, expiresAt: clock.now() + 7_200_000 }
+      // What each change has acknowledged, by the key that it is found by from then on.
+      const changes = [
+        [created, await answered(() => store.create(key(), created))],
+        [saved, await answered(() => store.save(saving, saved))],
+        [later, await answered(() => store.touch(touching, later.expiresAt))],
+      ] as const
+      const isDeleted = await answered(() => store.delete(ending))
+      await answered(() => store.clearExpired?.())
+      const { stateless, ephemeral } = store.traits ?? {}
+      const again = stateless || ephemeral ? undefined : await open(name)
+      for (const one of again ? [store, again] : [store]) {
+        const found = await answered(() => one.load(loaded))
+        if (found) same(found.answer, kept)
+        for (const [written, change] of changes) {
+          const told = change && (await answered(() => one.load(change.answer)))
+          if (told) same(told.answer, written)
+        }
+        // What the visitor holds, nobody else can delete.
+        const left = isDeleted && !stateless && (await answered(() => one.load(ending)))
+        if (left) assert.equal(left.answer, undefined, 'an acknowledged delete is lost')
       }
     },
   )

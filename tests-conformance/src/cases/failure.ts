@@ -30,13 +30,19 @@ async function recovered<T>(call: () => T | Promise<T>): Promise<T> {
   }
 }
 
-/** Every call that has to reach the backend. */
-const calls = ({ store, key, record, clock }: Context, mine: string): [string, () => unknown][] => [
-  ['create', () => store.create(key(), record('2'))],
-  ['save', () => store.save(mine, record('2'))],
-  ['save with expected', () => store.save(mine, record('2'), '1')],
+/** Every call that has to reach the backend; `mine` is the key of `data`, `other` one that nobody has had in hands. */
+const calls = (
+  { store, record, clock }: Context,
+  mine: string,
+  data: string,
+  other: string,
+): [string, () => unknown][] => [
+  ['create', () => store.create(other, record(data))],
+  ['save', () => store.save(mine, record(data))],
+  ['save with expected', () => store.save(mine, record(data), data)],
   ['touch', () => store.touch(mine, clock.now() + 5000)],
-  ['load of a key that nobody has loaded before', () => store.load(key())],
+  ['touch with from', () => store.touch(mine, clock.now() + 5000, clock.now() + 1)],
+  ['load of a key that nobody has loaded before', () => store.load(other)],
   ['delete', () => store.delete(mine)],
 ]
 
@@ -48,7 +54,7 @@ export const failure = section('failure', (add) => {
     async (context) => {
       const mine = await context.store.create(context.key(), context.record('1'))
       await context.outage(async () => {
-        for (const [name, call] of calls(context, mine)) {
+        for (const [name, call] of calls(context, mine, '1', context.key())) {
           const start = performance.now()
           const error = await context.throws('ERR_SESSION_STORE', () => inTime(call))
           assert.ok(performance.now() - start < BOUND, `${name} took too long`)
@@ -79,16 +85,18 @@ export const failure = section('failure', (add) => {
 
   add(
     'cause',
-    "the error holds the backend's own as its cause, and neither the key nor the data",
+    "the error of every call holds the backend's own as its cause, and neither the key nor the data",
     'An operator could not tell what is wrong, or secrets would be in the log.',
     async (context) => {
       const mine = await context.store.create(context.key(), context.record('"a secret"'))
+      const other = context.key()
       await context.outage(async () => {
-        const error = await context.throws('ERR_SESSION_STORE', () =>
-          context.store.save(mine, context.record('"a secret"')),
-        )
-        assert.ok(error.cause, 'there is no cause')
-        assert.ok(!error.message.includes(mine) && !error.message.includes('a secret'))
+        for (const [name, call] of calls(context, mine, '"a secret"', other)) {
+          const error = await context.throws('ERR_SESSION_STORE', () => inTime(call))
+          assert.ok(error.cause, `of ${name} there is no cause`)
+          for (const secret of [mine, other, 'a secret'])
+            assert.ok(!error.message.includes(secret), `the error of ${name} tells the key or data`)
+        }
       })
     },
     ...alone,

@@ -59,6 +59,41 @@ export const isolation = section('isolation', (add) => {
   )
 
   add(
+    'calls-at-once',
+    'of calls at once for different sessions each is answered for its own, and changes its own',
+    "One visitor would be handed another's session.",
+    async ({ store, key, record, clock, same }) => {
+      const visit = async (n: number) => {
+        let mine = record('begun by ' + n, 1_000_000 + n * 10_000)
+        let ticket = await store.create(key(), mine)
+        // Each visitor's calls begin at another one, so that at any time all methods are under way.
+        for (let step = n; step < n + 12; step++) {
+          if (step % 3 === 0) same(await store.load(ticket), mine)
+          else if (step % 3 === 1) {
+            const changed = { ...mine, data: `step ${step} of ${n}` }
+            ticket = await store.save(ticket, changed, mine.data)
+            mine = changed
+          } else {
+            mine = { ...mine, expiresAt: clock.now() + 2_000_000 + n * 10_000 }
+            ticket = await store.touch(ticket, mine.expiresAt)
+          }
+        }
+        same(await store.load(ticket), mine)
+        // What the visitor holds, nobody else can delete.
+        if (n % 4 > 0 || store.traits?.stateless) return { ticket, left: mine }
+        await store.delete(ticket)
+        return { ticket, left: undefined }
+      }
+      const visits = await Promise.all(Array.from({ length: 12 }, (_, n) => visit(n)))
+      for (const { ticket, left } of visits) {
+        const found = await store.load(ticket)
+        if (left) same(found, left)
+        else assert.equal(found, undefined)
+      }
+    },
+  )
+
+  add(
     'save',
     'saving, touching and expiring one session leaves its neighbours alone',
     "A change would end or overwrite somebody else's session.",

@@ -6,8 +6,12 @@ import type { Context } from '../context.ts'
 import { leavesNothing } from './retired.ts'
 
 /** The sweep of a store that has one; where its backend expires by itself there is nothing to call. */
-const sweep = async ({ store }: Context, options = {}): Promise<number | undefined> =>
-  store.clearExpired?.(options)
+async function sweep({ store }: Context, options = {}): Promise<number | undefined> {
+  if (!store.clearExpired) return undefined
+  const removed: unknown = await store.clearExpired(options)
+  assert.equal(typeof removed, 'number', 'clearExpired does not say how many it removed')
+  return removed as number
+}
 
 async function fill({ store, key, record }: Context, count: number, ms: number): Promise<string[]> {
   const tickets: string[] = []
@@ -64,6 +68,23 @@ export const sweepSection = section('sweep', (add) => {
       if (first === undefined) return
       assert.ok(first < 6, `removed ${first} of 6 although the signal was aborted before the start`)
       assert.equal(first + (await sweep(context))!, 6)
+    },
+  )
+
+  add(
+    'abort-meanwhile',
+    'a sweep lets others go on between its batches, and ends after the one under way when its signal is aborted',
+    'Every request would wait for the clean-up, or a deploy for its end.',
+    async (context) => {
+      await fill(context, 200, 1000)
+      await context.clock.advance(1000)
+      const stop = new AbortController()
+      const sweeping = sweep(context, { batchSize: 1, signal: stop.signal })
+      setImmediate(() => stop.abort())
+      const first = await sweeping
+      if (first === undefined) return
+      assert.ok(first < 200, 'it removed everything, although the signal was aborted meanwhile')
+      assert.equal(first + (await sweep(context))!, 200)
     },
   )
 
@@ -168,6 +189,25 @@ export const sweepSection = section('sweep', (add) => {
       }
       for (const ticket of ended) {
         assert.equal(await store.load(ticket), undefined, 'the sweep has brought back a session')
+      }
+    },
+  )
+
+  add(
+    'over-expired',
+    'a session that is begun under an expired key while a sweep is under way stays',
+    'The clean-up would log out a visitor who has just logged in.',
+    async (context) => {
+      const { store, clock, record, key } = context
+      const keys = Array.from({ length: 40 }, key)
+      for (const one of keys) await store.create(one, record('old', 1000))
+      await clock.advance(1000)
+      const sweeping = sweep(context, { batchSize: 10 })
+      const tickets: string[] = []
+      for (const one of keys) tickets.push(await store.create(one, record('new', 1_000_000)))
+      await sweeping
+      for (const ticket of tickets) {
+        assert.equal((await store.load(ticket))?.data, 'new', 'a live session was swept')
       }
     },
   )
