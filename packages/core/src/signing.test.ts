@@ -91,7 +91,7 @@ test('maxAge is counted in seconds from the signature', () => {
 })
 
 test.each([Number.NaN, null, '60'])(
-  'a maxAge of %j is refused: nothing would be too old',
+  'a maxAge of %s is refused: nothing would be too old',
   (age) => {
     const signer = createSigner({ ...options, secrets: [current] })
     const signed = signer.sign('value')
