@@ -1,4 +1,5 @@
 // Where the cookies stand: the Cookie header of a request, and the Set-Cookie lines of a response, whatever the framework.
+import { SessionUsageError } from '@coatcheck/core'
 
 /** A request of Node, Express, Fastify, Koa (`ctx`), Hono (`c`) or fetch. */
 export type RequestLike =
@@ -45,7 +46,14 @@ export function setCookieLines(
   const headers = headersOf(response)
   if (headers) {
     const lines = change(headers.getSetCookie())
-    headers.delete('Set-Cookie')
+    try {
+      headers.delete('Set-Cookie')
+    } catch {
+      throw new SessionUsageError(
+        'The cookie cannot be set: the headers of this response cannot be changed, as those of Response.redirect() and of what fetch() answers. Give a copy, new Response(response.body, response), and send that.',
+        'ERR_COOKIE',
+      )
+    }
     for (const line of lines) headers.append('Set-Cookie', line)
     return
   }

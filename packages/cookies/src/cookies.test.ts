@@ -76,6 +76,39 @@ test('a cookie set again replaces the first, unless its path or domain is anothe
   ])
 })
 
+test('a cookie of the same host, however written, is replaced, and none of another path', () => {
+  const headers = new Headers()
+  for (const line of ['a=1', 'a=2; Domain=.Example.org; Path=/']) headers.append('Set-Cookie', line)
+  const cookies = createCookies()(request(), headers)
+  cookies.set('a', '3', { domain: 'example.org' })
+  cookies.set('a', '4')
+  expect(headers.getSetCookie()).toEqual(['a=1', 'a=3; Domain=example.org; Path=/', 'a=4; Path=/'])
+})
+
+test('a response whose headers cannot be changed is refused, with what to give instead', () => {
+  const redirect = Response.redirect('http://localhost/')
+  expect(() => createCookies()(request(), redirect).set('a', '1')).toThrow(
+    expect.objectContaining({
+      code: 'ERR_COOKIE',
+      message: expect.stringContaining('new Response(response.body, response)'),
+    }),
+  )
+  const copy = new Response(redirect.body, redirect)
+  createCookies()(request(), copy).set('a', '1')
+  expect(copy.headers.getSetCookie()).toEqual(['a=1; Path=/'])
+})
+
+test('a maxAge of NaN is refused, whether there is a cookie or not', () => {
+  for (const cookies of [open().cookies, open('a=1').cookies]) {
+    expect(() => cookies.getSigned('a', { maxAge: Number(undefined) })).toThrow(
+      expect.objectContaining({
+        code: 'ERR_SESSION_OPTIONS',
+        message: expect.stringMatching(/maxAge.*is NaN\./),
+      }),
+    )
+  }
+})
+
 test('any text is a value, and comes back as it was', () => {
   for (const value of [
     '',

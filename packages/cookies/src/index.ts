@@ -86,6 +86,7 @@ export interface Cookies {
   /**
    * The value of a signed cookie, of several of the name the first that is genuine; `fallback` (default undefined) if there is
    * none: it was changed, is older than `maxAge` seconds, or was signed with another salt or secret.
+   * @throws SessionUsageError for options that are none, such as a `maxAge` of NaN, or if there are no secrets.
    */
   getSigned(name: string, options?: Signing & { readonly maxAge?: number }): string | undefined
   getSigned(
@@ -208,12 +209,13 @@ const ATTRIBUTES: OptionRules<CookieAttributes & { salt?: string }> = {
 const { salt: _, ...PLAIN } = ATTRIBUTES
 
 type SignedReading = Signing & { maxAge?: number; fallback?: string }
+const AGE = rules.age(
+  'a number of seconds',
+  (value) => typeof value === 'number' && !Number.isNaN(value),
+)
 const READING: OptionRules<SignedReading> = {
   salt: rules.text,
-  maxAge: {
-    ...ATTRIBUTES.maxAge,
-    holds: (value) => value === Infinity || ATTRIBUTES.maxAge.holds(value),
-  },
+  maxAge: { ...AGE, holds: (value) => value === Infinity || AGE.holds(value) },
   fallback: rules.text,
 }
 
@@ -243,8 +245,13 @@ function line(
   return text
 }
 
-/** Whether a browser would take two Set-Cookie lines for the same cookie. */
+/** Whether a browser would take two Set-Cookie lines for the same cookie. One without a path has the request's, not `/`. */
 function isSame(one: string, other: string): boolean {
   const [a, b] = [parseSetCookie(one), parseSetCookie(other)]
-  return a.name === b.name && a.domain === b.domain && (a.path ?? '/') === (b.path ?? '/')
+  return a.name === b.name && hostOf(a.domain) === hostOf(b.domain) && a.path === b.path
+}
+
+/** A domain as browsers compare it. */
+function hostOf(domain: string | undefined): string | undefined {
+  return domain?.toLowerCase().replace(/^\./, '')
 }

@@ -90,6 +90,23 @@ test('maxAge is counted in seconds from the signature', () => {
   expect(signer.unsign(signed)).toBe('value')
 })
 
+test.each([Number.NaN, null, '60'])(
+  'a maxAge of %s is refused: nothing would be too old',
+  (age) => {
+    const signer = createSigner({ ...options, secrets: [current] })
+    const signed = signer.sign('value')
+    for (const open of [signer.unsign, signer.read]) {
+      expect(() => open(signed, age as number)).toThrow(
+        expect.objectContaining({
+          code: 'ERR_SESSION_OPTIONS',
+          message: expect.stringContaining('`maxAge`'),
+        }),
+      )
+    }
+    expect(signer.unsign(signed, Infinity)).toBe('value')
+  },
+)
+
 test.each([[[]], [['short']], [[current, '']], ['x'.repeat(32)], [undefined]])(
   'secrets %j are refused, and not repeated in the error',
   (secrets) => {

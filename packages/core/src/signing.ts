@@ -38,9 +38,12 @@ export interface PlainSigner {
 export interface Signer {
   /** `value:timestamp:signature`. */
   sign(value: string): string
-  /** The value that was signed; undefined if the signature is wrong, or older than `maxAge` seconds. */
+  /**
+   * The value that was signed; undefined if the signature is wrong, or older than `maxAge` seconds.
+   * @throws SessionUsageError (code ERR_SESSION_OPTIONS) for a `maxAge` that is NaN or no number.
+   */
   unsign(signed: string, maxAge?: number): string | undefined
-  /** What `unsign` returns, and when it was signed, in ms since the Unix epoch (whole seconds). */
+  /** What `unsign` returns, and when it was signed, in ms since the Unix epoch (whole seconds). Throws what `unsign` throws. */
   read(signed: string, maxAge?: number): { value: string; signedAt: number } | undefined
 }
 
@@ -108,6 +111,10 @@ export function createSigner(options: SignerOptions): Signer {
   let stamp = ''
 
   const read: Signer['read'] = (signed, maxAge) => {
+    // No age is greater than NaN: nothing would be too old.
+    if (maxAge !== undefined && (typeof maxAge !== 'number' || Number.isNaN(maxAge))) {
+      refuseOption(`\`maxAge\` must be a number of seconds, and is ${inWords(maxAge)}`)
+    }
     const stamped = signer.unsign(signed)
     if (stamped === undefined) return undefined
     const middle = stamped.lastIndexOf(':')

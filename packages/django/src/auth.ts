@@ -3,7 +3,7 @@ import { createHash, createHmac, timingSafeEqual } from 'node:crypto'
 import { Buffer } from 'node:buffer'
 import type { Session } from '@coatcheck/core'
 import { assertSecrets } from '@coatcheck/core/signing'
-import { refuseOption } from '@coatcheck/core/store'
+import { inWords, refuseOption } from '@coatcheck/core/store'
 import { secretsOf, type DjangoKeys } from './signing.ts'
 
 /** The user of a session, as `django.contrib.auth.login` noted it. */
@@ -15,6 +15,9 @@ export interface DjangoUser {
   /** What a change of the user's password makes invalid: `_auth_user_hash`. Empty if the site keeps none. */
   readonly hash: string
 }
+
+/** A user's primary key as a database's client gives it. Kept is its text, as Django keeps it. */
+export type DjangoUserId = string | number | bigint
 
 const ID = '_auth_user_id'
 const BACKEND = '_auth_user_backend'
@@ -30,10 +33,10 @@ type AnySession = Session<any>
  * of Django, is for {@link verifyDjangoUser} to say.
  */
 export function getDjangoUser(session: AnySession): DjangoUser | undefined {
-  const id: unknown = session.get(ID)
+  const id = keptId(session)
   const backend: unknown = session.get(BACKEND)
   const hash: unknown = session.get(HASH)
-  if (typeof id !== 'string' || typeof backend !== 'string') return undefined
+  if (id === undefined || typeof backend !== 'string') return undefined
   return { id, backend, hash: typeof hash === 'string' ? hash : '' }
 }
 
@@ -41,14 +44,19 @@ export function getDjangoUser(session: AnySession): DjangoUser | undefined {
  * Logs a user in, as `django.contrib.auth.login` does. A visitor's session gets a new key and keeps its data. The same user's
  * session keeps its key too. One of another user, or of the same user under another password, is emptied first.
  * As `login` rotates the CSRF token, one that `CSRF_USE_SESSIONS` keeps in the session goes, and Django makes the next.
+ * @throws SessionUsageError (code ERR_SESSION_OPTIONS) for an `id` that is no key.
  * @see https://docs.djangoproject.com/en/stable/topics/auth/default/#django.contrib.auth.login
  */
-export function setDjangoUser(session: AnySession, user: DjangoUser): void {
+export function setDjangoUser(
+  session: AnySession,
+  user: Omit<DjangoUser, 'id'> & { readonly id: DjangoUserId },
+): void {
+  const id = textOf('setDjangoUser', user.id)
   if (!session.has(ID)) session.cycleKey()
-  else if (!isOf(session, user.id) || (user.hash && !isSame(session.get(HASH), user.hash))) {
+  else if (!isOf(session, id) || (user.hash && !isSame(session.get(HASH), user.hash))) {
     session.flush()
   }
-  session.update({ [ID]: user.id, [BACKEND]: user.backend, [HASH]: user.hash })
+  session.update({ [ID]: id, [BACKEND]: user.backend, [HASH]: user.hash })
   session.delete(CSRF_TOKEN)
 }
 
@@ -78,20 +86,46 @@ export function verifyDjangoUser(session: AnySession, password: string, keys: Dj
  * Keeps a session in which the user's own password was changed logged in, as `django.contrib.auth.update_session_auth_hash`
  * does: it gets a new key, and the hash of the new password. The user's other sessions end, as their hash is that of the old
  * one. A session of another user, such as the administrator who changed it, gets a new key alone.
+ * Django takes a login that is void already for nobody's: ask {@link verifyDjangoUser} first, which ends it.
  * @param user The `id` of whose password was changed, and `hash`: what {@link djangoAuthHash} makes of the new one.
+ * @throws SessionUsageError (code ERR_SESSION_OPTIONS) for an `id` that is no key.
  * @see https://docs.djangoproject.com/en/stable/topics/auth/default/#django.contrib.auth.update_session_auth_hash
  */
 export function updateDjangoAuthHash(
   session: AnySession,
-  user: Pick<DjangoUser, 'id' | 'hash'>,
+  user: Pick<DjangoUser, 'hash'> & { readonly id: DjangoUserId },
 ): void {
+  const id = textOf('updateDjangoAuthHash', user.id)
   session.cycleKey()
-  if (session.has(ID) && isOf(session, user.id)) session.set(HASH, user.hash)
+  if (isOf(session, id)) session.set(HASH, user.hash)
 }
 
-/** Whether the session is logged in as the user of this key; a number is the key of a login code of the site's own. */
+/** The key of who is logged in; a number is that of a login code of the site's own. */
+function keptId(session: AnySession): string | undefined {
+  const id: unknown = session.get(ID)
+  if (typeof id === 'string') return id
+  return typeof id === 'number' || typeof id === 'bigint' ? String(id) : undefined
+}
+
+/** Whether the session is logged in as the user of this key. */
 function isOf(session: AnySession, id: string): boolean {
-  return String(session.get(ID)) === id
+  const kept = keptId(session)
+  return kept !== undefined && comparable(kept) === comparable(id)
+}
+
+const UUID = /^[\da-f]{8}(-?)[\da-f]{4}\1[\da-f]{4}\1[\da-f]{4}\1[\da-f]{12}$/i
+
+/** A UUID as databases without such a type keep it, by its digits alone, where Django's session has dashes. */
+function comparable(id: string): string {
+  return UUID.test(id) ? id.replaceAll('-', '').toLowerCase() : id
+}
+
+function textOf(by: string, id: DjangoUserId): string {
+  if (typeof id === 'string' || typeof id === 'bigint' || Number.isSafeInteger(id))
+    return String(id)
+  return refuseOption(
+    `${by}: \`id\` must be the user's primary key, as text, a whole number or a BigInt, and is ${inWords(id)}`,
+  )
 }
 
 function isSame(given: unknown, good: string): boolean {

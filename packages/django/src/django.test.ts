@@ -207,6 +207,18 @@ describe("Python's JSON", () => {
     expect(stringify(value)).toBe(text)
   })
 
+  test('a number past 2^53 is written as a float of Python, and stays a number', () => {
+    const values = [2 ** 53, 2 ** 60, -1e16, 1e21, Number.MAX_VALUE]
+    const text = '[9007199254740992.0,1.152921504606847e+18,-1e+16,1e+21,1.7976931348623157e+308]'
+    expect(stringify(values)).toBe(text)
+    expect(parse(text)).toEqual(values)
+  })
+
+  test('a maxAge of NaN is refused', () => {
+    const signed = dumps('value', { secretKey })
+    expect(() => loads(signed, { secretKey, maxAge: Number.NaN })).toThrow(/`maxAge`/)
+  })
+
   test('what would not be read again, however little it is compressed, is not signed', () => {
     const sign = (length: number) =>
       dumps('x'.repeat(length), { secretKey, salt: 'salt', compress: true })
@@ -596,6 +608,51 @@ describe('the user', () => {
     )
     expect(key).not.toBe(KEY)
     expect(data).toEqual({ ...fields({ ...user, hash: changed.hash }), cart: [7] })
+  })
+
+  test.each([7, 7n])(
+    'the key %s, of a database, is kept as text, and is the same user',
+    async (id) => {
+      const { key, data } = await visit({ ...fields(loggedIn), cart: [7] }, (session) => {
+        setDjangoUser(session, { ...loggedIn, id })
+        expect(getDjangoUser(session)).toEqual(loggedIn)
+      })
+      expect(key).toBe(KEY)
+      expect(data).toEqual({ ...fields(loggedIn), cart: [7] })
+      const hash = 'cd'.repeat(32)
+      const changed = await visit(fields(loggedIn), (session) =>
+        updateDjangoAuthHash(session, { id, hash }),
+      )
+      expect(changed.data).toEqual(fields({ ...user, hash }))
+    },
+  )
+
+  test('a number that a login of the site itself has kept is read as text', async () => {
+    await visit({ ...fields(loggedIn), _auth_user_id: 7 }, (session) => {
+      expect(getDjangoUser(session)).toEqual(loggedIn)
+      expect(verifyDjangoUser(session, password, { secretKey })).toBe(true)
+    })
+  })
+
+  test('a UUID is the same user with its dashes and without', async () => {
+    const id = '0b8e5c1e-9f3a-4d57-8a44-6f1c2d3e4b5a'
+    const { key, data } = await visit({ ...fields({ ...loggedIn, id }), cart: [7] }, (session) =>
+      setDjangoUser(session, { ...loggedIn, id: id.replaceAll('-', '').toUpperCase() }),
+    )
+    expect(key).toBe(KEY)
+    expect(data).toHaveProperty('cart', [7])
+  })
+
+  test.each([undefined, null, 1.5, {}])('the key %j is refused by name', async (id) => {
+    const refused = expect.objectContaining({
+      code: 'ERR_SESSION_OPTIONS',
+      message: expect.stringContaining('`id`'),
+    })
+    await visit(fields(loggedIn), (session) => {
+      const wrong = { ...loggedIn, id: id as unknown as string }
+      expect(() => setDjangoUser(session, wrong)).toThrow(refused)
+      expect(() => updateDjangoAuthHash(session, wrong)).toThrow(refused)
+    })
   })
 
   test("another user's changed password leaves the session's hash alone", async () => {

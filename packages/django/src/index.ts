@@ -9,6 +9,7 @@ export {
   updateDjangoAuthHash,
   verifyDjangoUser,
   type DjangoUser,
+  type DjangoUserId,
 } from './auth.ts'
 export { djangoCache, type DjangoCacheOptions } from './cache.ts'
 export { DJANGO_TABLE, djangoCachedDb, djangoDb } from './database.ts'

@@ -12,7 +12,8 @@ export function stringify(value: unknown): string {
   let marked = false
   const text = JSON.stringify(value, (_key, part: unknown) => {
     if (typeof part === 'bigint') return rawJSON(String(part))
-    if (typeof part !== 'number' || Number.isFinite(part)) return part
+    if (typeof part !== 'number' || Math.abs(part) <= Number.MAX_SAFE_INTEGER) return part
+    if (Number.isFinite(part)) return rawJSON(largeFloat(part))
     marked = true
     return MARK + String(part)
   })
@@ -21,6 +22,11 @@ export function stringify(value: unknown): string {
     (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`,
   )
   return marked ? ascii.replaceAll(new RegExp(`"${MARK}(.*?)"`, 'g'), '$1') : ascii
+}
+
+/** A number past the safe integers as Python writes a float, so that it is read as one and not as a BigInt. */
+function largeFloat(value: number): string {
+  return Math.abs(value) < 1e16 ? `${value}.0` : value.toExponential()
 }
 
 /** The value of what `json.dumps` wrote. A whole number that JavaScript would round is a BigInt. @throws SyntaxError. */

@@ -73,7 +73,7 @@ export function dumps(value: unknown, options: DumpsOptions): string {
 /**
  * The value that {@link dumps} or Django signed; undefined if the text was changed, is older than `maxAge`, or was signed with
  * another salt or secret.
- * @throws SessionUsageError for a missing or short secret.
+ * @throws SessionUsageError for a missing or short secret, or a `maxAge` that is NaN or no number.
  * @see https://docs.djangoproject.com/en/stable/topics/signing/#django.core.signing.loads
  */
 export function loads(signed: string, options: LoadsOptions): unknown {
