@@ -193,3 +193,36 @@ test('what is no number of requests and no store is refused in words', async () 
     await expect(atOnce(2, at as any, run)).rejects.toThrow(/createSessions/)
   }
 })
+
+test('what a request fails with is told, and not that it read nothing; of several, what came first', async () => {
+  const sessions = createSessions({ store: lruStore() })
+  const failing = async (i: number) => {
+    await new Promise((resolve) => setTimeout(resolve, 60 - 20 * i))
+    throw new TypeError(`request ${i} failed`)
+  }
+  await expect(atOnce(3, sessions, failing)).rejects.toThrow('request 2 failed')
+})
+
+test('a frozen store is refused in words, and is no store that is raced already', async () => {
+  const store = Object.freeze({ ...lruStore() })
+  for (let times = 0; times < 2; times++) {
+    await expect(atOnce(2, store, () => {})).rejects.toMatchObject({
+      code: 'ERR_SESSION_OPTIONS',
+      message: expect.stringContaining('cannot be replaced'),
+    })
+  }
+})
+
+test('a store that fails at once tells it to the callback, as without the race', async () => {
+  const store = {
+    get: (_: string, callback: (error: unknown) => void) => callback(null),
+    set() {
+      throw new Error('disk full')
+    },
+  }
+  const save = () =>
+    new Promise((resolve) => {
+      store.get('a', () => (store.set as Function)('a', {}, resolve))
+    })
+  expect(await atOnce(2, store, save)).toEqual([new Error('disk full'), new Error('disk full')])
+})

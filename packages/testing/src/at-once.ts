@@ -30,8 +30,8 @@ const PATIENCE = 2000
 const racing = new WeakSet<object>()
 
 /**
- * Runs `n` requests at once on one session, so that they truly overlap: no write reaches the store before `n` sessions have been read
- * from it. A handler that loses another's change does so here each time, and not once a month.
+ * Runs `n` requests at once on one session, so that they truly overlap: no write reaches the store before it has been read `n` times. So
+ * each request must read its session once; one that reads it twice is counted twice. A handler that loses another's change does so here each time, and not once a month.
  *
  * It never hangs: where nobody has read for 2 seconds, the writes go on, and it is an error.
  * @param n How many, from 2 on.
@@ -59,12 +59,23 @@ export async function atOnce<T>(
       'ERR_SESSION_NOT_AT_ONCE',
     )
   }
-  racing.add(store)
   const gate = createGate(n)
   const restore = replaceMethods(store, gate)
+  racing.add(store)
+  /** What `run` threw first: it tells more than that the requests were not at once. */
+  let thrown: { readonly error: unknown } | undefined
+  const send = async (i: number) => {
+    try {
+      return await run(i)
+    } catch (error) {
+      thrown ??= { error }
+      throw error
+    }
+  }
   try {
-    const requests = Array.from({ length: n }, async (_, i) => run(i))
+    const requests = Array.from({ length: n }, (_, i) => send(i))
     await Promise.allSettled(requests)
+    if (thrown) throw thrown.error
     gate.assertAllRead()
     return await Promise.all(requests)
   } finally {
@@ -138,8 +149,27 @@ function replaceMethods(store: any, gate: Gate): () => void {
   const replace = (name: string, around: (call: Function) => Function) => {
     const call: unknown = store[name]
     if (typeof call !== 'function') return
-    before.set(name, Object.getOwnPropertyDescriptor(store, name))
-    store[name] = around(call)
+    const own = Object.getOwnPropertyDescriptor(store, name)
+    if (own?.configurable === false || (!own && !Object.isExtensible(store))) {
+      restore()
+      refuseOption(
+        `atOnce: the store's method ${name} cannot be replaced, as the store is frozen or the method is`,
+      )
+    }
+    before.set(name, own)
+    const value = around(call)
+    Object.defineProperty(store, name, {
+      value,
+      configurable: true,
+      writable: true,
+      enumerable: true,
+    })
+  }
+  const restore = () => {
+    for (const [name, descriptor] of before) {
+      if (descriptor) Object.defineProperty(store, name, descriptor)
+      else delete store[name]
+    }
   }
   for (const name of reads) {
     replace(name, (call) => (...args: unknown[]) => {
@@ -154,13 +184,15 @@ function replaceMethods(store: any, gate: Gate): () => void {
   for (const name of writes) {
     replace(name, (call) => async (...args: unknown[]) => {
       await gate.pass()
-      return call.apply(store, args)
+      const callback = args.at(-1)
+      try {
+        return await call.apply(store, args)
+      } catch (error) {
+        // Who gave a callback listens to nothing else.
+        if (typeof callback !== 'function') throw error
+        callback(error)
+      }
     })
   }
-  return () => {
-    for (const [name, descriptor] of before) {
-      if (descriptor) Object.defineProperty(store, name, descriptor)
-      else delete store[name]
-    }
-  }
+  return restore
 }

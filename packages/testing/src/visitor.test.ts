@@ -120,7 +120,7 @@ const clients: Record<string, (sessions: Sessions<Any>) => (headers: any) => Pro
 }
 for (const [client, serve] of Object.entries(clients)) {
   plainTest(`${client} takes a visitor's headers, and the visitor its response`, async () => {
-    const sessions = createSessions<Any>({ store: lruStore() })
+    const sessions = createSessions<any>({ store: lruStore() })
     const ann = await visitor(sessions, { user: 'ann' })
     const before = ann.cookie
     await ann.take(await serve(sessions)(ann.headers))
@@ -133,7 +133,7 @@ for (const [client, serve] of Object.entries(clients)) {
 plainTest(
   'an agent of supertest begins with the visitor’s cookie and keeps up by itself',
   async () => {
-    const sessions = createSessions<Any>({ store: lruStore() })
+    const sessions = createSessions<any>({ store: lruStore() })
     const ann = await visitor(sessions, { user: 'guest' })
     const agent = supertest.agent(expressApp(sessions)).set('Cookie', ann.cookie)
     expect((await agent.get('/')).body).toBe('guest')
@@ -212,7 +212,7 @@ plainTest(
 plainTest(
   'a visitor without data has no session, no cookie, and gets both by a login',
   async () => {
-    const sessions = createSessions<Any>({ store: lruStore() })
+    const sessions = createSessions<any>({ store: lruStore() })
     const nobody = await visitor(sessions)
     expect([nobody.cookie, nobody.headers, nobody.cookies('http://localhost')]).toEqual([
       '',
@@ -272,7 +272,7 @@ plainTest(
 plainTest(
   'a session that has got another key, whose response was not taken, is an error that says so',
   async () => {
-    const sessions = createSessions<Any>({ store: lruStore() })
+    const sessions = createSessions<any>({ store: lruStore() })
     const ann = await visitor(sessions, { user: 'ann' })
     const response = await supertest(expressApp(sessions)).get('/login').set('Cookie', ann.cookie)
     await expect(ann.session()).rejects.toMatchObject({
@@ -308,7 +308,7 @@ plainTest(
     const note = (warning: unknown) => void warnings.push(warning)
     subscribe('coatcheck:warning', note)
     closing.push(() => unsubscribe('coatcheck:warning', note))
-    const sessions = createSessions<Any>({ store: lruStore() })
+    const sessions = createSessions<any>({ store: lruStore() })
     const app = expressApp(sessions)
     const ann = await visitor(sessions, { user: 'ann' })
     await supertest(app).get('/logout').set('Cookie', ann.cookie)
@@ -363,3 +363,17 @@ plainTest('what is no manager, no data and no response is refused in words', asy
     await expect(ann.take(wrong as any)).rejects.toMatchObject(refused)
   }
 })
+
+plainTest(
+  'of a browser’s cookies of one name the visitor takes the one that the site is sent',
+  async () => {
+    const sessions = createSessions<any>({ store: lruStore() })
+    const ann = await visitor(sessions, { user: 'ann' })
+    const [mine] = ann.cookies('http://shop.example/')
+    const another = { ...mine!, domain: 'other.example', value: 'x'.repeat(32) }
+    await ann.take([another, mine!])
+    expect((await ann.session()).get('user')).toBe('ann')
+    await ann.take([another])
+    expect((await ann.session()).size).toBe(0)
+  },
+)

@@ -89,6 +89,8 @@ function createVisitor<D extends object>(
   const { name } = manager.cookie
   let line = given
   let key = givenKey
+  /** The site whose page a browser was given the cookie for. */
+  let site: string | undefined
   if (key !== undefined) watch(manager.store, key)
   const pair = () => line(true)?.split(';', 1)[0] ?? ''
   const open = async () => manager.load(await manager.open(pair()))
@@ -108,6 +110,7 @@ function createVisitor<D extends object>(
         )
       }
       const { protocol, hostname } = new URL(url)
+      site = hostname
       const text = line(protocol === 'https:')
       return text === undefined ? [] : [toBrowserCookie(text, hostname)]
     },
@@ -123,7 +126,7 @@ function createVisitor<D extends object>(
     },
     async take(response) {
       const next = Array.isArray(response)
-        ? lineOfBrowser(response as readonly BrowserCookie[], name)
+        ? lineOfBrowser(response as readonly BrowserCookie[], name, site)
         : lineOf(response as Answer, name)
       if (next === undefined) return
       line = () => (isDeletion(next) ? undefined : next)
@@ -161,9 +164,15 @@ function lineOf(response: Answer, name: string): string | undefined {
   return lines.findLast((one) => one.startsWith(`${name}=`))
 }
 
-/** The Set-Cookie line for what a browser has under the session's name, or has no more. */
-function lineOfBrowser(cookies: readonly BrowserCookie[], name: string): string {
-  const found = cookies.find((cookie) => cookie.name === name)
+/** The Set-Cookie line for what a browser has of the site under the session's name, or has no more. */
+function lineOfBrowser(
+  cookies: readonly BrowserCookie[],
+  name: string,
+  site: string | undefined,
+): string {
+  const found = cookies.find(
+    (cookie) => cookie.name === name && (site === undefined || isSentTo(site, cookie)),
+  )
   if (!found) return `${name}=; Max-Age=0`
   const { value, domain, path, expires, httpOnly, secure, sameSite } = found
   const maxAge = Math.ceil(expires - Date.now() / 1000)
@@ -176,6 +185,11 @@ function lineOfBrowser(cookies: readonly BrowserCookie[], name: string): string 
     `SameSite=${sameSite}`,
   ]
   return [`${name}=${value}`, ...attributes.filter(Boolean)].join('; ')
+}
+
+/** Whether a browser sends a cookie to this host: one with a domain also to the hosts below it. */
+function isSentTo(host: string, { domain }: BrowserCookie): boolean {
+  return domain.startsWith('.') ? `.${host}`.endsWith(domain) : host === domain
 }
 
 /** Whether a browser forgets the cookie by this line: `Max-Age` comes before `Expires`, by which frameworks delete. */
