@@ -72,7 +72,8 @@ express-session's interface cannot express, compare-and-swap between processes, 
 what it costs an application is in [a page of its own](hurts.md).
 
 The stores read the system's clock, so several cases run at once; one that may have come too late so, as it waits for its time or for an
-answer, was run again alone, and counts as it ended then.
+answer, was run again alone, and counts as it ended then. Until November 2026 this page told of six failed cases of better-sqlite3-session-store
+that were of this kind: a synchronous store held up its neighbours.
 
 | Store | ${sections.join(' | ')} | failed |
 | --- |${sections.map(() => ' --- |').join('')} --- |

@@ -1,6 +1,7 @@
 // The session as it is misused: idioms of other libraries, which would lose what was meant without a word.
+import { subscribe, unsubscribe } from 'node:diagnostics_channel'
 import { inspect } from 'node:util'
-import { expect, test, vi } from 'vitest'
+import { expect, onTestFinished, test, vi } from 'vitest'
 import { mapStore } from '../../../testing/map-store.ts'
 import { createSessions, Session } from './index.ts'
 
@@ -88,7 +89,7 @@ test('nothing that sessions share can be written to', () => {
 test('what is read of a session and is not there is undefined, as of any object', async () => {
   const session = open()
   expect((session as any).user).toBeUndefined()
-  expect((session as any).cookie).toBeUndefined()
+  expect((session as any).views).toBeUndefined()
   expect(await session).toBe(session)
   expect(session instanceof Session && session instanceof Object).toBe(true)
   expect([structuredClone(session), { ...session }, Object.keys(session)]).toEqual([{}, {}, []])
@@ -132,6 +133,7 @@ test.each<[string, (session: any) => unknown, string]>([
   ['setExpiry(text)', (s) => s.setExpiry('5'), "and got '5'"],
   ['setExpiry(Date.now())', (s) => s.setExpiry(Date.now() + 5000), 'for a moment pass a Date'],
   ['setExpiry(milliseconds)', (s) => s.setExpiry(14 * 86_400 * 1000), 'Then 1209600 it is'],
+  ['cookie.maxAge', (s) => (s.cookie.maxAge = 1000), 'call setExpiry(seconds)'],
   ['delete()', (s) => s.delete(), 'to end the session call flush()'],
   ...['regenerate', 'destroy', 'reload', 'touch', 'resetMaxAge'].map(
     (name): [string, (session: any) => unknown, string] => [
@@ -180,4 +182,28 @@ test.each<[string, (sessions: any, session: any) => unknown, string]>([
   const sessions = createSessions({ store: mapStore() })
   const session = await sessions.open(null)
   expect(() => call(sessions, session)).toThrow(misuse(message))
+})
+
+test('a value that is read as a property is a warning, and no use of the session', async () => {
+  const seen: unknown[] = []
+  const note = (event: unknown) => void seen.push(event as { code: string; message: string })
+  subscribe('coatcheck:warning', note)
+  onTestFinished(() => void unsubscribe('coatcheck:warning', note))
+  const sessions = createSessions<any>({ store: mapStore() })
+  const first = await sessions.open(undefined)
+  await first.set('user', 'ann').save()
+  const session: any = await sessions.open({ key: first.key! })
+  expect([session.user, session.another, session.then, session.toString]).toEqual([
+    undefined,
+    undefined,
+    undefined,
+    expect.any(Function),
+  ])
+  expect(session.accessed).toBe(false)
+  expect(seen).toEqual([
+    expect.objectContaining({
+      code: 'READ_AS_PROPERTY',
+      message: expect.stringContaining("write session.get('user')"),
+    }),
+  ])
 })

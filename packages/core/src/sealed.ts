@@ -24,13 +24,24 @@ class Elsewhere {
   resetMaxAge(): never {
     return refuseCall('resetMaxAge', 'call setExpiry()')
   }
+
+  /** So `session.cookie.maxAge = …` says more than that undefined has no properties. */
+  get cookie(): never {
+    throw new SessionUsageError(
+      "session.cookie is other libraries', and not this one's: call setExpiry(seconds) for this session's life, and give the manager `cookie: { … }` for the attributes.",
+    )
+  }
 }
 
 /**
  * Seals a class: an assignment to one of its instances throws, in sloppy code too, but for a property that has a setter; and nobody can
  * write to what the instances share. Names that are known are found before what refuses the others, and cost what they did.
+ * @param noteRead Told of each read of a name that is not there.
  */
-export function seal(sealed: { readonly prototype: object }): void {
+export function seal(
+  sealed: { readonly prototype: object },
+  noteRead: (instance: object, name: string) => void,
+): void {
   const { prototype } = sealed
   for (const name of Reflect.ownKeys(prototype)) {
     const { value, get = () => value, set } = Object.getOwnPropertyDescriptor(prototype, name)!
@@ -50,6 +61,10 @@ export function seal(sealed: { readonly prototype: object }): void {
   }
   const refused = new Proxy(Object.freeze(Elsewhere.prototype), {
     set: (_, name, given) => refuseAssignment(name, given),
+    get(target, name, instance) {
+      if (typeof name === 'string' && !(name in target)) noteRead(instance as object, name)
+      return Reflect.get(target, name)
+    },
   })
   Object.setPrototypeOf(prototype, refused)
   Object.freeze(prototype)

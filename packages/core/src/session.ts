@@ -3,7 +3,7 @@ import { inWords, isAge, isPlain, LONGEST_AGE } from './rules.ts'
 import { BOOKKEEPING, isBookkeeping } from './bookkeeping.ts'
 import type { Draft } from './draft.ts'
 import { SessionEncodeError, SessionUsageError } from './errors.ts'
-import { warnDeveloper } from './events.ts'
+import { warnDeveloper, warnOfEach } from './events.ts'
 import { endsWithBrowser, expiresAt, EXPIRY_KEY } from './expiry.ts'
 import { seal } from './sealed.ts'
 import { inspected, serialized, type ShownSession } from './shown.ts'
@@ -43,6 +43,9 @@ type NonNullableField<F, K extends keyof F> = Exclude<F[K], undefined>
  */
 export let stateOf: (session: Session<any>) => SessionState
 
+/** Warns of `session.user` where a session holds a `user`: as a property that is undefined. */
+let warnOfRead: (instance: object, name: string) => void
+
 const TEST_COOKIE = 'testcookie'
 const TEST_COOKIE_VALUE = 'worked'
 
@@ -68,6 +71,14 @@ export class Session<D extends object = SessionData> implements Iterable<[KeyOf<
   #checking = false
 
   static {
+    warnOfRead = (instance, name) => {
+      if (!(#state in instance) || !(instance as Session<any>).#holds(name)) return
+      warnOfEach(
+        'READ_AS_PROPERTY',
+        () =>
+          `session.${name} was read, which is undefined, though the session holds a value under this name: write session.get('${name}'). Other libraries keep values as properties.`,
+      )
+    }
     stateOf = (session) => {
       if (typeof session === 'object' && session !== null && #state in session)
         return session.#state
@@ -371,6 +382,15 @@ export class Session<D extends object = SessionData> implements Iterable<[KeyOf<
     return state
   }
 
+  /** Whether there is such a name, without a use of the session; not of one that cannot be loaded at once. */
+  #holds(name: string): boolean {
+    try {
+      return Object.hasOwn(this.#loaded().draft.data, name)
+    } catch {
+      return false
+    }
+  }
+
   #draft(): Draft {
     const state = this.#loaded()
     state.accessed = true
@@ -417,7 +437,7 @@ export class Session<D extends object = SessionData> implements Iterable<[KeyOf<
   }
 }
 
-seal(Session)
+seal(Session, warnOfRead)
 
 function assertOwn(method: string, key: string): void {
   assertKey(method, key)
