@@ -537,3 +537,24 @@ test('URLs in every form that their drivers take pass', async () => {
   ]
   await Promise.all(stores.map((one) => one.close?.()))
 })
+
+test.each<[string, () => unknown, string]>([
+  ['redisStore', () => redisStore(undefined), 'is the environment variable set'],
+  ['postgresStore', () => postgresStore(undefined), 'is the environment variable set'],
+  ['mysqlStore', () => mysqlStore(undefined), 'is the environment variable set'],
+  ['sqliteStore', () => sqliteStore(undefined), 'is the environment variable set'],
+  ['fileStore', () => fileStore(undefined), 'is the environment variable set'],
+  [
+    'the middleware without a next',
+    () => (express({ store }) as Loose)({ headers: {} }, {}),
+    'the middleware takes a function that goes on',
+  ],
+])('%s: what is not given is asked for', (_, call, words) => {
+  expect(call).toThrow(refused(words))
+})
+
+test('a Fastify plugin that is called in place of registered says so', async () => {
+  await expect((fastifySession as Loose)({ store })).rejects.toThrow(
+    'app.register(session, { store })',
+  )
+})

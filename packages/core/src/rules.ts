@@ -86,6 +86,13 @@ export function inWords(value: unknown): string {
     : 'an object'
 }
 
+/** The same of an address, a file or a folder, which often comes from the environment. */
+export function addressInWords(value: unknown): string {
+  return value === undefined
+    ? 'undefined: is the environment variable set that it comes from?'
+    : inWords(value)
+}
+
 /** Not a list, a promise, a Map or the like; of a class of the application's it may be. */
 export function isPlain(value: unknown): boolean {
   return (

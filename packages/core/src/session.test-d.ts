@@ -17,6 +17,7 @@ declare const open: Session
 test('get has the declared type, or undefined; a fallback takes undefined away', () => {
   expectTypeOf(session.get('cart')).toEqualTypeOf<Item[] | undefined>()
   expectTypeOf(session.get('cart', [])).toEqualTypeOf<Item[]>()
+  expectTypeOf(session.get('user', null)).toEqualTypeOf<{ name: string } | null>()
   expectTypeOf(session.get('user')).toEqualTypeOf<{ name: string } | undefined>()
   expectTypeOf(session.pop('theme', 'dark')).toEqualTypeOf<'light' | 'dark'>()
   expectTypeOf(session.setDefault('cart', [])).toEqualTypeOf<Item[]>()

@@ -129,6 +129,7 @@ export class Session<D extends object = SessionData> implements Iterable<[KeyOf<
   /** The value under `key`; `fallback` (default undefined) if there is none. */
   get<K extends KeyOf<D>>(key: K): ValueOf<D, K> | undefined
   get<K extends KeyOf<D>>(key: K, fallback: ValueOf<D, K>): ValueOf<D, K>
+  get<K extends KeyOf<D>>(key: K, fallback: null): ValueOf<D, K> | null
   get(key: string, fallback?: unknown): unknown {
     assertKey('get', key)
     if (typeof fallback === 'function') noCallback('get', 'returns the value')
@@ -166,6 +167,7 @@ export class Session<D extends object = SessionData> implements Iterable<[KeyOf<
   /** Removes `key` and returns its value; `fallback` (default undefined) if there is none. */
   pop<K extends KeyOf<D>>(key: K): ValueOf<D, K> | undefined
   pop<K extends KeyOf<D>>(key: K, fallback: ValueOf<D, K>): ValueOf<D, K>
+  pop<K extends KeyOf<D>>(key: K, fallback: null): ValueOf<D, K> | null
   pop(key: string, fallback?: unknown): unknown {
     assertOwn('pop', key)
     const draft = this.#take()

@@ -30,7 +30,7 @@ export {
 } from './options.ts'
 export { reasonIn, reasonOf } from './reason.ts'
 export * as rules from './rules.ts'
-export { inWords, type OptionRule } from './rules.ts'
+export { addressInWords, inWords, type OptionRule } from './rules.ts'
 export { createUnderWay, type UnderWay } from './under-way.ts'
 export { isCutShort, readUrl, refuseUrl, wrongText } from './url.ts'
 

@@ -1,6 +1,6 @@
 // What the three databases share: the table's name, and the words for what can go wrong.
 import {
-  inWords,
+  addressInWords,
   reasonIn,
   reasonOf,
   refuseOption,
@@ -48,7 +48,7 @@ export function assertDatabase<D>(
   const missing = methods.filter((name) => !has(name))
   if (missing.length === 0) return
   const lacking = missing.length < methods.length ? ` without ${missing.join(', ')}` : ''
-  refuseOption(`${by} needs ${such}, and got ${inWords(database)}${lacking}`)
+  refuseOption(`${by} needs ${such}, and got ${addressInWords(database)}${lacking}`)
 }
 
 /** @throws SessionUsageError for a batch size that is not a whole number from 1 on. */

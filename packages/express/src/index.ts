@@ -17,6 +17,7 @@ import {
   type AdapterOptions,
 } from '@coatcheck/core/adapter'
 import { commitBeforeHeaders } from '@coatcheck/core/node'
+import { refuseOption } from '@coatcheck/core/store'
 
 export * from '@coatcheck/core'
 
@@ -90,6 +91,11 @@ export function session<D extends object = SessionData>(
   }
 
   return (message, response, next) => {
+    if (typeof next !== 'function') {
+      refuseOption(
+        'session: the middleware takes a function that goes on: open(request, response, (error) => { … })',
+      )
+    }
     const request = message as SessionRequest
     /** An error handler that says no status answers by the error's. */
     const fail = (error: unknown) => {

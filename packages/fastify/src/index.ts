@@ -59,6 +59,11 @@ export type SessionPluginOptions = AdapterOptions<FastifyRequest> &
  * @throws SessionUsageError for an option that cannot work.
  */
 const plugin: FastifyPluginAsync<SessionPluginOptions> = async (app, options) => {
+  if (typeof (app as { decorateRequest?: unknown } | undefined)?.decorateRequest !== 'function') {
+    refuseOption(
+      'session: a plugin is registered, and not called: app.register(session, { store })',
+    )
+  }
   const { property = 'session', cookieFor, ...rest } = options
   assertAdapterOptions('session', { property, ...(cookieFor !== undefined && { cookieFor }) }, {})
   const sessions = createSessions(managing(rest))

@@ -3,7 +3,7 @@ import { constants, lstatSync, statSync } from 'node:fs'
 import { resolve } from 'node:path'
 import { getSystemErrorMap } from 'node:util'
 import {
-  inWords,
+  addressInWords,
   reasonIn,
   refuseOption,
   SessionError,
@@ -31,7 +31,7 @@ export type Action = keyof typeof ACTIONS
  */
 export function folderAt(by: string, directory: string | undefined): string {
   if (typeof directory !== 'string' || !/\S/.test(directory) || NO_PATH.test(directory)) {
-    refuseOption(`${by} needs the path of a folder, and got ${inWords(directory)}`)
+    refuseOption(`${by} needs the path of a folder, and got ${addressInWords(directory)}`)
   }
   return resolve(directory)
 }

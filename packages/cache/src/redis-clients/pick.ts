@@ -1,5 +1,5 @@
 // Which library a client is of, by its shape.
-import { inWords, refuseOption } from '@coatcheck/core/store'
+import { addressInWords, refuseOption } from '@coatcheck/core/store'
 import { bunLink, type BunClient } from './bun.ts'
 import { glideLink, type GlideClient } from './glide.ts'
 import * as ioredis from './ioredis.ts'
@@ -61,7 +61,7 @@ const libraryOf = (client: unknown): Library<any> | undefined =>
 export function assertRedisClient(by: string, client: unknown, needs: string = CLIENTS): void {
   const found = libraryOf(client)
   if (!found) {
-    const given = inWords(client)
+    const given = addressInWords(client)
     const hint =
       given === 'an object' ? ': pass the client itself, not its options or what holds it' : ''
     refuseOption(`${by} needs ${needs}, and got ${given}${hint}`)
